@@ -1,0 +1,35 @@
+"""AntisymmetricRNN in NumPy and CuPy, with every gradient written by hand.
+
+The paper: B. Chang, M. Chen, E. Haber, E. H. Chi, "AntisymmetricRNN: A Dynamical System View on Recurrent Neural
+Networks", ICLR 2019, arXiv:1902.09689. Equation numbers in this package without a letter, as (12), are the paper's;
+those with a letter, as (F1) or (B3), are those of docs/derivation.md.
+"""
+
+from numrnn.bptt import Gradients, Tape, backward, forward
+from numrnn.cells import (
+    CELLS,
+    AntisymmetricCell,
+    Cell,
+    ElmanCell,
+    GatedAntisymmetricCell,
+    GatedUnstructuredCell,
+    LSTMCell,
+    UnstructuredCell,
+)
+
+__all__ = [
+    "CELLS",
+    "AntisymmetricCell",
+    "Cell",
+    "ElmanCell",
+    "GatedAntisymmetricCell",
+    "GatedUnstructuredCell",
+    "Gradients",
+    "LSTMCell",
+    "Tape",
+    "UnstructuredCell",
+    "backward",
+    "forward",
+]
+
+__version__ = "0.1.0"

@@ -1,0 +1,193 @@
+"""Arrays and where they live: the only file that tells NumPy, CuPy and other array libraries apart.
+
+The namespace is that of the arrays given; no global state decides it. A backend is named only where arrays are made
+from nothing (`init_params`, loaders), by `backend=` or, when that is None, by the environment variable NUMRNN_BACKEND.
+
+NumPy and CuPy are supported; any other library that follows the Python array API standard works in the reference code
+too, which is how the tests show, with array-api-strict on its non-default device, that nothing NumPy-only hides in it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+Array = Any  # an array of NumPy, CuPy or another array-API library; none of them shares a base class
+Params = Mapping[str, Array]
+
+BACKENDS = ("numpy", "cupy")
+
+
+def array_namespace(*arrays: Array) -> Any:
+    """Return the module whose functions work on `arrays`.
+
+    Parameters
+    ----------
+    *arrays : array
+        At least one array; all from the same library.
+
+    Returns
+    -------
+    module
+        `numpy`, `cupy`, or what `array.__array_namespace__()` returns.
+
+    Raises
+    ------
+    TypeError
+        If an argument is no array, or if two arrays come from different libraries.
+    """
+    namespaces = {_namespace_of(array) for array in arrays}
+    if len(namespaces) != 1:
+        names = sorted(namespace.__name__ for namespace in namespaces)
+        raise TypeError(f"all arrays must come from one library, got arrays of {', '.join(names) or 'none'}")
+    return namespaces.pop()
+
+
+def _namespace_of(array: Array) -> Any:
+    if isinstance(array, np.ndarray | np.generic):
+        return np
+    # CuPy arrays have no __array_namespace__; their module is loaded already if one of them exists.
+    if type(array).__module__.split(".")[0] == "cupy":
+        import cupy
+
+        return cupy.get_array_module(array)
+    if hasattr(array, "__array_namespace__"):
+        return array.__array_namespace__()
+    raise TypeError(f"expected an array of NumPy, CuPy or an array-API library, got {type(array).__name__}")
+
+
+def is_array(obj: Any) -> bool:
+    """Tell whether `obj` is an array that `array_namespace` knows."""
+    try:
+        _namespace_of(obj)
+    except TypeError:
+        return False
+    return True
+
+
+def device_of(array: Array) -> Any:
+    """Return the device of `array` in its own library's terms, comparable with ==."""
+    return getattr(array, "device", "cpu")
+
+
+def backend_module(backend: str | None = None) -> Any:
+    """Return the array module named `backend`.
+
+    Parameters
+    ----------
+    backend : {"numpy", "cupy"} or None
+        None takes the environment variable NUMRNN_BACKEND, and "numpy" where that is not set.
+
+    Returns
+    -------
+    module
+
+    Raises
+    ------
+    ValueError
+        If the name is neither "numpy" nor "cupy".
+    RuntimeError
+        If CuPy is asked for and is not installed, or finds no GPU: the message says what to install and what was found.
+    """
+    source = "backend"
+    if backend is None:
+        source, backend = "NUMRNN_BACKEND", os.environ.get("NUMRNN_BACKEND", "numpy")
+    if backend not in BACKENDS:
+        raise ValueError(f"{source} must be one of {', '.join(map(repr, BACKENDS))}, got {backend!r}")
+    return np if backend == "numpy" else _cupy()
+
+
+def _cupy() -> Any:
+    try:
+        import cupy
+    except ImportError as error:
+        raise RuntimeError(
+            "backend='cupy' needs CuPy: install it with `pip install numrnn[gpu]` (CUDA 12) or "
+            f"`pip install cupy-cuda13x` (CUDA 13); found: {error}"
+        ) from error
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        raise RuntimeError(
+            f"backend='cupy' needs an NVIDIA GPU and its driver; found: CuPy {cupy.__version__}, {error}"
+        ) from error
+    if count == 0:
+        raise RuntimeError(f"backend='cupy' needs an NVIDIA GPU; found: CuPy {cupy.__version__} and no device")
+    return cupy
+
+
+def empty(shape: Sequence[int], like: Array, dtype: Any = None) -> Array:
+    """Return an unfilled array of `shape` in the library, on the device and, unless given, of the dtype of `like`."""
+    return _make("empty", tuple(shape), like, like.dtype if dtype is None else dtype)
+
+
+def zeros(shape: Sequence[int], like: Array, dtype: Any = None) -> Array:
+    """Return zeros of `shape` in the library, on the device and, unless given, of the dtype of `like`."""
+    return _make("zeros", tuple(shape), like, like.dtype if dtype is None else dtype)
+
+
+def _make(function: str, argument: Any, like: Array, dtype: Any) -> Array:
+    """Call a function of `like`'s library that makes an array, so that it is made on `like`'s device."""
+    xp = array_namespace(like)
+    if xp.__name__ == "cupy":  # CuPy allocates on the current device, which need not be that of `like`
+        with like.device:
+            return getattr(xp, function)(argument, dtype=dtype)
+    return getattr(xp, function)(argument, dtype=dtype, device=like.device)
+
+
+def eye(n: int, like: Array) -> Array:
+    """Return the identity matrix (n, n) in the library, on the device and with the dtype of `like`."""
+    return _make("eye", n, like, like.dtype)
+
+
+def asarray(values: Any, like: Array, dtype: Any = None) -> Array:
+    """Return `values` (an array of any library, or nested sequences) as an array beside `like`."""
+    return _make("asarray", values, like, dtype)
+
+
+def astype(array: Array, dtype: Any) -> Array:
+    """Return `array` converted to `dtype`; NumPy, CuPy and the standard spell this differently."""
+    if hasattr(array, "astype"):
+        return array.astype(dtype)
+    return array_namespace(array).astype(array, dtype)
+
+
+def to_numpy(array: Array) -> np.ndarray:
+    """Return `array` as a NumPy array in host memory; a copy only where it lives elsewhere."""
+    if isinstance(array, np.ndarray | np.generic):
+        return np.asarray(array)
+    if hasattr(array, "get"):  # CuPy
+        return array.get()
+    xp = array_namespace(array)
+    if hasattr(xp, "Device"):  # array-api-strict: only its "CPU_DEVICE" converts
+        array = array.to_device(xp.Device("CPU_DEVICE"))
+    return np.asarray(array)
+
+
+def from_numpy(array: np.ndarray, backend: str | None = None) -> Array:
+    """Return a NumPy array as an array of `backend` (see `backend_module`)."""
+    xp = backend_module(backend)
+    return array if xp is np else xp.asarray(array)
+
+
+def random_generators(seed: int, purposes: Sequence[str]) -> dict[str, np.random.Generator]:
+    """Return one independent generator for each purpose, all spawned from one seed.
+
+    A purpose (initial values, order of batches, noise) that draws more or fewer numbers then leaves the others' alone.
+
+    Parameters
+    ----------
+    seed : int
+        Any integer >= 0.
+    purposes : sequence of str
+        Names; their order matters, their spelling does not.
+
+    Returns
+    -------
+    dict of str to numpy.random.Generator
+    """
+    children = np.random.SeedSequence(seed).spawn(len(purposes))
+    return {purpose: np.random.default_rng(child) for purpose, child in zip(purposes, children, strict=True)}

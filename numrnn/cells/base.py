@@ -1,0 +1,311 @@
+"""What all cells share: the protocol, the checks of their arguments, and initial values.
+
+A cell is one step of a recurrence, h_t = step(params, x_t, h_{t-1}), with its tangent and its adjoint. A batch is a
+matrix of row vectors, so that the paper's A h + V x + b stands in the code as h @ A.T + x @ V.T + b.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+
+from numrnn.backend import Array, Params, array_namespace, from_numpy
+from numrnn.checks import (
+    FLOATING,
+    check_array,
+    check_finite,
+    check_generator,
+    check_integer,
+    check_number,
+    check_same_kind,
+)
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Cell(ABC):
+    """One step of a recurrent network.
+
+    Parameters
+    ----------
+    input_size : int
+        m >= 1, the number of features of x.
+    hidden_size : int
+        n >= 1, the number of units.
+
+    Attributes
+    ----------
+    state_size : int
+        Width of the state that a step takes and gives: n, and 2n for the LSTM. The first n columns are always h, what
+        a read-out sees.
+    name : str
+        What configurations and command lines call the cell.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        self.input_size = check_integer("input_size", input_size, at_least=1)
+        self.hidden_size = check_integer("hidden_size", hidden_size, at_least=1)
+
+    @property
+    def state_size(self) -> int:
+        """Width of the state."""
+        return self.hidden_size
+
+    @property
+    @abstractmethod
+    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name and shape of every parameter, in the order in which they are drawn."""
+
+    def parameter_count(self) -> int:
+        """Return how many numbers the cell may choose freely, without any read-out."""
+        return sum(int(np.prod(shape)) for shape in self.parameter_shapes.values())
+
+    def config(self) -> dict[str, Any]:
+        """Return the cell's name and the arguments that make it again, as JSON can hold them."""
+        return {"cell": self.name, "input_size": self.input_size, "hidden_size": self.hidden_size}
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(f"{key}={value!r}" for key, value in self.config().items() if key != "cell")
+        return f"{type(self).__name__}({arguments})"
+
+    def init_params(
+        self,
+        rng: np.random.Generator,
+        *,
+        weight_std: float = 1.0,
+        dtype: Any = np.float32,
+        backend: str | None = None,
+    ) -> dict[str, Array]:
+        """Draw initial values: W ~ N(0, weight_std^2 / n), V ~ N(0, 1 / m), biases 0.
+
+        Those are variances, not standard deviations. Numbers are drawn on the host in float64, so that one seed gives
+        one network for every dtype and backend.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+            The source of randomness; it advances.
+        weight_std : float
+            sigma_w >= 0, the standard deviation of the recurrent weights times sqrt(n).
+        dtype : dtype
+            float32, float64 or complex128.
+        backend : {"numpy", "cupy"} or None
+            Where the arrays live; None takes NUMRNN_BACKEND, or "numpy".
+
+        Returns
+        -------
+        dict of str to array
+            One array for each name in `parameter_shapes`.
+
+        Raises
+        ------
+        TypeError
+            If `rng` is no Generator or `dtype` is not one of the three.
+        ValueError
+            If `weight_std` is negative or not finite.
+        """
+        check_generator("rng", rng)
+        weight_std = check_number("weight_std", weight_std, at_least=0)
+        if np.dtype(dtype).name not in FLOATING:
+            raise TypeError(f"dtype must be one of {', '.join(FLOATING)}, got {np.dtype(dtype).name}")
+        values = self._draw(rng, weight_std)
+        return {name: from_numpy(value.astype(dtype), backend) for name, value in values.items()}
+
+    def _draw(self, rng: np.random.Generator, weight_std: float) -> dict[str, np.ndarray]:
+        """Draw by the first letter of the name: W recurrent, V input, b bias."""
+        stds = {"W": weight_std / self.hidden_size**0.5, "V": 1 / self.input_size**0.5, "b": 0.0}
+        return {name: stds[name[0]] * rng.standard_normal(shape) for name, shape in self.parameter_shapes.items()}
+
+    @abstractmethod
+    def step(self, params: Params, x: Array, h: Array) -> Array:
+        """Return the next state.
+
+        Parameters
+        ----------
+        params : mapping of str to array
+            Names and shapes as in `parameter_shapes`.
+        x : array, shape (B, m)
+            Input, of the parameters' dtype.
+        h : array, shape (B, state_size)
+            State.
+
+        Returns
+        -------
+        array, shape (B, state_size)
+        """
+
+    @abstractmethod
+    def step_jvp(self, params: Params, x: Array, h: Array, params_dot: Params, x_dot: Array, h_dot: Array) -> Array:
+        """Return the tangent of the next state: the derivative of `step` along (params_dot, x_dot, h_dot).
+
+        Parameters
+        ----------
+        params, x, h
+            As for `step`.
+        params_dot, x_dot, h_dot
+            Directions, with the shapes of params, x and h.
+
+        Returns
+        -------
+        array, shape (B, state_size)
+        """
+
+    @abstractmethod
+    def step_vjp(self, params: Params, x: Array, h: Array, dh_next: Array) -> tuple[dict[str, Array], Array, Array]:
+        """Return the adjoint of one step.
+
+        Parameters
+        ----------
+        params, x, h
+            As for `step`.
+        dh_next : array, shape (B, state_size)
+            Cotangent of the next state, dL/dh_t.
+
+        Returns
+        -------
+        dparams : dict of str to array
+            dL/dparams, summed over the batch, with the parameters' shapes.
+        dx : array, shape (B, m)
+            dL/dx.
+        dh : array, shape (B, state_size)
+            dL/dh_{t-1} through this step.
+        """
+
+    @abstractmethod
+    def jacobian(self, params: Params, x: Array, h: Array) -> Array:
+        """Return d h_next / d h for each row of the batch.
+
+        Returns
+        -------
+        array, shape (B, state_size, state_size)
+            Element [i, j, k] is the derivative of h_next[i, j] with respect to h[i, k].
+        """
+
+    def check_params(self, params: Params, prefix: str = "params") -> dict[str, Array]:
+        """Check names, shapes, dtypes and finiteness of parameters (or of tangents of parameters).
+
+        Returns
+        -------
+        dict of str to array
+            The arrays under the names that errors use, as "params['W']".
+
+        Raises
+        ------
+        TypeError
+            If `params` is no mapping, or an array has a wrong dtype.
+        ValueError
+            If a name is missing or unexpected, a shape differs, or an element is NaN or infinite.
+        """
+        if not isinstance(params, Mapping):
+            raise TypeError(f"{prefix} must be a mapping of names to arrays, got {type(params).__name__}")
+        shapes = self.parameter_shapes
+        if set(params) != set(shapes):
+            raise ValueError(f"{prefix} must have the names {', '.join(shapes)}, got {', '.join(map(str, params))}")
+        named = {f"{prefix}[{name!r}]": params[name] for name in shapes}
+        for label, shape in zip(named, shapes.values(), strict=True):
+            check_array(label, named[label], shape)
+            check_finite(label, named[label])
+        return named
+
+    def check_step(self, params: Params, x: Array, h: Array, **others: Any) -> None:
+        """Check the arguments of a step, its tangent or its adjoint; `others` are the cotangent or the directions.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `check_params`, and naming x, h or the argument of `others` that does not fit.
+        """
+        arrays = self.check_params(params)
+        arrays |= {"x": x, "h": h}
+        check_array("x", x, ("B", "m"), m=self.input_size)
+        batch = x.shape[0]
+        check_array("h", h, ("B", "n"), B=batch, n=self.state_size)
+        for name, value in others.items():
+            if name == "params_dot":
+                arrays |= self.check_params(value, name)
+                continue
+            width = "m" if name == "x_dot" else "n"
+            size = self.input_size if name == "x_dot" else self.state_size
+            check_array(name, value, ("B", width), B=batch, **{width: size})
+            arrays[name] = value
+        for name in arrays.keys() & {"x", "h", *others}:
+            check_finite(name, arrays[name])
+        check_same_kind(arrays)
+
+
+class EulerCell(Cell):
+    """A cell that is one step of forward Euler through h' = f(A h, x): what the four cells of that kind share.
+
+    Two halves make a cell: a class that defines the matrix A(W), and a class that defines the step for a given A.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        m >= 1 and n >= 1.
+    step_size : float
+        eps > 0, the step of forward Euler.
+    diffusion : float
+        gamma >= 0, subtracted from the diagonal of A.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of a wrong type or out of range.
+    """
+
+    def __init__(self, input_size: int, hidden_size: int, *, step_size: float, diffusion: float) -> None:
+        super().__init__(input_size, hidden_size)
+        self.step_size = check_number("step_size", step_size, above=0)
+        self.diffusion = check_number("diffusion", diffusion, at_least=0)
+
+    def config(self) -> dict[str, Any]:
+        """Return the cell's name and the arguments that make it again, as JSON can hold them."""
+        return super().config() | {"step_size": self.step_size, "diffusion": self.diffusion}
+
+    @abstractmethod
+    def recurrent_matrix(self, W: Array) -> Array:
+        """Return A, (n, n), from the parameter W, (n, n)."""
+
+    @abstractmethod
+    def recurrent_matrix_jvp(self, W_dot: Array) -> Array:
+        """Return the tangent of A, (n, n), along W_dot."""
+
+    @abstractmethod
+    def recurrent_matrix_vjp(self, dA: Array) -> Array:
+        """Return dL/dW, (n, n), from dL/dA."""
+
+
+def checked(method: F) -> F:
+    """Let a cell's method check its arguments before any work.
+
+    A loop over time has checked the whole sequence already and calls `unchecked(cell.step)`.
+    """
+    signature = inspect.signature(method)
+
+    @functools.wraps(method)
+    def wrapper(self: Cell, *args: Any, **kwargs: Any) -> Any:
+        arguments = signature.bind(self, *args, **kwargs).arguments
+        del arguments["self"]
+        self.check_step(**arguments)
+        return method(self, *args, **kwargs)
+
+    return wrapper  # type: ignore[return-value]
+
+
+def unchecked(method: F) -> F:
+    """Return a bound method of a cell without the checks of `checked`; any other callable as it is."""
+    inner = getattr(method, "__wrapped__", None)
+    return method if inner is None else functools.partial(inner, method.__self__)  # type: ignore[attr-defined, return-value]
+
+
+def sigmoid(u: Array) -> Array:
+    """Return 1 / (1 + exp(-u)) as (1 + tanh(u/2)) / 2: analytic, without overflow, and as fast as tanh."""
+    xp = array_namespace(u)
+    return 0.5 + 0.5 * xp.tanh(0.5 * u)

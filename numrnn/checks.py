@@ -1,0 +1,150 @@
+"""Checks of arguments: each raises one error that names the argument, what was expected and what came."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from numrnn.backend import Array, array_namespace, astype, device_of, is_array, to_numpy
+
+FLOATING = ("float32", "float64", "complex128")
+
+
+def dtype_name(array: Array) -> str:
+    """Return the name of an array's dtype, the same word for every library."""
+    return getattr(array.dtype, "name", None) or str(array.dtype).rsplit(".", 1)[-1]
+
+
+def check_array(name: str, array: Array, shape: Sequence[int | str], **sizes: int) -> None:
+    """Check that `array` is a floating-point array of `shape`.
+
+    Parameters
+    ----------
+    name : str
+        What the error calls the array.
+    array : array
+        The argument.
+    shape : sequence of int or str
+        Expected sizes; a letter stands for its value in `sizes`, or, where it has none, for any size from 1.
+    **sizes : int
+        Values of letters.
+
+    Raises
+    ------
+    TypeError
+        If it is no array, or its dtype is not float32, float64 or complex128.
+    ValueError
+        If the shape is another.
+    """
+    wanted = [sizes.get(size) if isinstance(size, str) else size for size in shape]
+    if not is_array(array):
+        raise TypeError(f"{name} must be an array of shape {_shape_text(shape, sizes)}, got {type(array).__name__}")
+    if dtype_name(array) not in FLOATING:
+        raise TypeError(f"{name} must be of dtype float32, float64 or complex128, got {dtype_name(array)}")
+    got = tuple(array.shape)
+    if len(got) != len(wanted) or any(g < 1 if w is None else g != w for g, w in zip(got, wanted, strict=True)):
+        raise ValueError(f"{name} must be {_shape_text(shape, sizes)}, got {_tuple_text(got)}")
+
+
+def _shape_text(shape: Sequence[int | str], sizes: Mapping[str, int]) -> str:
+    free = [size for size in shape if isinstance(size, str) and size not in sizes]
+    text = _tuple_text([f"{size}={sizes[str(size)]}" if size in sizes else size for size in shape])
+    return f"{text} with {', '.join(free)} >= 1" if free else text
+
+
+def _tuple_text(items: Sequence[Any]) -> str:
+    return "(" + ", ".join(map(str, items)) + ("," if len(items) == 1 else "") + ")"
+
+
+def check_finite(name: str, array: Array) -> None:
+    """Raise ValueError, naming the first bad element, if `array` holds NaN or infinity. Costs one pass."""
+    xp = array_namespace(array)
+    good = xp.isfinite(array)
+    if not bool(xp.all(good)):
+        first = int(xp.argmin(xp.reshape(astype(good, xp.int8), (-1,))))
+        index = tuple(int(i) for i in np.unravel_index(first, tuple(array.shape)))
+        raise ValueError(f"{name} must be finite, got {to_numpy(array[index])} at index {index}")
+
+
+def check_same_kind(arrays: Mapping[str, Array]) -> None:
+    """Check that arrays share library, device and precision.
+
+    Parameters
+    ----------
+    arrays : mapping of str to array
+        Names and arrays, already known to be floating point.
+
+    Raises
+    ------
+    TypeError
+        If float32 meets float64 or complex128. (float64 and complex128 mix: that loses nothing, and a complex step in
+        one parameter needs it.)
+    ValueError
+        If libraries or devices differ.
+    """
+    first = None
+    for name, array in arrays.items():
+        kind = (array_namespace(array).__name__, str(device_of(array)))
+        single = dtype_name(array) == "float32"
+        if first is None:
+            first = (name, array, kind, single)
+        elif kind != first[2]:
+            raise ValueError(f"all arrays must be on one device, got {first[0]} on {first[2]} and {name} on {kind}")
+        elif single != first[3]:
+            raise TypeError(
+                f"all arrays must have one precision, got {first[0]} of {dtype_name(first[1])} and "
+                f"{name} of {dtype_name(array)}"
+            )
+
+
+def check_number(name: str, value: Any, *, above: float | None = None, at_least: float | None = None) -> float:
+    """Return `value` as a float after checking that it is a finite real number in range.
+
+    Raises
+    ------
+    TypeError
+        If it is no real number.
+    ValueError
+        If it is NaN, infinite or out of range.
+    """
+    wanted = "a finite number"
+    if above is not None:
+        wanted += f" > {above:g}"
+    if at_least is not None:
+        wanted += f" >= {at_least:g}"
+    if isinstance(value, bool | str) or not isinstance(value, int | float | np.integer | np.floating):
+        raise TypeError(f"{name} must be {wanted}, got {value!r}")
+    number = float(value)
+    below = (above is not None and number <= above) or (at_least is not None and number < at_least)
+    if not math.isfinite(number) or below:
+        raise ValueError(f"{name} must be {wanted}, got {value!r}")
+    return number
+
+
+def check_integer(name: str, value: Any, *, at_least: int) -> int:
+    """Return `value` as an int after checking its type and range.
+
+    Raises
+    ------
+    TypeError
+        If it is no integer (True and 3.0 are none).
+    ValueError
+        If it is less than `at_least`.
+    """
+    if isinstance(value, bool | np.bool_) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be an integer >= {at_least}, got {value!r}")
+    number = operator.index(value)
+    if number < at_least:
+        raise ValueError(f"{name} must be an integer >= {at_least}, got {value!r}")
+    return number
+
+
+def check_generator(name: str, value: Any) -> np.random.Generator:
+    """Return `value` after checking that it is a numpy.random.Generator; raises TypeError if not."""
+    if not isinstance(value, np.random.Generator):
+        raise TypeError(f"{name} must be a numpy.random.Generator, got {type(value).__name__}")
+    return value

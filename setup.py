@@ -1,0 +1,46 @@
+"""Packaging. Everything that only tools need is in pyproject.toml."""
+
+import pathlib
+import re
+
+from setuptools import find_packages, setup
+
+here = pathlib.Path(__file__).parent
+version = re.search(r'__version__ = "(.+?)"', (here / "numrnn" / "__init__.py").read_text(encoding="utf-8")).group(1)
+
+EXAMPLES = ["matplotlib>=3.8", "tqdm>=4.66", "pooch>=1.8"]
+
+setup(
+    name="numrnn",
+    version=version,
+    description="The AntisymmetricRNN in NumPy and CuPy: every gradient written by hand, and verified",
+    long_description=(here / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.11",
+    packages=find_packages(include=["numrnn", "numrnn.*", "gradcheck", "gradcheck.*"]),
+    package_data={"numrnn": ["py.typed"], "numrnn.datasets": ["embedded/*"]},
+    install_requires=["numpy>=2.0", "scipy>=1.13", "threadpoolctl>=3.5"],
+    extras_require={
+        "examples": EXAMPLES,
+        "gpu": ["cupy-cuda12x>=13.0"],
+        "dev": [
+            *EXAMPLES,
+            "pytest>=8.2",
+            "pytest-timeout>=2.3",
+            "hypothesis>=6.100",
+            "array-api-strict>=2.4",
+            "sybil>=9.0",
+            "ruff>=0.8",
+            "mypy>=1.13",
+        ],
+        # torch first and pinned: it is an oracle for values, and a new version must not silently become one.
+        "oracle": ["torch==2.13.0", "torchrecurrent==0.2.5"],
+    },
+    classifiers=[
+        "License :: OSI Approved :: MIT License",
+        "Programming Language :: Python :: 3",
+        "Intended Audience :: Science/Research",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

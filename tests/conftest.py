@@ -1,0 +1,25 @@
+"""Settings of all tests."""
+
+import numpy as np
+import pytest
+from helpers import make_cells
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True, max_examples=50)
+settings.register_profile(
+    "by-hand", deadline=None, print_blob=True, max_examples=10_000, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("ci")
+
+CELLS = make_cells()
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(20190427)
+
+
+@pytest.fixture(params=CELLS.values(), ids=CELLS.keys())
+def cell(request):
+    """Every kind of cell, both storages of W, m = 3 and n = 4."""
+    return request.param
