@@ -1,0 +1,37 @@
+"""Images and synthetic tasks, and how they become sequences.
+
+Loaders keep images as uint8; the encoders turn one batch at a time into sequences (T, B, m), time first.
+"""
+
+from numrnn.datasets.cifar10 import load_cifar10, read_cifar10_batch
+from numrnn.datasets.dataset import Dataset
+from numrnn.datasets.embedded import load_embedded_mnist
+from numrnn.datasets.encoders import Encoder, PixelEncoder, RowNoiseEncoder
+from numrnn.datasets.mnist import load_mnist, read_idx
+from numrnn.datasets.sequences import (
+    fixed_noise,
+    fixed_permutation,
+    pixel_statistics,
+    pixels,
+    rows_with_noise,
+)
+from numrnn.datasets.synthetic import adding, copying
+
+__all__ = [
+    "Dataset",
+    "Encoder",
+    "PixelEncoder",
+    "RowNoiseEncoder",
+    "adding",
+    "copying",
+    "fixed_noise",
+    "fixed_permutation",
+    "load_cifar10",
+    "load_embedded_mnist",
+    "load_mnist",
+    "pixel_statistics",
+    "pixels",
+    "read_cifar10_batch",
+    "read_idx",
+    "rows_with_noise",
+]

@@ -1,0 +1,203 @@
+"""Encoders: what a trainer calls, batch by batch, to turn images into sequences.
+
+Noise comes in two modes that are not equally hard. "independent" draws new noise for every image at every call, which
+is how the AntisymmetricRNN paper reads. "fixed" draws one block of noise once and shows it after every image, as public
+scripts do; a network can learn to ignore it. Name the mode beside every figure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from numrnn.checks import check_generator, check_integer
+from numrnn.datasets.sequences import (
+    PerChannel,
+    checked_dtype,
+    fixed_noise,
+    fixed_permutation,
+    per_channel,
+    pixels,
+    rows_with_noise,
+)
+
+NOISE_MODES = ("independent", "fixed")
+
+
+class Encoder(Protocol):
+    """What training calls to turn a batch of images into a sequence."""
+
+    input_size: int
+    length: int
+
+    def __call__(self, images: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
+        """Return x (T = length, B, m = input_size) for uint8 images (B, ...); noise, if any, is drawn from `rng`."""
+
+    def config(self) -> dict[str, Any]:
+        """Return what made this encoder, as types that JSON knows."""
+
+
+class PixelEncoder:
+    """Pixel by pixel, in order or in one fixed permutation; see `pixels`.
+
+    Parameters
+    ----------
+    image_shape : sequence of int
+        (H, W) or (C, H, W).
+    permutation_seed : int or None
+        The seed of `fixed_permutation`, >= 0; None shows the pixels row by row.
+    mean, std : float or sequence of float
+        On the scale of v / 255; one number, or one for each channel; std > 0.
+    dtype : str
+        "float32" or "float64".
+
+    Attributes
+    ----------
+    input_size : int
+        m = C.
+    length : int
+        T = H * W.
+
+    Raises
+    ------
+    TypeError
+        If an argument is of another type.
+    ValueError
+        If an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        image_shape: Sequence[int] = (28, 28),
+        *,
+        permutation_seed: int | None = None,
+        mean: PerChannel = 0.0,
+        std: PerChannel = 1.0,
+        dtype: Any = "float32",
+    ) -> None:
+        self.image_shape = _checked_image_shape(image_shape)
+        channels, height, width = _channels_first(self.image_shape)
+        self.input_size = channels
+        self.length = height * width
+        self.permutation_seed = None
+        self.permutation = None
+        if permutation_seed is not None:
+            self.permutation_seed = check_integer("permutation_seed", permutation_seed, at_least=0)
+            self.permutation = fixed_permutation(self.length, self.permutation_seed)
+        self.mean = per_channel("mean", mean, channels)
+        self.std = per_channel("std", std, channels, above=0.0)
+        self.dtype = checked_dtype(dtype)
+
+    def __call__(self, images: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
+        """Return (length, B, input_size) for uint8 images (B, *image_shape); `rng` is not used."""
+        _check_batch(images, self.image_shape)
+        return pixels(images, permutation=self.permutation, mean=self.mean, std=self.std, dtype=self.dtype)
+
+    def config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor, and its name under "encoder", as types that JSON knows."""
+        return {
+            "encoder": "PixelEncoder",
+            "image_shape": list(self.image_shape),
+            "permutation_seed": self.permutation_seed,
+            "mean": self.mean,
+            "std": self.std,
+            "dtype": self.dtype.name,
+        }
+
+
+class RowNoiseEncoder:
+    """Row by row, then noise; see `rows_with_noise`.
+
+    Parameters
+    ----------
+    image_shape : sequence of int
+        (H, W) or (C, H, W).
+    length : int
+        Steps in all, >= H.
+    noise : {"independent", "fixed"}
+        New noise for every image at every call, or one block that every image shares.
+    noise_seed : int
+        The seed of the shared block, >= 0; not used by "independent", which draws from the `rng` of the call.
+    mean, std : float or sequence of float
+        On the scale of v / 255; one number, or one for each channel; std > 0.
+    dtype : str
+        "float32" or "float64".
+
+    Attributes
+    ----------
+    input_size : int
+        m = C * W.
+    length : int
+        T.
+
+    Raises
+    ------
+    TypeError
+        If an argument is of another type.
+    ValueError
+        If an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        image_shape: Sequence[int] = (3, 32, 32),
+        *,
+        length: int = 1000,
+        noise: str = "independent",
+        noise_seed: int = 0,
+        mean: PerChannel = 0.0,
+        std: PerChannel = 1.0,
+        dtype: Any = "float32",
+    ) -> None:
+        self.image_shape = _checked_image_shape(image_shape)
+        channels, height, width = _channels_first(self.image_shape)
+        self.input_size = channels * width
+        self.length = check_integer("length", length, at_least=height)
+        if noise not in NOISE_MODES:
+            raise ValueError(f"noise must be one of {', '.join(map(repr, NOISE_MODES))}, got {noise!r}")
+        self.noise = noise
+        self.noise_seed = check_integer("noise_seed", noise_seed, at_least=0)
+        self.mean = per_channel("mean", mean, channels)
+        self.std = per_channel("std", std, channels, above=0.0)
+        self.dtype = checked_dtype(dtype)
+        self.noise_block = None
+        if noise == "fixed":
+            self.noise_block = fixed_noise(self.length - height, self.input_size, self.noise_seed, dtype=self.dtype)
+
+    def __call__(self, images: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
+        """Return (length, B, input_size) for uint8 images (B, *image_shape); "independent" noise needs `rng`."""
+        _check_batch(images, self.image_shape)
+        noise = self.noise_block if self.noise_block is not None else check_generator("rng", rng)
+        return rows_with_noise(images, noise, length=self.length, mean=self.mean, std=self.std, dtype=self.dtype)
+
+    def config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor, and its name under "encoder", as types that JSON knows."""
+        return {
+            "encoder": "RowNoiseEncoder",
+            "image_shape": list(self.image_shape),
+            "length": self.length,
+            "noise": self.noise,
+            "noise_seed": self.noise_seed,
+            "mean": self.mean,
+            "std": self.std,
+            "dtype": self.dtype.name,
+        }
+
+
+def _check_batch(images: np.ndarray, image_shape: tuple[int, ...]) -> None:
+    if isinstance(images, np.ndarray) and images.shape[1:] != image_shape:
+        sizes = ", ".join(map(str, image_shape))
+        raise ValueError(f"images must be (B, {sizes}), got {images.shape}")
+
+
+def _checked_image_shape(image_shape: Sequence[int]) -> tuple[int, ...]:
+    if not isinstance(image_shape, Sequence) or len(image_shape) not in (2, 3):
+        raise ValueError(f"image_shape must be (H, W) or (C, H, W), got {image_shape!r}")
+    return tuple(check_integer("every size of image_shape", size, at_least=1) for size in image_shape)
+
+
+def _channels_first(image_shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return (C, H, W), with C = 1 where the image has no channels."""
+    return image_shape if len(image_shape) == 3 else (1, *image_shape)

@@ -1,0 +1,274 @@
+"""Where data files are looked for, in which order, and what a failure says."""
+
+import hashlib
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from numrnn.datasets.locate import DataFiles, Download, cache_folder, locate
+
+CONTENT = b"the true content"
+DATA = DataFiles(
+    title="Toy data",
+    folder="toy",
+    names={"a": ("a.bin.gz", "a.bin"), "b": ("b.bin",)},
+    downloads=(
+        Download("a.bin", hashlib.sha256(CONTENT).hexdigest(), ("https://first.invalid/a", "https://second.invalid/a")),
+        Download("b.bin", hashlib.sha256(CONTENT).hexdigest(), ("https://first.invalid/b",)),
+    ),
+)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """No test sees the user's home, cache or data, nor reaches the network."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    monkeypatch.delenv("NUMRNN_DATA", raising=False)
+    monkeypatch.setitem(sys.modules, "pooch", None)  # import pooch raises ImportError
+    return tmp_path / "xdg" / "numrnn"
+
+
+def fill(folder: Path, names=("a.bin", "b.bin")) -> Path:
+    folder.mkdir(parents=True)
+    for name in names:
+        (folder / name).write_bytes(CONTENT)
+    return folder
+
+
+def failure(**arguments) -> str:
+    with pytest.raises(FileNotFoundError) as caught:
+        locate(DATA, **arguments)
+    return str(caught.value)
+
+
+class FakePooch(SimpleNamespace):
+    """Stands for pooch: an address in `broken` fails, any other gives the right file."""
+
+    def __init__(self, *broken, error=None):
+        super().__init__(calls=[], broken=broken, error=error or OSError("no route to host"))
+
+    def retrieve(self, url, *, known_hash, fname, path, progressbar):
+        self.calls.append((url, known_hash, fname))
+        if url in self.broken:
+            raise self.error
+        path.mkdir(parents=True, exist_ok=True)
+        (path / fname).write_bytes(CONTENT)
+        return str(path / fname)
+
+
+def test_files_lying_in_root_are_found(tmp_path):
+    root = fill(tmp_path / "data")
+    assert locate(DATA, root) == {"a": root / "a.bin", "b": root / "b.bin"}
+
+
+def test_files_lying_in_the_named_folder_of_root_are_found(tmp_path):
+    folder = fill(tmp_path / "data" / "toy")
+    assert locate(DATA, tmp_path / "data") == {"a": folder / "a.bin", "b": folder / "b.bin"}
+
+
+def test_root_may_be_a_string(tmp_path):
+    root = fill(tmp_path / "data")
+    assert locate(DATA, str(root))["a"] == root / "a.bin"
+
+
+def test_a_tilde_in_root_is_the_home_folder(tmp_path):
+    folder = fill(tmp_path / "home" / "data")
+    assert locate(DATA, "~/data")["a"] == folder / "a.bin"
+
+
+def test_the_first_spelling_of_a_name_wins(tmp_path):
+    root = fill(tmp_path / "data", ["a.bin", "a.bin.gz", "b.bin"])
+    assert locate(DATA, root)["a"] == root / "a.bin.gz"
+
+
+def test_the_environment_variable_is_looked_at(tmp_path, monkeypatch):
+    folder = fill(tmp_path / "data" / "toy")
+    monkeypatch.setenv("NUMRNN_DATA", str(tmp_path / "data"))
+    assert locate(DATA)["b"] == folder / "b.bin"
+
+
+def test_the_cache_is_looked_at(cache):
+    folder = fill(cache / "toy")
+    assert locate(DATA)["b"] == folder / "b.bin"
+
+
+def test_root_comes_before_the_environment_variable(tmp_path, monkeypatch):
+    fill(tmp_path / "env")
+    monkeypatch.setenv("NUMRNN_DATA", str(tmp_path / "env"))
+    root = fill(tmp_path / "root")
+    assert locate(DATA, root)["a"].parent == root
+
+
+def test_the_environment_variable_comes_before_the_cache(tmp_path, monkeypatch, cache):
+    fill(cache)
+    env = fill(tmp_path / "env")
+    monkeypatch.setenv("NUMRNN_DATA", str(env))
+    assert locate(DATA)["a"].parent == env
+
+
+def test_the_cache_is_used_where_the_environment_variable_names_a_folder_without_the_data(tmp_path, monkeypatch, cache):
+    fill(cache)
+    monkeypatch.setenv("NUMRNN_DATA", str(tmp_path / "elsewhere"))
+    assert locate(DATA)["a"].parent == cache
+
+
+def test_an_empty_environment_variable_counts_as_unset(tmp_path, monkeypatch):
+    monkeypatch.chdir(fill(tmp_path / "here"))
+    monkeypatch.setenv("NUMRNN_DATA", "")
+    assert "NUMRNN_DATA)" not in failure()
+
+
+def test_without_xdg_cache_home_the_cache_is_in_home(tmp_path, monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_folder() == tmp_path / "home" / ".cache" / "numrnn"
+
+
+def test_a_relative_xdg_cache_home_is_ignored(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    assert cache_folder() == tmp_path / "home" / ".cache" / "numrnn"
+
+
+def test_one_set_is_not_put_together_from_two_folders(tmp_path):
+    fill(tmp_path / "data", ["a.bin"])
+    fill(tmp_path / "data" / "toy", ["b.bin"])
+    message = failure(root=tmp_path / "data")
+    assert f"{tmp_path / 'data'} (root): missing b.bin" in message
+    assert f"{tmp_path / 'data' / 'toy'} (root): missing a.bin.gz" in message
+
+
+def test_a_folder_that_bears_the_name_of_a_file_is_not_that_file(tmp_path):
+    root = fill(tmp_path / "data", ["b.bin"])
+    (root / "a.bin").mkdir()
+    assert f"{root} (root): missing a.bin.gz" in failure(root=root)
+
+
+def test_a_root_that_does_not_exist_is_named(tmp_path):
+    assert f"{tmp_path / 'nowhere'} (root): no such folder" in failure(root=tmp_path / "nowhere")
+
+
+def test_a_root_that_is_a_file_is_named(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    assert f"{tmp_path / 'file'} (root): not a folder" in failure(root=tmp_path / "file")
+
+
+def test_a_failure_lists_every_place_in_order(tmp_path, monkeypatch, cache):
+    monkeypatch.setenv("NUMRNN_DATA", str(tmp_path / "env"))
+    lines = failure(download=False).splitlines()
+    assert lines[0] == "Toy data was not found. Looked for a.bin.gz, b.bin in"
+    assert lines[1:5] == [
+        f"  {tmp_path / 'env'} (NUMRNN_DATA): no such folder",
+        f"  {tmp_path / 'env' / 'toy'} (NUMRNN_DATA): no such folder",
+        f"  {cache} (the user's cache): no such folder",
+        f"  {cache / 'toy'} (the user's cache): no such folder",
+    ]
+
+
+def test_a_failure_says_how_to_get_the_data():
+    message = failure(download=False)
+    assert "name it by root= or by the environment variable NUMRNN_DATA" in message
+    assert "they come from https://first.invalid/a, https://first.invalid/b" in message
+    assert "download=True" in message
+
+
+def test_an_explicit_root_looks_nowhere_else_and_downloads_nothing(tmp_path, monkeypatch, cache):
+    fill(cache)
+    pooch = FakePooch()
+    monkeypatch.setitem(sys.modules, "pooch", pooch)
+    message = failure(root=tmp_path)
+    assert str(cache) not in message
+    assert pooch.calls == []
+
+
+def test_download_false_downloads_nothing(monkeypatch):
+    pooch = FakePooch()
+    monkeypatch.setitem(sys.modules, "pooch", pooch)
+    failure(download=False)
+    assert pooch.calls == []
+
+
+def test_found_data_are_not_downloaded(monkeypatch, cache):
+    fill(cache)
+    pooch = FakePooch()
+    monkeypatch.setitem(sys.modules, "pooch", pooch)
+    locate(DATA)
+    assert pooch.calls == []
+
+
+def test_a_missing_pooch_is_named_with_its_remedy(cache):
+    message = failure()
+    assert "pip install numrnn[examples]" in message
+    assert "found: import of pooch halted" in message
+    assert f"{cache} (the user's cache): no such folder" in message
+
+
+def test_a_download_lands_in_the_cache(monkeypatch, cache):
+    monkeypatch.setitem(sys.modules, "pooch", FakePooch())
+    assert locate(DATA) == {"a": cache / "toy" / "a.bin", "b": cache / "toy" / "b.bin"}
+
+
+def test_a_download_is_checked_against_its_sha256(monkeypatch):
+    pooch = FakePooch()
+    monkeypatch.setitem(sys.modules, "pooch", pooch)
+    locate(DATA)
+    known = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
+    assert pooch.calls == [("https://first.invalid/a", known, "a.bin"), ("https://first.invalid/b", known, "b.bin")]
+
+
+def test_the_next_mirror_is_tried_where_one_fails(monkeypatch):
+    pooch = FakePooch("https://first.invalid/a")
+    monkeypatch.setitem(sys.modules, "pooch", pooch)
+    locate(DATA)
+    assert [url for url, _, fname in pooch.calls if fname == "a.bin"] == list(DATA.downloads[0].urls)
+
+
+def test_a_download_that_fails_everywhere_names_every_address_and_error(monkeypatch, cache):
+    monkeypatch.setitem(sys.modules, "pooch", FakePooch(*DATA.downloads[0].urls))
+    message = failure()
+    assert "https://first.invalid/a: no route to host" in message
+    assert "https://second.invalid/a: no route to host" in message
+    assert f"{cache} (the user's cache): no such folder" in message
+
+
+def test_a_file_that_a_download_did_not_bring_is_named(monkeypatch, cache):
+    monkeypatch.setitem(sys.modules, "pooch", FakePooch())
+    incomplete = DataFiles("Toy data", "toy", DATA.names, DATA.downloads[:1])
+    with pytest.raises(FileNotFoundError) as caught:
+        locate(incomplete)
+    assert f"{cache / 'toy'} (downloaded): missing b.bin" in str(caught.value)
+
+
+def test_a_downloaded_file_is_unpacked(monkeypatch, cache):
+    monkeypatch.setitem(sys.modules, "pooch", FakePooch())
+    packed = DataFiles(
+        "Toy data", "toy", {"c": ("c.bin",)}, DATA.downloads[:1], lambda path: path.rename(path.with_name("c.bin"))
+    )
+    assert locate(packed) == {"c": cache / "toy" / "c.bin"}
+
+
+def test_pooch_itself_refuses_a_file_with_another_sha256(monkeypatch, cache):
+    monkeypatch.delitem(sys.modules, "pooch")
+    pooch = pytest.importorskip("pooch")
+    # The mirror answers, with something else: no network is touched.
+    served = {"https://first.invalid/a": b"<html>moved</html>"}
+
+    def answer(downloader, url, output_file, *arguments, **options):
+        Path(output_file).write_bytes(served.get(url, CONTENT))
+
+    monkeypatch.setattr(pooch.HTTPDownloader, "__call__", answer)
+    found = locate(DATA)
+    assert found["a"].read_bytes() == CONTENT
+    assert sorted(path.name for path in (cache / "toy").iterdir()) == ["a.bin", "b.bin"]
+
+
+@pytest.mark.parametrize("root", [3, b"bytes", ["list"]])
+def test_a_root_that_is_no_path_is_refused(root):
+    with pytest.raises(TypeError, match="root must be the path of a folder, got"):
+        locate(DATA, root)
+
+
+def test_an_empty_root_is_refused():
+    with pytest.raises(ValueError, match="root must be the path of a folder, got ''"):
+        locate(DATA, "")
