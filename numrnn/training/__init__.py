@@ -1,0 +1,55 @@
+"""Training: a read-out and a loss on top of a cell, optimisers, schedules, checkpoints and the loop."""
+
+from numrnn.training.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    checkpoint_path,
+    generator_from_state,
+    generator_state,
+    latest_checkpoint,
+    list_checkpoints,
+    load_checkpoint,
+    prune_checkpoints,
+    save_checkpoint,
+)
+from numrnn.training.config import TrainingConfig
+from numrnn.training.losses import accuracy, mean_squared_error, softmax_cross_entropy
+from numrnn.training.metrics import read_json_lines
+from numrnn.training.model import Classifier
+from numrnn.training.optim import SGD, Adagrad, Adam, Optimizer, clip_by_global_norm, global_norm
+from numrnn.training.results import DivergenceError, Evaluation, TrainingResult
+from numrnn.training.schedules import ConstantSchedule, CosineSchedule, Schedule, StepSchedule
+from numrnn.training.trainer import Trainer
+
+__all__ = [
+    "SGD",
+    "Adagrad",
+    "Adam",
+    "Checkpoint",
+    "CheckpointError",
+    "Classifier",
+    "ConstantSchedule",
+    "CosineSchedule",
+    "DivergenceError",
+    "Evaluation",
+    "Optimizer",
+    "Schedule",
+    "StepSchedule",
+    "Trainer",
+    "TrainingConfig",
+    "TrainingResult",
+    "accuracy",
+    "checkpoint_path",
+    "clip_by_global_norm",
+    "generator_from_state",
+    "generator_state",
+    "global_norm",
+    "latest_checkpoint",
+    "list_checkpoints",
+    "load_checkpoint",
+    "mean_squared_error",
+    "prune_checkpoints",
+    "read_json_lines",
+    "save_checkpoint",
+    "softmax_cross_entropy",
+]

@@ -1,0 +1,320 @@
+"""Checkpoints: one .npz file that holds all that a run needs to go on bit for bit.
+
+A file is written beside its final place, forced to the disk and then renamed, so that under its name there is either
+the whole file or nothing, whenever the process is killed. A SHA-256 over names, dtypes, shapes, bytes and metadata
+stands in the file; reading compares it. Nothing is pickled: reading a file from a stranger runs no code.
+
+Entries of the archive: "params/NAME", "optimizer/SLOT/NAME", "metadata" (JSON in UTF-8) and "checksum".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from numrnn.backend import Array, from_numpy, is_array, to_numpy
+from numrnn.checks import check_integer
+
+FORMAT = "numrnn checkpoint"
+VERSION = 1
+_NAME = re.compile(r"checkpoint_(\d{8,})\.npz")
+_TEMPORARY = re.compile(r"\.checkpoint_\d{8,}\.npz\.tmp")
+_ARRAY = "__array__"  # stands in the metadata where an array stood in the optimiser's state
+
+
+class CheckpointError(Exception):
+    """A checkpoint cannot be used: the message names its path and what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state of a run after `step` updates.
+
+    Attributes
+    ----------
+    step : int
+        Updates done.
+    params : dict of str to array
+        Parameters.
+    optimizer : dict
+        The optimiser's state: numbers, arrays, and dictionaries of them.
+    generators : dict of str to dict
+        States of random generators, see `generator_state`.
+    config : dict
+        What makes the run; JSON.
+    progress : dict
+        Whatever else the run must know to go on; JSON.
+    path : Path or None
+        Where it was read or written.
+    """
+
+    step: int
+    params: dict[str, Array]
+    optimizer: dict[str, Any] = field(default_factory=dict)
+    generators: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    progress: dict[str, Any] = field(default_factory=dict)
+    path: Path | None = None
+
+
+def checkpoint_path(directory: str | os.PathLike[str], step: int) -> Path:
+    """Return the path of the checkpoint of `step` in `directory`, as checkpoint_00000469.npz."""
+    return Path(directory) / f"checkpoint_{check_integer('step', step, at_least=0):08d}.npz"
+
+
+def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> Path:
+    """Write `checkpoint` to `path`, whole or not at all.
+
+    Parameters
+    ----------
+    path : path
+        A file name in a directory that exists; what stands there is replaced.
+    checkpoint : Checkpoint
+        Its arrays may live on a GPU; they are copied to the host.
+
+    Returns
+    -------
+    Path
+        `path`.
+
+    Raises
+    ------
+    ValueError
+        If an array or a number in it is NaN or infinite: such a state is not worth keeping in place of a good one.
+    TypeError
+        If JSON cannot hold something in `generators`, `config` or `progress`.
+    OSError
+        If the file cannot be written.
+
+    Notes
+    -----
+    Costs a pass over all bytes for the checksum and two waits for the disk: the file's content, then its name.
+    """
+    path = Path(path)
+    entries = _entries(checkpoint)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            np.savez(file, **entries)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_directory(path.parent)
+    return path
+
+
+def _entries(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return what goes into the archive, name by name."""
+    arrays = {f"params/{name}": to_numpy(array) for name, array in checkpoint.params.items()}
+    optimizer, slots = _split(checkpoint.optimizer)
+    arrays |= {f"optimizer/{name}": array for name, array in slots.items()}
+    for name, array in arrays.items():
+        if not np.all(np.isfinite(array)):
+            raise ValueError(f"a checkpoint must hold finite numbers only, got NaN or infinity in {name}")
+    metadata = {
+        "format": FORMAT,
+        "version": VERSION,
+        "step": checkpoint.step,
+        "optimizer": optimizer,
+        "generators": checkpoint.generators,
+        "config": checkpoint.config,
+        "progress": checkpoint.progress,
+    }
+    text = json.dumps(metadata, sort_keys=True, allow_nan=False).encode()
+    arrays["metadata"] = np.frombuffer(text, np.uint8)
+    return {**arrays, "checksum": _checksum(arrays)}
+
+
+def _checksum(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return the SHA-256 of names, dtypes, shapes and bytes, 32 numbers of uint8."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        # The header says how many bytes follow, so that no two sets of arrays give one stream of bytes.
+        digest.update(json.dumps([name, array.dtype.str, arrays[name].shape]).encode() + b"\n")
+        digest.update(array.data if array.size else b"")
+    return np.frombuffer(digest.digest(), np.uint8)
+
+
+def _split(state: Mapping[str, Any], prefix: str = "") -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Return the numbers of a nested state, with a mark where arrays stood, and the arrays under slash-joined names."""
+    tree: dict[str, Any] = {}
+    arrays: dict[str, np.ndarray] = {}
+    for key, value in state.items():
+        if isinstance(value, Mapping):
+            tree[key], below = _split(value, f"{prefix}{key}/")
+            arrays |= below
+        elif is_array(value):
+            tree[key], arrays[f"{prefix}{key}"] = _ARRAY, to_numpy(value)
+        else:
+            tree[key] = value
+    return tree, arrays
+
+
+def _join(tree: Mapping[str, Any], arrays: Mapping[str, Array], prefix: str) -> dict[str, Any]:
+    """Undo `_split`."""
+    return {
+        key: _join(value, arrays, f"{prefix}{key}/")
+        if isinstance(value, Mapping)
+        else arrays[prefix + key]
+        if value == _ARRAY
+        else value
+        for key, value in tree.items()
+    }
+
+
+def _sync_directory(directory: Path) -> None:
+    """Force the directory's list of names to the disk, so that a rename survives a power cut."""
+    if os.name == "nt":  # Windows cannot open a directory
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def load_checkpoint(path: str | os.PathLike[str], *, backend: str | None = None) -> Checkpoint:
+    """Read and verify a checkpoint.
+
+    Parameters
+    ----------
+    path : path
+        A file that `save_checkpoint` wrote.
+    backend : {"numpy", "cupy"} or None
+        Where its arrays shall live; None takes NUMRNN_BACKEND, or "numpy".
+
+    Returns
+    -------
+    Checkpoint
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing, truncated, corrupted, of a newer version or not a checkpoint at all.
+    """
+    path = Path(path)
+    arrays = _read_archive(path)
+    stored = arrays.pop("checksum", None)
+    if stored is None or "metadata" not in arrays:
+        raise CheckpointError(f"{path}: no numrnn checkpoint: it lacks the entries 'metadata' and 'checksum'")
+    if not np.array_equal(stored, _checksum(arrays)):
+        raise CheckpointError(f"{path}: corrupted: its content does not match its checksum")
+    metadata = json.loads(arrays.pop("metadata").tobytes())
+    if metadata.get("format") != FORMAT or metadata.get("version") != VERSION:
+        got = f"{metadata.get('format')} version {metadata.get('version')}"
+        raise CheckpointError(f"{path}: expected {FORMAT} version {VERSION}, got {got}")
+    moved = {name: from_numpy(array, backend) for name, array in arrays.items()}
+    return Checkpoint(
+        step=metadata["step"],
+        params={name.removeprefix("params/"): a for name, a in moved.items() if name.startswith("params/")},
+        optimizer=_join(metadata["optimizer"], moved, "optimizer/"),
+        generators=metadata["generators"],
+        config=metadata["config"],
+        progress=metadata["progress"],
+        path=path,
+    )
+
+
+def _read_archive(path: Path) -> dict[str, np.ndarray]:
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file")
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except Exception as error:  # a damaged archive makes zipfile, zlib and numpy raise a dozen different types
+        reason = f"{type(error).__name__}: {error}"
+        raise CheckpointError(f"{path}: truncated, corrupted or no .npz file ({reason})") from error
+
+
+def list_checkpoints(directory: str | os.PathLike[str]) -> list[Path]:
+    """Return the paths in `directory` named like checkpoints, by rising step; none where there is no directory."""
+    directory = Path(directory)
+    if not directory.is_dir():
+        return []
+    found = [(int(match[1]), path) for path in directory.iterdir() if (match := _NAME.fullmatch(path.name))]
+    return [path for _, path in sorted(found)]
+
+
+def latest_checkpoint(directory: str | os.PathLike[str], *, backend: str | None = None) -> Checkpoint | None:
+    """Return the newest checkpoint in `directory` that is whole, or None if there is none.
+
+    Parameters
+    ----------
+    directory : path
+        Where to look; it need not exist.
+    backend : {"numpy", "cupy"} or None
+        As for `load_checkpoint`.
+
+    Returns
+    -------
+    Checkpoint or None
+
+    Warns
+    -----
+    RuntimeWarning
+        For each newer file that is refused: its path, and what is wrong with it.
+    """
+    for path in reversed(list_checkpoints(directory)):
+        try:
+            return load_checkpoint(path, backend=backend)
+        except CheckpointError as error:
+            warnings.warn(f"refused {error}; trying the checkpoint before it", RuntimeWarning, stacklevel=2)
+    return None
+
+
+def prune_checkpoints(directory: str | os.PathLike[str], *, keep: int = 2) -> None:
+    """Delete all but the newest `keep` >= 1 checkpoints, and what writers that were killed left half-written."""
+    keep = check_integer("keep", keep, at_least=1)
+    for path in list_checkpoints(directory)[:-keep]:
+        path.unlink(missing_ok=True)
+    for path in Path(directory).iterdir():
+        if _TEMPORARY.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+
+
+def generator_state(generator: np.random.Generator) -> dict[str, Any]:
+    """Return the state of a generator as JSON can hold it; integers of any size are exact."""
+    return _plain(generator.bit_generator.state)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+
+
+def generator_from_state(state: Mapping[str, Any]) -> np.random.Generator:
+    """Return a generator that goes on exactly where the one of `state` stood.
+
+    Raises
+    ------
+    ValueError
+        If the state names no bit generator of NumPy.
+    """
+    kinds = {"PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64"}
+    name = state.get("bit_generator")
+    if name not in kinds:
+        raise ValueError(f"bit_generator must be one of {', '.join(sorted(kinds))}, got {name!r}")
+    bit_generator = getattr(np.random, name)(0)
+    bit_generator.state = {key: _arrays(item) for key, item in state.items()}
+    return np.random.Generator(bit_generator)
+
+
+def _arrays(value: Any) -> Any:
+    """Turn the lists in a state back into the arrays of uint64 that bit generators take."""
+    if isinstance(value, Mapping):
+        return {key: _arrays(item) for key, item in value.items()}
+    return np.array(value, np.uint64) if isinstance(value, list) else value

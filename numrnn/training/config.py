@@ -1,0 +1,169 @@
+"""What a training run is asked to do, and how two such requests are compared."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from numrnn.backend import BACKENDS
+from numrnn.checks import check_integer, check_number
+
+# A run may be resumed with other values of these: they change neither parameters nor metrics.
+FREE = ("checkpoint_interval",)
+LENGTHS = ("epochs", "iterations")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """Settings of a training run, apart from model, optimiser and data.
+
+    Parameters
+    ----------
+    epochs, iterations : int or None
+        Length of the run, in passes over the training images or in updates; exactly one of them, >= 1.
+    batch_size : int
+        Images an update, >= 1. The last batch of an epoch may be smaller.
+    seed : int
+        >= 0; all randomness of the run comes from it.
+    weight_std : float
+        sigma_w >= 0 of the initial recurrent weights.
+    clip : float or None
+        Largest global norm of a gradient, > 0; None does not clip.
+    validation_size : int
+        Images held out of training for validation, >= 0; drawn by the seed.
+    evaluation_batch_size : int
+        Images a batch where no gradient is taken, >= 1.
+    log_interval : int
+        Updates between two lines of metrics, >= 1; their loss and accuracy are means over the interval.
+    checkpoint_interval : int
+        Updates between two checkpoints, >= 1; the end of an epoch writes one in any case.
+    dtype : {"float32", "float64"}
+        Of parameters and inputs.
+    backend : {"numpy", "cupy"} or None
+        Where arrays live; None takes NUMRNN_BACKEND, or "numpy".
+    engine : str
+        As for `numrnn.forward`.
+    recompute_every : int, "sqrt" or None
+        `checkpoint_every` of `numrnn.forward`: store every so manieth state only and recompute the others, for long
+        sequences in little memory.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a value is of a wrong type or out of range.
+    """
+
+    epochs: int | None = None
+    iterations: int | None = None
+    batch_size: int = 128
+    seed: int = 0
+    weight_std: float = 1.0
+    clip: float | None = None
+    validation_size: int = 0
+    evaluation_batch_size: int = 500
+    log_interval: int = 50
+    checkpoint_interval: int = 500
+    dtype: str = "float32"
+    backend: str | None = None
+    engine: str = "auto"
+    recompute_every: int | str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.epochs is None) == (self.iterations is None):
+            raise ValueError(
+                f"exactly one of epochs and iterations must be given, got {self.epochs!r} and {self.iterations!r}"
+            )
+        positive = ("batch_size", "evaluation_batch_size", "log_interval", "checkpoint_interval")
+        for name in (*(name for name in LENGTHS if getattr(self, name) is not None), *positive):
+            self._set(name, check_integer(name, getattr(self, name), at_least=1))
+        for name in ("seed", "validation_size"):
+            self._set(name, check_integer(name, getattr(self, name), at_least=0))
+        self._set("weight_std", check_number("weight_std", self.weight_std, at_least=0))
+        if self.clip is not None:
+            self._set("clip", check_number("clip", self.clip, above=0))
+        if self.dtype not in ("float32", "float64"):
+            raise ValueError(f"dtype must be 'float32' or 'float64', got {self.dtype!r}")
+        if self.backend is not None and self.backend not in BACKENDS:
+            raise ValueError(f"backend must be None or one of {', '.join(map(repr, BACKENDS))}, got {self.backend!r}")
+
+    def _set(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+
+    def steps_per_epoch(self, n_images: int) -> int:
+        """Return the number of updates an epoch takes, for `n_images` images of which `validation_size` are held out.
+
+        Raises
+        ------
+        ValueError
+            If no image is left to train on.
+        """
+        n_training = check_integer("n_images", n_images, at_least=1) - self.validation_size
+        if n_training < 1:
+            raise ValueError(f"validation_size must be less than the {n_images} images, got {self.validation_size}")
+        return -(-n_training // self.batch_size)
+
+    def total_steps(self, n_images: int) -> int:
+        """Return the number of updates of the whole run, what a schedule needs to know; arguments as above."""
+        per_epoch = self.steps_per_epoch(n_images)
+        return self.iterations if self.iterations is not None else (self.epochs or 0) * per_epoch
+
+    def config(self) -> dict[str, Any]:
+        """Return all fields, as JSON can hold them."""
+        return asdict(self)
+
+
+def check_resumable(stored: Mapping[str, Any], given: Mapping[str, Any]) -> str | None:
+    """Compare the configuration in a checkpoint with that of the run that is to go on from it.
+
+    Parameters
+    ----------
+    stored, given : mapping
+        As `Trainer.describe` makes them: "training" holds the fields of a `TrainingConfig`.
+
+    Returns
+    -------
+    str or None
+        None if the run may go on: nothing differs that changes its course. A longer run may go on from a shorter one,
+        unless its learning rate depends on its length. Otherwise a text that names the field, what was expected
+        and what came.
+    """
+    stored, given = json.loads(json.dumps(stored)), json.loads(json.dumps(given))
+    for name in FREE:
+        stored["training"].pop(name, None)
+        given["training"].pop(name, None)
+    tied = any(path.endswith("total_steps") for path, _ in walk(given.get("optimizer", {})))
+    for name in LENGTHS:
+        before, now = stored["training"].get(name), given["training"].get(name)
+        if before is not None and now is not None and now > before:
+            if tied:
+                return f"training.{name} must stay {before}, for the learning rate depends on it, got {now}"
+            stored["training"].pop(name)
+            given["training"].pop(name)
+    difference = first_difference(stored, given)
+    if difference is None:
+        return None
+    path, expected, got = difference
+    return f"{path} must be {expected!r} as in the checkpoint, got {got!r}"
+
+
+def walk(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield each leaf of nested dictionaries with its dotted path."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from walk(item, f"{path}.{key}" if path else str(key))
+    else:
+        yield path, value
+
+
+def first_difference(expected: Mapping[str, Any], got: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
+    """Return the dotted path of the first field in which two nested dictionaries differ, and its two values.
+
+    Fields come in the order of `got`; one that either of them lacks has the value None there.
+    """
+    left, right = dict(walk(expected)), dict(walk(got))
+    for path in [*right, *(path for path in left if path not in right)]:
+        if left.get(path) != right.get(path) or (path in left) != (path in right):
+            return path, left.get(path), right.get(path)
+    return None

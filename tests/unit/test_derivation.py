@@ -1,0 +1,50 @@
+"""docs/derivation.md and the code carry the same tags, each of them once in the page."""
+
+import pathlib
+import re
+from collections import Counter
+
+ROOT = pathlib.Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "derivation.md").read_text(encoding="utf-8")
+SECTIONS = {
+    "antisymmetric": "1. The antisymmetric matrix|2. The AntisymmetricRNN",
+    "gated": "3. The gated",
+    "unstructured": "4. The ablation",
+    "elman": "5. The Elman",
+    "lstm": "6. The LSTM",
+}
+
+
+def tags_of_page(text):
+    return re.findall(r"\\tag\{([FTBJ]\d+)\}", text)
+
+
+def tags_of_code(path):
+    """Return the tags at the ends of lines of code, as `# (F2)` or `# (B, n) (F2)`."""
+    text = path.read_text(encoding="utf-8")
+    return [tag for line in text.splitlines() if "  # " in line for tag in re.findall(r"\(([FTBJ]\d+)\)$", line)]
+
+
+def test_every_equation_of_the_page_is_in_the_code_and_the_other_way_round():
+    code = {tag for path in (ROOT / "numrnn").rglob("*.py") for tag in tags_of_code(path)}
+    page = set(tags_of_page(PAGE))
+    assert sorted(page - code) == []
+    assert sorted(code - page) == []
+
+
+def test_no_equation_of_the_page_has_two_places():
+    assert [tag for tag, count in Counter(tags_of_page(PAGE)).items() if count > 1] == []
+
+
+def test_a_cells_file_carries_just_the_tags_of_its_section():
+    parts = re.split(r"^## ", PAGE, flags=re.MULTILINE)
+    for name, heads in SECTIONS.items():
+        section = [tag for part in parts if re.match(heads, part) for tag in tags_of_page(part)]
+        assert section, name
+        assert set(tags_of_code(ROOT / "numrnn" / "cells" / f"{name}.py")) == set(section), name
+
+
+def test_tags_are_numbered_without_gaps():
+    for letter in "FTBJ":
+        numbers = sorted(int(tag[1:]) for tag in tags_of_page(PAGE) if tag[0] == letter)
+        assert numbers == list(range(1, len(numbers) + 1)), letter

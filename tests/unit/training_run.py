@@ -1,0 +1,108 @@
+"""A tiny training run that tests share, and a script that runs it and kills itself at a chosen moment.
+
+python training_run.py OUT MOMENT N        # SIGKILL at the N-th time that MOMENT comes; "slowly" waits for it
+"""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from numrnn import GatedAntisymmetricCell
+from numrnn.training import Adam, Classifier, Trainer, TrainingConfig, metrics
+
+# 40 images to train on in 5 batches, the last one of 6; 15 updates in all; intervals that divide neither.
+CONFIG = {
+    "epochs": 3,
+    "batch_size": 9,
+    "validation_size": 8,
+    "evaluation_batch_size": 5,
+    "log_interval": 2,
+    "checkpoint_interval": 3,
+    "clip": 0.5,
+    "seed": 5,
+}
+
+
+def make_data():
+    """Return 50 images of 6 pixels and labels that the mean of an image decides."""
+    images = np.random.default_rng(1).integers(0, 256, (50, 6), np.uint8)
+    return images, np.digitize(images.mean(axis=1), [105, 150])
+
+
+def encode(images, rng):
+    """Return pixels as a sequence, (6, B, 1), with noise."""
+    x = images.T[:, :, None] / 255 - 0.5
+    return x + 0.05 * rng.standard_normal(x.shape)
+
+
+def make_model(kind=Classifier):
+    return kind(GatedAntisymmetricCell(1, 5, step_size=0.5), 3)
+
+
+def make_trainer(out, *, model=None, optimizer=None, encoder=encode, data=None, show_progress=False, **changes):
+    return Trainer(
+        model or make_model(),
+        optimizer or Adam(0.05),
+        encoder,
+        data or make_data(),
+        TrainingConfig(**CONFIG | changes),
+        out,
+        show_progress=show_progress,
+    )
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_at(n, function, before=lambda *arguments: None):
+    """Return `function`, but its n-th call does `before` and kills the process."""
+    calls = 0
+
+    def wrapper(*arguments, **named):
+        nonlocal calls
+        calls += 1
+        if calls == n:
+            before(*arguments)
+            die()
+        return function(*arguments, **named)
+
+    return wrapper
+
+
+def write_half_a_line(lines, record):
+    lines._file.write(b'{"kind": "training", "st')
+    lines._file.flush()
+
+
+def write_half_a_file(file, **arrays):
+    file.write(b"PK\x03\x04 half an archive")
+    file.flush()
+
+
+def arm(moment, n):
+    """Let the n-th call of what `moment` names kill this process; return the encoder to use."""
+    if moment == "half a line":
+        metrics.JsonLines.append = die_at(n, metrics.JsonLines.append, write_half_a_line)
+    elif moment == "half a checkpoint":
+        np.savez = die_at(n, np.savez, lambda file: write_half_a_file(file))
+    elif moment == "training":
+        return die_at(n, encode)
+    elif moment == "slowly":
+        return lambda images, rng: (time.sleep(0.05), encode(images, rng))[1]
+    else:
+        setattr(os, moment, die_at(n, getattr(os, moment)))
+    return encode
+
+
+if __name__ == "__main__":
+    out, moment, n = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    encoder = arm(moment, n)
+    encoder.config = lambda: "encode"
+    make_trainer(out, encoder=encoder).run(resume=True)
+else:
+    encode.config = lambda: "encode"
