@@ -1,0 +1,60 @@
+# demo and test do all their own set-up: a virtual environment in .venv and everything that they need in it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test check lint types unit examples docs oracle clean
+
+help:
+	@echo "make demo    train on the images that come with the package, beside an LSTM (about 5 minutes)"
+	@echo "make test    all tests"
+	@echo "make check   what CI runs: lint, types, tests, examples in short form, docs"
+	@echo "make oracle  compare with torch and torchrecurrent (installs them into an environment of their own)"
+	@echo "make clean   remove the environments and what tools left"
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/examples: setup.py | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable .[examples]
+	touch $@
+
+$(VENV)/dev: setup.py | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable .[dev]
+	touch $@ $(VENV)/examples
+
+demo: $(VENV)/examples
+	$(BIN)/python examples/demo.py
+
+test: unit examples docs
+
+unit: $(VENV)/dev
+	$(BIN)/python -m pytest tests --ignore=tests/examples
+
+examples: $(VENV)/dev
+	$(BIN)/python -m pytest tests/examples
+
+# hypothesis's plugin breaks pytest where an example of a page fails, and hides which.
+docs: $(VENV)/dev
+	$(BIN)/python -m pytest README.md docs numrnn --doctest-modules -p no:hypothesispytest
+
+lint: $(VENV)/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/dev
+	$(BIN)/mypy
+
+check: lint types test
+
+$(VENV)-oracle/done: setup.py
+	$(PYTHON) -m venv $(VENV)-oracle
+	$(VENV)-oracle/bin/python -m pip install --quiet torch==2.13.0
+	$(VENV)-oracle/bin/python -m pip install --quiet --editable .[dev,oracle]
+	touch $@
+
+oracle: $(VENV)-oracle/done
+	$(VENV)-oracle/bin/python -m pytest tests/oracle
+
+clean:
+	rm -rf $(VENV) $(VENV)-oracle build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
