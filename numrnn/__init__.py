@@ -5,7 +5,6 @@ Networks", ICLR 2019, arXiv:1902.09689. Equation numbers in this package without
 those with a letter, as (F1) or (B3), are those of docs/derivation.md.
 """
 
-from numrnn.bptt import Gradients, Tape, backward, forward
 from numrnn.cells import (
     CELLS,
     AntisymmetricCell,
@@ -16,6 +15,8 @@ from numrnn.cells import (
     LSTMCell,
     UnstructuredCell,
 )
+from numrnn.engines import forward
+from numrnn.tape import Gradients, Tape, backward
 
 __all__ = [
     "CELLS",

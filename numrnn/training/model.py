@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from numrnn.backend import Array, Params, array_namespace, from_numpy, zeros
-from numrnn.bptt import backward, forward
 from numrnn.cells.base import Cell
 from numrnn.checks import check_array, check_integer, check_same_kind
+from numrnn.engines import forward
+from numrnn.tape import backward
 from numrnn.training.losses import accuracy, softmax_cross_entropy
 
 READOUT = ("W_out", "b_out")
