@@ -19,7 +19,8 @@ setup(
     license="MIT",
     python_requires=">=3.11",
     packages=find_packages(include=["numrnn", "numrnn.*", "gradcheck", "gradcheck.*"]),
-    package_data={"numrnn": ["py.typed"], "numrnn.datasets": ["embedded/*"]},
+    package_data={"numrnn": ["py.typed"], "numrnn.datasets": ["embedded/*"], "gradcheck": ["py.typed"]},
+    entry_points={"pytest11": ["gradcheck = gradcheck.pytest_plugin"]},
     install_requires=["numpy>=2.0", "scipy>=1.13", "threadpoolctl>=3.5"],
     extras_require={
         "examples": EXAMPLES,

@@ -1,0 +1,63 @@
+"""gradcheck: a gradient checker that lets nothing pass, and says what is wrong.
+
+>>> import numpy as np, gradcheck
+>>> x = np.array([[1.0, 2.0], [3.0, 4.0]])
+>>> report = gradcheck.check_gradient(lambda p: np.sum(np.sin(p)), np.cos(x), x)
+>>> report.passed
+True
+
+`check_gradient` and `assert_gradient` are for losses; `check_vjp`, `check_jvp`, `adjoint_test` and `check_linearity`
+for hand-written operators; `check_hessian_vector_product`, `taylor_test`, `check_precision`, `check_determinism` and
+`check_purity` for what else can be wrong; `first_wrong_step` for gradients through time; `numerical_gradient` for the
+numbers themselves.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from gradcheck.adjoint import adjoint_test, check_linearity
+from gradcheck.behaviour import check_determinism, check_purity
+from gradcheck.check import assert_gradient, check_gradient
+from gradcheck.evaluate import FunctionError
+from gradcheck.hessian import check_hessian_vector_product
+from gradcheck.numeric import numerical_gradient
+from gradcheck.operators import check_jvp, check_vjp
+from gradcheck.precision import check_precision
+from gradcheck.report import Entry, GradientError, Report, Worst
+from gradcheck.taylor import taylor_test
+from gradcheck.time import WrongStep, first_wrong_step
+
+if TYPE_CHECKING:
+    from gradcheck.mutants import kill_matrix
+
+__version__ = "0.1.0"
+__all__ = [
+    "Entry",
+    "FunctionError",
+    "GradientError",
+    "Report",
+    "Worst",
+    "WrongStep",
+    "adjoint_test",
+    "assert_gradient",
+    "check_determinism",
+    "check_gradient",
+    "check_hessian_vector_product",
+    "check_jvp",
+    "check_linearity",
+    "check_precision",
+    "check_purity",
+    "check_vjp",
+    "first_wrong_step",
+    "kill_matrix",
+    "numerical_gradient",
+    "taylor_test",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import `kill_matrix` on first use: `python -m gradcheck.mutants` must not find its module imported already."""
+    if name == "kill_matrix":
+        from gradcheck.mutants import kill_matrix
+
+        return kill_matrix
+    raise AttributeError(f"module 'gradcheck' has no attribute {name!r}")

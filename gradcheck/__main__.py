@@ -1,0 +1,90 @@
+"""Command line: ``python -m gradcheck module:loss module:gradient module:params``.
+
+Prints the report. Exit codes: 0 passed, 1 failed, 2 inconclusive, 3 bad usage or input (an unknown option, a name that
+cannot be imported, a loss that raises).
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from gradcheck.arguments import METHOD_NAMES
+from gradcheck.check import BUDGET, check_gradient
+
+CODES = {"passed": 0, "failed": 1, "inconclusive": 2}
+BAD_INPUT = 3
+
+
+class _Parser(argparse.ArgumentParser):
+    """Exits with 3 where argparse would exit with 2, which means inconclusive here."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(BAD_INPUT, f"{self.prog}: error: {message}\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    try:
+        params = _load(given.params)
+        params = params() if callable(params) else params
+        loss, gradient = _load(given.loss), _load(given.gradient)
+        options = {name: getattr(given, name) for name in ("method", "directions", "rtol", "seed", "budget")}
+        report = check_gradient(loss, gradient, params, sizes=dict(given.size), **options)
+    except Exception as error:  # whatever a user's module raises must not look like a failed check
+        print(f"gradcheck: {type(error).__name__}: {error}", file=sys.stderr)
+        return BAD_INPUT
+    print(json.dumps(report.to_dict(), indent=2) if given.json else report)
+    return CODES[report.verdict]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m gradcheck",
+        description="Check a gradient against numerical derivatives of its loss.",
+        epilog="Exit codes: 0 passed, 1 failed, 2 inconclusive, 3 bad usage or input.",
+    )
+    parser.add_argument("loss", help="module:name of loss(params) -> scalar")
+    parser.add_argument("gradient", help="module:name of gradient(params), or of the arrays themselves")
+    parser.add_argument(
+        "params", help="module:name of the parameters, or of a function without arguments that makes them"
+    )
+    parser.add_argument("--method", choices=METHOD_NAMES, default="auto")
+    parser.add_argument("--directions", type=int, default=3, metavar="K", help="random directions a parameter")
+    parser.add_argument("--rtol", type=float, default=None, help="allowed error relative to norm(gradient)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--budget", type=int, default=BUDGET, help="evaluations to spend on explaining a failure")
+    parser.add_argument(
+        "--size", type=_size, action="append", default=[], metavar="NAME=N", help="name for a wrong factor, as B=8"
+    )
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    return parser
+
+
+def _size(text: str) -> tuple[str, int]:
+    name, _, number = text.partition("=")
+    if not (name and number.isdecimal()):
+        raise argparse.ArgumentTypeError(f"expected NAME=N, got {text!r}")
+    return name, int(number)
+
+
+def _load(text: str) -> Any:
+    """Return the object that ``module:name`` (or ``module:name.attribute``) stands for."""
+    module, _, name = text.partition(":")
+    if not (module and name):
+        raise ValueError(f"expected module:name, got {text!r}")
+    found = importlib.import_module(module)
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

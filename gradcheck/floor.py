@@ -1,0 +1,96 @@
+r"""The rounding floor, measured: how far a correct gradient and a correct numeric derivative may lie apart.
+
+Both carry rounding of about eps times the sum of the absolute terms that make up the derivative. Where these terms
+cancel (at a minimum of the loss, or for a bias that shifts all inputs of a softmax), what is left is small against
+its own rounding, and no multiple of norm(gradient) covers it. The terms are not visible from outside. But their
+rounding can be rolled again: evaluate the same derivative with every parameter changed by a few units of rounding and
+with the direction scaled by an odd factor. Whatever changes is rounding, whether it comes from cancellation or from
+the loss being badly conditioned. The floor is a multiple of the largest change seen. It scales with the loss, the
+parameters and the direction, so that a loss multiplied by 1e-5 or 1e5 is judged exactly alike.
+
+It is an estimate from a few draws, not a bound, and it is measured only where the relative criterion is not met.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gradcheck.claim import Claim, Sample
+from gradcheck.complex_step import ComplexStep
+from gradcheck.directions import dot
+
+SAFETY = 32  # the floor is this many times the largest of the changes
+DRAWS = 4
+JITTER = 4  # units of rounding by which parameters are changed
+CLEAR = {False: 1e6, True: 1e2}  # a mismatch so many times the first change needs no further draws; True: single
+GROSS = 512  # and so many units of rounding of the magnitude that a derivative could have had
+LOST = 64  # units of rounding of a sum whose terms all cancelled
+
+
+def rounding_floor(claim: Claim, step: ComplexStep, name: str, sample: Sample, seed: int) -> float:
+    """Return how far <g, v> and the numeric derivative of `sample` may differ by rounding alone.
+
+    Parameters
+    ----------
+    claim : Claim
+        Loss and gradient.
+    step : ComplexStep
+        The method.
+    name : str
+        The parameter of `sample`.
+    sample : Sample
+        A comparison that failed the relative criterion.
+    seed : int
+        For the draws.
+
+    Returns
+    -------
+    float
+        In units of the derivative along ``sample.direction``.
+
+    Notes
+    -----
+    One evaluation of the loss where the mismatch is gross; else four, and two of the gradient if it is callable.
+    """
+    rng = np.random.default_rng([seed, 0xF100])
+    magnitude = claim.magnitude(name)
+    largest = 0.0
+    for _ in range(DRAWS):
+        change = abs(_again(claim, step, name, sample, rng) - sample.slope.value)
+        largest = max(largest, change)
+        if largest > 0 and sample.mismatch > max(CLEAR[claim.single] * largest, GROSS * claim.unit * magnitude):
+            return SAFETY * largest
+    largest = max(largest, claim.unit * abs(sample.slope.value)) + _gradient_change(claim, name, sample, rng)
+    lost = lost_digits(claim, name)
+    # All terms cancelled: nothing is left to measure. In single precision the reference is finer than the gradient.
+    if sample.slope.value == 0 or (claim.eps > claim.loss.eps and abs(sample.slope.value) <= lost):
+        return max(SAFETY * largest, lost)
+    return SAFETY * largest
+
+
+def lost_digits(claim: Claim, name: str) -> float:
+    """Return the rounding of a derivative by `name` as large as the largest that the problem suggests.
+
+    A gradient can lose digits in a way that no small change of the parameters rolls again: 1 - tanh(u)^2 of a
+    saturated unit is a small difference of rounded numbers, whatever u is exactly. Such an error is at most of this
+    size. A mismatch below it, but above the measured floor, proves nothing: the verdict is neither failed nor passed.
+    """
+    return LOST * claim.unit * claim.magnitude(name)
+
+
+def _jitter(claim: Claim, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Return the parameters, each element changed by a few units of rounding."""
+    changes = {name: JITTER * claim.unit * rng.uniform(-1, 1, p.shape) for name, p in claim.loss.base.items()}
+    return {name: p * (1 + changes[name]) for name, p in claim.loss.base.items()}
+
+
+def _again(claim: Claim, step: ComplexStep, name: str, sample: Sample, rng: np.random.Generator) -> float:
+    odd = rng.uniform(1.1, 1.9)
+    return step.at(_jitter(claim, rng), {name: odd * sample.direction}, f"{name}, rounded anew")[1] / odd
+
+
+def _gradient_change(claim: Claim, name: str, sample: Sample, rng: np.random.Generator) -> float:
+    if claim.source is None or claim.single:
+        return 0.0
+    found = [claim.source.at(_jitter(claim, rng), "float64")[name] for _ in range(2)]
+    return max(abs(dot(g, sample.direction) - sample.analytic) for g in found)

@@ -1,0 +1,167 @@
+"""Where a gradient cancels to rounding the verdict is inconclusive; all is relative, so that scale is no matter."""
+
+import numpy as np
+import pytest
+from gated_problem import Gated
+
+from gradcheck import check_gradient
+
+SCALES = (1.0, 1e-5, 1e5, 1e-100, 1e100)
+
+
+def softmax_problem(seed, scale):
+    """A classifier whose loss does not change when "c" is added to all logits."""
+    rng = np.random.default_rng(seed)
+    X, labels, rows = rng.normal(size=(8, 5)), rng.integers(0, 4, 8), np.arange(8)
+    params = {"W": rng.normal(size=(5, 4)), "c": rng.normal(size=1)}
+
+    def loss(p):
+        logits = X @ p["W"] + p["c"]
+        top = np.max(logits.real, axis=1, keepdims=True)
+        return scale * np.mean(np.log(np.sum(np.exp(logits - top), axis=1)) + top[:, 0] - logits[rows, labels])
+
+    def gradient(p):
+        logits = X @ p["W"] + p["c"]
+        share = np.exp(logits - np.max(logits, axis=1, keepdims=True))
+        share /= share.sum(axis=1, keepdims=True)
+        share[rows, labels] -= 1
+        share *= scale / 8
+        return {"W": X.T @ share, "c": np.array([share.sum()])}
+
+    return loss, gradient, params
+
+
+def least_squares(seed, scale, distance):
+    """A fit at, or at some distance from, its minimum."""
+    rng = np.random.default_rng(seed)
+    X, y = rng.normal(size=(30, 6)), rng.normal(size=30)
+    w = np.linalg.lstsq(X, y, rcond=None)[0] + distance * rng.normal(size=6)
+    return lambda w: scale * np.sum((X @ w - y) ** 2) / 2, lambda w: scale * X.T @ (X @ w - y), w
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("given_as", ["function", "arrays"])
+def test_gradient_that_cancels_to_rounding_is_inconclusive(scale, given_as):
+    for seed in range(20):
+        loss, gradient, params = softmax_problem(seed, scale)
+        report = check_gradient(loss, gradient if given_as == "function" else gradient(params), params, seed=seed)
+        assert [entry.verdict for entry in report.entries] == ["passed", "inconclusive"], str(report)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_gradient_at_a_minimum_is_inconclusive(scale):
+    for seed in range(20):
+        loss, gradient, w = least_squares(seed, scale, 0.0)
+        assert check_gradient(loss, gradient, w, seed=seed).inconclusive
+
+
+@pytest.mark.parametrize("distance", [1e-2, 1e-4, 1e-6, 1e-8, 1e-10, 1e-12])
+def test_gradient_near_a_minimum_is_not_called_wrong(distance):
+    for seed in range(20):
+        loss, gradient, w = least_squares(seed, 1.0, distance)
+        assert not check_gradient(loss, gradient, w, seed=seed).failed
+
+
+def test_wrong_gradient_near_a_minimum_is_found():
+    for seed in range(20):
+        loss, gradient, w = least_squares(seed, 1.0, 1e-6)
+        assert check_gradient(loss, gradient(w) * 1.001, w, seed=seed).failed
+
+
+def test_widened_tolerance_is_reported():
+    loss, gradient, w = least_squares(0, 1.0, 1e-8)
+    entry = check_gradient(loss, gradient, w)["params"]
+    assert entry.verdict == "passed"
+    assert entry.tolerance > 1e-10
+    assert "rounding floor" in entry.note
+
+
+def test_parameter_that_the_loss_ignores_is_inconclusive():
+    params = {"used": np.ones(3), "ignored": np.ones(2)}
+    report = check_gradient(lambda p: np.sum(p["used"] ** 2), {"used": 2 * np.ones(3), "ignored": np.zeros(2)}, params)
+    assert report.inconclusive
+    assert not report.passed
+    assert report["ignored"].note == "zero to rounding on both sides: nothing was tested"
+
+
+def test_nonzero_gradient_of_an_ignored_parameter_fails():
+    params = {"used": np.ones(3), "ignored": np.ones(2)}
+    gradient = {"used": 2 * np.ones(3), "ignored": np.array([0.0, 1e-9])}
+    report = check_gradient(lambda p: np.sum(p["used"] ** 2), gradient, params)
+    assert report["ignored"].diagnosis == "the gradient is not zero, but the loss does not depend on the parameter"
+
+
+def test_exact_zeros_in_half_of_a_parameter_are_no_obstacle():
+    x = np.random.default_rng(0).normal(size=(5, 5))
+    report = check_gradient(lambda p: np.sum(np.triu(p, 1) ** 2), np.triu(2 * x, 1), x)
+    assert report.passed
+
+
+def test_tiny_gradient_beside_a_large_one_passes_only_if_it_is_right():
+    rng = np.random.default_rng(0)
+    params = {"large": rng.normal(size=4), "tiny": rng.normal(size=4)}
+
+    def loss(p):
+        return np.sum(np.sin(p["large"])) + 1e-18 * np.sum(np.sin(p["tiny"]))
+
+    gradient = {"large": np.cos(params["large"]), "tiny": 1e-18 * np.cos(params["tiny"])}
+    assert check_gradient(loss, gradient, params).passed
+    gradient["tiny"] *= 1.0001
+    assert check_gradient(loss, gradient, params)["tiny"].verdict == "inconclusive"
+
+
+def test_large_constant_in_the_loss_is_no_obstacle():
+    x = np.array([0.3, -1.2, 0.7])
+    assert check_gradient(lambda p: 1e8 + np.sum(p**3), 3 * x * x, x).passed
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_report_is_the_same_at_every_power_of_two_of_the_scale(scale):
+    scale = 2.0 ** round(np.log2(scale))
+    x = np.random.default_rng(3).normal(size=(4, 4))
+    plain = check_gradient(lambda p: np.sum(np.sin(p)), np.cos(x), x)
+    scaled = check_gradient(lambda p: scale * np.sum(np.sin(p)), scale * np.cos(x), x)
+    assert scaled.worst.relative_error == plain.worst.relative_error
+    assert scaled.n_evaluations == plain.n_evaluations
+
+
+@pytest.mark.parametrize("size", [1e-12, 1e-6, 1.0, 1e6, 1e12])
+def test_size_of_the_parameters_is_no_matter(size):
+    x = size * np.random.default_rng(4).normal(size=(3, 4))
+
+    def loss(p):
+        return np.sum(np.sin(p / size))
+
+    assert check_gradient(loss, np.cos(x / size) / size, x).passed
+    assert check_gradient(loss, np.cos(x / size) / size * 1.001, x).failed
+
+
+@pytest.mark.parametrize("u", [5.0, 10.0, 15.0, 18.0, 30.0])
+@pytest.mark.parametrize("given_as", ["function", "arrays"])
+def test_digits_lost_in_a_saturated_unit_are_not_called_wrong(u, given_as):
+    params = {"u": np.array([u]), "free": np.array([0.3])}
+
+    def gradient(p):
+        a = np.tanh(p["u"])
+        return {"u": 1 - a * a, "free": np.cos(p["free"])}
+
+    claimed = gradient if given_as == "function" else gradient(params)
+    report = check_gradient(lambda p: np.sum(np.tanh(p["u"])) + np.sum(np.sin(p["free"])), claimed, params)
+    assert not report.failed, str(report)
+
+
+def test_wrong_gradient_of_a_saturated_unit_is_not_passed():
+    params = {"u": np.array([15.0]), "free": np.array([0.3])}
+    gradient = {"u": 2 / np.cosh(params["u"]) ** 2, "free": np.cos(params["free"])}
+    report = check_gradient(lambda p: np.sum(np.tanh(p["u"])) + np.sum(np.sin(p["free"])), gradient, params)
+    assert not report.passed
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_saturated_networks_are_not_called_wrong(dtype):
+    for seed in range(60):
+        problem = Gated(T=3 + seed % 20, B=1, n=1, m=2, seed=seed, eps=0.6, dtype=dtype)
+        params = {name: 5 * value for name, value in problem.params().items()}
+        for gradient in (problem.gradient, problem.gradient(params)):
+            report = check_gradient(problem.loss, gradient, params, seed=seed, budget=0)
+            assert not report.failed, str(report)
