@@ -80,6 +80,7 @@ class _Constants:
     gates: int  # 1: candidate; 2: candidate and gate
     scale: float  # h = scale * s
     eps: float
+    shares: np.ndarray  # (2, 1, 1) = [1, 1/2]: of A h in u, and in u_z / 2
     A: np.ndarray  # (n, n), for g @ A
     A_T: np.ndarray  # (n, n), scale * A^T, for s @ A_T
     V_b: list[np.ndarray]  # one (m + 1, n) a gate, for [x | 1] @ V_b
@@ -99,7 +100,8 @@ class _Constants:
             V_b.append(0.5 * np.vstack([params["V_z"].T, params["b_z"]]).astype(dtype))  # w = tanh(u_z / 2)
             V.append(params["V_z"].astype(dtype))
         A_T = np.ascontiguousarray(scale * A.T)
-        return cls(1 + gated, scale, cell.step_size, A, A_T, V_b, V)
+        shares = np.array([1, 0.5], dtype)[:, None, None]
+        return cls(1 + gated, scale, cell.step_size, shares, A, A_T, V_b, V)
 
 
 class _Slice:
@@ -114,10 +116,10 @@ class _Slice:
         self.active = None if problem.active is None else problem.active[:, rows]
         self.b, self.n, self.m = rows.stop - rows.start, problem.h0.shape[1], problem.x.shape[2]
         dtype = problem.h0.dtype
-        chunk = (constants.gates, CHUNK, self.b, self.n)
-        self.u = workspace.take(chunk, dtype)  # V x + b; in the backward pass the deltas
-        self.c = workspace.take(chunk, dtype)  # c, and w of the gate; in the backward pass c is the sum of the deltas
-        self.s = workspace.take((CHUNK + 1, self.b, self.n), dtype)
+        gates, b, n = constants.gates, self.b, self.n
+        self.u = workspace.take((gates, CHUNK, b, n), dtype)  # V x + b; in the backward pass the deltas
+        self.c = workspace.take((CHUNK, gates, b, n), dtype)  # c, and w of the gate
+        self.s = workspace.take((CHUNK + 1, b, n), dtype)  # in the backward pass the sum of two deltas
         self.row = workspace.take((CHUNK, self.b, self.n + self.m + 1), dtype)  # [h | x | 1]
         self.row[..., -1] = 1
         self.tmp = workspace.take((2, self.b, self.n), dtype)
@@ -154,45 +156,43 @@ class _Slice:
 
     def _steps(self, count: int, active: np.ndarray | None) -> None:
         """Run the steps of a chunk, ungated."""
-        A_T, s, u, c = self.constants.A_T, self.s, self.u[0], self.c[0]
-        dot, add, tanh = np.dot, np.add, np.tanh
-        for t in range(count):
-            c_t, s_t = c[t], s[t]
+        A_T, dot, add, multiply, tanh = self.constants.A_T, np.dot, np.add, np.multiply, np.tanh
+        for t, (s_t, s_next, u_t, c_t) in enumerate(
+            zip(self.s[:count], self.s[1:], self.u[0], self.c[:, 0], strict=False)
+        ):
             dot(s_t, A_T, c_t)
-            add(c_t, u[t], c_t)  # (F2)
+            add(c_t, u_t, c_t)  # (F2)
             tanh(c_t, c_t)  # (F3)
             if active is not None:
-                c_t *= active[t]
-            add(s_t, c_t, s[t + 1])  # (F4)
+                multiply(c_t, active[t], c_t)
+            add(s_t, c_t, s_next)  # (F4)
 
     def _gated_steps(self, count: int, active: np.ndarray | None) -> None:
         """Run the steps of a chunk, gated; w is tanh(u_z / 2)."""
-        A_T, s, (u, u_z), (c, w) = self.constants.A_T, self.s, self.u, self.c
+        A_T, dot, add, multiply, tanh = self.constants.A_T, np.dot, np.add, np.multiply, np.tanh
         recurrent, update = self.tmp
-        dot, add, multiply, tanh = np.dot, np.add, np.multiply, np.tanh
-        for t in range(count):
-            c_t, w_t, s_t = c[t], w[t], s[t]
+        u_pairs = self.u.swapaxes(0, 1)
+        for t, (s_t, s_next, u_t, c_w) in enumerate(zip(self.s[:count], self.s[1:], u_pairs, self.c, strict=False)):
+            c_t, w_t = c_w
             dot(s_t, A_T, recurrent)
-            add(recurrent, u[t], c_t)  # (F5)
-            multiply(recurrent, 0.5, recurrent)
-            add(recurrent, u_z[t], w_t)  # (F6)
-            tanh(c_t, c_t)
-            tanh(w_t, w_t)  # (F7)
+            multiply(recurrent, self.constants.shares, c_w)
+            add(c_w, u_t, c_w)  # (F5) (F6)
+            tanh(c_w, c_w)  # (F7)
             multiply(c_t, w_t, update)
             add(update, c_t, update)
             if active is not None:
-                update *= active[t]
-            add(s_t, update, s[t + 1])  # (F8)
+                multiply(update, active[t], update)
+            add(s_t, update, s_next)  # (F8)
 
     def _slopes(self, count: int, active: np.ndarray | None, slopes: np.ndarray) -> None:
         """Make the slopes of a chunk, (count, gates, b, n), from c and w; spoils w."""
-        eps, c, S = self.constants.eps, self.c[0, :count], slopes[:, 0]
+        eps, c, S = self.constants.eps, self.c[:count, 0], slopes[:, 0]
         np.multiply(c, c, out=S)
         np.subtract(1, S, out=S)
         if self.constants.gates == 1:
             S *= eps
         else:
-            w, S_z = self.c[1, :count], slopes[:, 1]
+            w, S_z = self.c[:count, 1], slopes[:, 1]
             np.multiply(w, w, out=S_z)
             np.subtract(1, S_z, out=S_z)
             S_z *= c
@@ -214,25 +214,25 @@ class _Slice:
             if out.d_params is not None:
                 self.row[:count, :, : self.n] = states[at : at + count]
                 self.row[:count, :, self.n : -1] = self.x[first : first + count]
-                both = deltas[0] if len(deltas) == 1 else self.c[0, :count].reshape(-1, self.n)
+                both = deltas[0] if len(deltas) == 1 else self.s[:count].reshape(-1, self.n)
                 out.add(deltas, both, self.row.reshape(-1, self.n + self.m + 1)[: count * self.b])
             if out.dx is not None:
                 dx = sum(delta @ V for delta, V in zip(deltas, self.constants.V, strict=True))  # (B3) (B11)
                 out.dx[first : first + count] = dx.reshape(count, self.b, self.m)
 
     def _steps_back(self, first: int, count: int, g: np.ndarray, slopes: np.ndarray, out: _Gathered) -> None:
-        """Run the steps of a chunk backwards; leave the deltas in u, and their sum in c where there are two."""
-        A, gated, product = self.constants.A, self.constants.gates == 2, self.tmp[0]
-        delta, delta_z, both = self.u[0], self.u[-1], self.c[0]
-        dot, add, multiply = np.dot, np.add, np.multiply
-        for t in reversed(range(count)):
-            delta_t = delta[t]
-            multiply(slopes[t, 0], g, delta_t)  # (B1) (B7)
+        """Run the steps of a chunk backwards; leave the deltas in u, and their sum in s where there are two."""
+        A, product, dot, add, multiply = self.constants.A, self.tmp[0], np.dot, np.add, np.multiply
+        gated = self.constants.gates == 2
+        steps = zip(range(count), slopes, self.u[0], self.u[-1], self.s, strict=False)
+        for t, slope, delta, delta_z, both in reversed(list(steps)):
+            multiply(slope[0], g, delta)  # (B1) (B7)
             if gated:
-                multiply(slopes[t, 1], g, delta_z[t])  # (B8)
-                add(delta_t, delta_z[t], both[t])  # (B9)
-                delta_t = both[t]
-            dot(delta_t, A, product)
+                multiply(slope[1], g, delta_z)  # (B8)
+                add(delta, delta_z, both)  # (B9)
+                dot(both, A, product)
+            else:
+                dot(delta, A, product)
             add(g, product, g)  # (B2) (B10)
             if out.direct is not None:
                 g += out.direct[first + t]  # (B26)

@@ -20,9 +20,10 @@ def tags_of_page(text):
 
 
 def tags_of_code(path):
-    """Return the tags at the ends of lines of code, as `# (F2)` or `# (B, n) (F2)`."""
-    text = path.read_text(encoding="utf-8")
-    return [tag for line in text.splitlines() if "  # " in line for tag in re.findall(r"\(([FTBJ]\d+)\)$", line)]
+    """Return the tags at the ends of lines of code, as `# (F2)`, `# (B, n) (F2)` or `# (F5) (F6)`."""
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if "  # " in line]
+    ends = [re.search(r"(?: \([FTBJ]\d+\))+$", line) for line in lines]
+    return [tag for end in ends if end for tag in re.findall(r"[FTBJ]\d+", end[0])]
 
 
 def test_every_equation_of_the_page_is_in_the_code_and_the_other_way_round():
