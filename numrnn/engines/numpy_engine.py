@@ -11,20 +11,20 @@ rounding:
        s_t = s_{t-1} + tanh(u)               eps z c = (eps / 2)(1 + w) c,   z = (1 + w) / 2,   w = tanh(u_z / 2)
        s_t = s_{t-1} + (c + w c)             of the gated cell
 
-3. The tape holds the slopes, the factors that turn the cotangent of h_t into those of the pre-activations:
+   The cotangent is carried as q = scale * g, and delta is its product with a slope that knows nothing of eps:
 
-       delta = S g,      S = eps (1 - c^2),         or  S = eps z (1 - c^2) and S_z = eps z (1 - z) c
+       delta = q (1 - c^2),                  or  delta = q (1 + w) (1 - c^2),   delta_z = q c (1 - w^2) / 2
 
-   They do not depend on the cotangent and can be made in the forward pass. A row that holds its state has the slope 0,
-   so that the backward pass needs to know nothing of lengths.
-4. Time is cut into chunks that stay in the cache. What does not go from step to step is done for a chunk at once: the
-   products V x + b before its steps, the scaling of its states and its slopes after them, and in the backward pass
-   dA, dV and db as one product of all its deltas with all its rows [h | x | 1], instead of one a step.
-5. The rows of a batch are independent: each thread takes a slice of them through all of time, with BLAS held to one
+   A row that holds its state has the slope 0: the steps of the backward pass need to know nothing of lengths.
+3. Time is cut into chunks that stay in the cache. What does not go from step to step is done for a chunk at once: in
+   the forward pass the products V x + b before its steps and the scaling of its states after them; in the backward pass
+   the slopes before its steps, and after them dA, and [dV | db], as one product of all its deltas with all its rows h,
+   and [x | 1], instead of one a step.
+4. The rows of a batch are independent: each thread takes a slice of them through all of time, with BLAS held to one
    thread. Their parameter gradients are added at the end, in the order of the slices.
 
-Memory: the states, and one array of slopes of the same size (two for a gated cell). With checkpoints the states s at
-every k-th step, k rounded up to a multiple of a chunk: then a recomputed chunk is the same chunk, bit for bit.
+Memory: the states, and c of the same size (for a gated cell c and w). With checkpoints the states s at every k-th step,
+k rounded up to a multiple of a chunk: then a recomputed chunk is the same chunk, bit for bit.
 """
 
 from __future__ import annotations
@@ -78,11 +78,10 @@ class _Constants:
     """What every slice reads: the parameters in the form in which the loops use them."""
 
     gates: int  # 1: candidate; 2: candidate and gate
-    scale: float  # h = scale * s
-    eps: float
+    scale: float  # h = scale * s, q = scale * g
     shares: np.ndarray  # (2, 1, 1) = [1, 1/2]: of A h in u, and in u_z / 2
-    A: np.ndarray  # (n, n), for g @ A
-    A_T: np.ndarray  # (n, n), scale * A^T, for s @ A_T
+    A: np.ndarray  # (n, n), scale * A, for delta @ A
+    A_T: np.ndarray  # (n, n), its transpose, for s @ A_T
     V_b: list[np.ndarray]  # one (m + 1, n) a gate, for [x | 1] @ V_b
     V: list[np.ndarray]  # one (n, m) a gate, for delta @ V
 
@@ -91,7 +90,6 @@ class _Constants:
         """Return the constants of a problem."""
         cell, params, dtype = problem.cell, problem.params, problem.h0.dtype
         assert isinstance(cell, EulerCell)
-        A = cell.recurrent_matrix(params["W"]).astype(dtype, order="C")
         gated = "V_z" in params
         scale = cell.step_size / 2 if gated else cell.step_size
         V_b = [np.vstack([params["V"].T, params["b"]]).astype(dtype)]
@@ -99,9 +97,9 @@ class _Constants:
         if gated:
             V_b.append(0.5 * np.vstack([params["V_z"].T, params["b_z"]]).astype(dtype))  # w = tanh(u_z / 2)
             V.append(params["V_z"].astype(dtype))
-        A_T = np.ascontiguousarray(scale * A.T)
+        A = np.ascontiguousarray(scale * cell.recurrent_matrix(params["W"]), dtype)
         shares = np.array([1, 0.5], dtype)[:, None, None]
-        return cls(1 + gated, scale, cell.step_size, shares, A, A_T, V_b, V)
+        return cls(1 + gated, scale, shares, A, np.ascontiguousarray(A.T), V_b, V)
 
 
 class _Slice:
@@ -118,63 +116,69 @@ class _Slice:
         dtype = problem.h0.dtype
         gates, b, n = constants.gates, self.b, self.n
         self.u = workspace.take((gates, CHUNK, b, n), dtype)  # V x + b; in the backward pass the deltas
-        self.c = workspace.take((CHUNK, gates, b, n), dtype)  # c, and w of the gate
+        self.c = workspace.take((CHUNK, gates, b, n), dtype)  # c and w without a tape; in the backward pass slopes
         self.s = workspace.take((CHUNK + 1, b, n), dtype)  # in the backward pass the sum of two deltas
-        self.row = workspace.take((CHUNK, self.b, self.n + self.m + 1), dtype)  # [h | x | 1]
-        self.row[..., -1] = 1
-        self.tmp = workspace.take((2, self.b, self.n), dtype)
+        self.h = workspace.take((CHUNK, b, n), dtype)
+        self.x_1 = workspace.take((CHUNK, b, self.m + 1), dtype)  # [x | 1]
+        self.x_1[..., -1] = 1
+        self.tmp = workspace.take((2, b, n), dtype)
+        # Views of single steps, made once a call: what the loops do in Python holds the other threads up.
+        self.s_steps, self.u_steps = list(self.s), [list(u) for u in self.u]
+        self.slope_steps = [list(slope) for slope in self.c.swapaxes(0, 1)]
 
-    def forward(self, start: int, stop: int, s: np.ndarray, states: Any = None, slopes: Any = None) -> None:
+    def forward(self, start: int, stop: int, s: np.ndarray, states: Any = None, acts: Any = None) -> None:
         """Take s, (b, n), from step `start` to `stop`, in place.
 
-        Unless they are None, fills states (stop - start + 1, b, n), all but the first, and slopes (stop - start, gates,
-        b, n).
+        Unless they are None, fills states (stop - start + 1, b, n), all but the first, and acts (stop - start, gates,
+        b, n), the activations c and w.
         """
         self.s[0] = s
         for first in range(start, stop, CHUNK):
             count, at = min(CHUNK, stop - first), first - start
-            active = None if self.active is None else self.active[first : first + count].astype(s.dtype)
             self._project(first, count)
+            c = self.c[:count] if acts is None else acts[at : at + count]
             if self.constants.gates == 1:
-                self._steps(count, active)
+                self._steps(self._active(first, count), c)
             else:
-                self._gated_steps(count, active)
+                self._gated_steps(self._active(first, count), c)
             if states is not None:
                 np.multiply(self.s[1 : count + 1], self.constants.scale, out=states[at + 1 : at + count + 1])
-            if slopes is not None:
-                self._slopes(count, active, slopes[at : at + count])
             self.s[0] = self.s[count]
         s[...] = self.s[0]
 
+    def _active(self, first: int, count: int) -> np.ndarray | None:
+        """Return 1 where a row's sequence goes on and 0 where it has ended, (count, b, 1)."""
+        return None if self.active is None else self.active[first : first + count].astype(self.s.dtype)
+
     def _project(self, first: int, count: int) -> None:
         """Fill u with V x + b, and for the gate with half of V_z x + b_z, for the steps of a chunk."""
-        x_1 = self.row[:count, :, self.n :]
-        x_1[..., : self.m] = self.x[first : first + count]
-        flat = self.row.reshape(-1, self.n + self.m + 1)[: count * self.b, self.n :]
+        self.x_1[:count, :, :-1] = self.x[first : first + count]
+        flat = self.x_1[:count].reshape(-1, self.m + 1)
         for V_b, u in zip(self.constants.V_b, self.u, strict=True):
             np.dot(flat, V_b, out=u[:count].reshape(-1, self.n))
 
-    def _steps(self, count: int, active: np.ndarray | None) -> None:
-        """Run the steps of a chunk, ungated."""
-        A_T, dot, add, multiply, tanh = self.constants.A_T, np.dot, np.add, np.multiply, np.tanh
-        for t, (s_t, s_next, u_t, c_t) in enumerate(
-            zip(self.s[:count], self.s[1:], self.u[0], self.c[:, 0], strict=False)
+    def _steps(self, active: np.ndarray | None, acts: np.ndarray) -> None:
+        """Run the steps of a chunk, ungated; fill acts with c."""
+        A_T, add, multiply, tanh = self.constants.A_T, np.add, np.multiply, np.tanh
+        for t, (c_t, s_t, s_next, u_t) in enumerate(
+            zip(acts[:, 0], self.s_steps, self.s_steps[1:], self.u_steps[0], strict=False)
         ):
-            dot(s_t, A_T, c_t)
+            s_t.dot(A_T, c_t)
             add(c_t, u_t, c_t)  # (F2)
             tanh(c_t, c_t)  # (F3)
             if active is not None:
                 multiply(c_t, active[t], c_t)
             add(s_t, c_t, s_next)  # (F4)
 
-    def _gated_steps(self, count: int, active: np.ndarray | None) -> None:
-        """Run the steps of a chunk, gated; w is tanh(u_z / 2)."""
-        A_T, dot, add, multiply, tanh = self.constants.A_T, np.dot, np.add, np.multiply, np.tanh
+    def _gated_steps(self, active: np.ndarray | None, acts: np.ndarray) -> None:
+        """Run the steps of a chunk, gated; fill acts with c and w, where w is tanh(u_z / 2)."""
+        A_T, add, multiply, tanh = self.constants.A_T, np.add, np.multiply, np.tanh
         recurrent, update = self.tmp
-        u_pairs = self.u.swapaxes(0, 1)
-        for t, (s_t, s_next, u_t, c_w) in enumerate(zip(self.s[:count], self.s[1:], u_pairs, self.c, strict=False)):
+        for t, (c_w, s_t, s_next, u_t) in enumerate(
+            zip(acts, self.s_steps, self.s_steps[1:], self.u.swapaxes(0, 1), strict=False)
+        ):
             c_t, w_t = c_w
-            dot(s_t, A_T, recurrent)
+            s_t.dot(A_T, recurrent)
             multiply(recurrent, self.constants.shares, c_w)
             add(c_w, u_t, c_w)  # (F5) (F6)
             tanh(c_w, c_w)  # (F7)
@@ -184,60 +188,59 @@ class _Slice:
                 multiply(update, active[t], update)
             add(s_t, update, s_next)  # (F8)
 
-    def _slopes(self, count: int, active: np.ndarray | None, slopes: np.ndarray) -> None:
-        """Make the slopes of a chunk, (count, gates, b, n), from c and w; spoils w."""
-        eps, c, S = self.constants.eps, self.c[:count, 0], slopes[:, 0]
-        np.multiply(c, c, out=S)
-        np.subtract(1, S, out=S)
-        if self.constants.gates == 1:
-            S *= eps
-        else:
-            w, S_z = self.c[:count, 1], slopes[:, 1]
-            np.multiply(w, w, out=S_z)
-            np.subtract(1, S_z, out=S_z)
-            S_z *= c
-            S_z *= eps / 4  # z (1 - z) = (1 - w^2) / 4
-            w += 1
-            w *= eps / 2
-            S *= w  # eps z = eps (1 + w) / 2
+    def _slopes(self, acts: np.ndarray, active: np.ndarray | None) -> None:
+        """Fill c with the slopes of a chunk, (count, gates, b, n), from its activations."""
+        slopes = self.c[: len(acts)]
+        np.multiply(acts, acts, out=slopes)
+        np.subtract(1, slopes, out=slopes)
+        if self.constants.gates == 2:
+            c, w = acts[:, 0], acts[:, 1]
+            slope, slope_z = slopes[:, 0], slopes[:, 1]
+            slope_z *= 0.5
+            slope_z *= c
+            one_plus_w = np.add(w, 1, out=self.s[: len(acts)])
+            slope *= one_plus_w
         if active is not None:
             slopes *= active[:, None]
 
     def backward(
-        self, start: int, stop: int, g: np.ndarray, states: np.ndarray, slopes: np.ndarray, out: _Gathered
+        self, start: int, stop: int, q: np.ndarray, states: np.ndarray, acts: np.ndarray, out: _Gathered
     ) -> None:
-        """Take g, dL/dh_stop (b, n), back to step `start`, in place; add the gradients of these steps to `out`."""
+        """Take q, that is scale dL/dh_stop (b, n), back to `start`, in place; add these steps' gradients to `out`."""
         for first in reversed(range(start, stop, CHUNK)):
             count, at = min(CHUNK, stop - first), first - start
-            self._steps_back(first, count, g, slopes[at : at + count], out)
+            self._slopes(acts[at : at + count], self._active(first, count))
+            self._steps_back(first, count, q, out)
             deltas = [delta[:count].reshape(-1, self.n) for delta in self.u]
             if out.d_params is not None:
-                self.row[:count, :, : self.n] = states[at : at + count]
-                self.row[:count, :, self.n : -1] = self.x[first : first + count]
+                self.h[:count] = states[at : at + count]
+                self.x_1[:count, :, :-1] = self.x[first : first + count]
                 both = deltas[0] if len(deltas) == 1 else self.s[:count].reshape(-1, self.n)
-                out.add(deltas, both, self.row.reshape(-1, self.n + self.m + 1)[: count * self.b])
+                h, x_1 = self.h[:count].reshape(-1, self.n), self.x_1[:count].reshape(-1, self.m + 1)
+                out.add([both, *deltas], [h, *(x_1 for _ in deltas)])
             if out.dx is not None:
                 dx = sum(delta @ V for delta, V in zip(deltas, self.constants.V, strict=True))  # (B3) (B11)
                 out.dx[first : first + count] = dx.reshape(count, self.b, self.m)
 
-    def _steps_back(self, first: int, count: int, g: np.ndarray, slopes: np.ndarray, out: _Gathered) -> None:
+    def _steps_back(self, first: int, count: int, q: np.ndarray, out: _Gathered) -> None:
         """Run the steps of a chunk backwards; leave the deltas in u, and their sum in s where there are two."""
-        A, product, dot, add, multiply = self.constants.A, self.tmp[0], np.dot, np.add, np.multiply
-        gated = self.constants.gates == 2
-        steps = zip(range(count), slopes, self.u[0], self.u[-1], self.s, strict=False)
-        for t, slope, delta, delta_z, both in reversed(list(steps)):
-            multiply(slope[0], g, delta)  # (B1) (B7)
+        A, product, add, multiply = self.constants.A, self.tmp[0], np.add, np.multiply
+        gated, scale = self.constants.gates == 2, self.constants.scale
+        slope, slope_z = self.slope_steps[0], self.slope_steps[-1]
+        delta, delta_z, both = self.u_steps[0], self.u_steps[-1], self.s_steps
+        for t in reversed(range(count)):
+            multiply(slope[t], q, delta[t])  # (B1) (B7)
             if gated:
-                multiply(slope[1], g, delta_z)  # (B8)
-                add(delta, delta_z, both)  # (B9)
-                dot(both, A, product)
+                multiply(slope_z[t], q, delta_z[t])  # (B8)
+                add(delta[t], delta_z[t], both[t])  # (B9)
+                both[t].dot(A, product)
             else:
-                dot(delta, A, product)
-            add(g, product, g)  # (B2) (B10)
+                delta[t].dot(A, product)
+            add(q, product, q)  # (B2) (B10)
             if out.direct is not None:
-                g += out.direct[first + t]  # (B26)
+                q += scale * out.direct[first + t]  # (B26)
             if out.all_g is not None:
-                out.all_g[first + t] = g
+                np.divide(q, scale, out=out.all_g[first + t])
 
 
 class _Gathered:
@@ -248,26 +251,20 @@ class _Gathered:
         self.dx = None if dx is None else dx[:, rows.rows]
         self.all_g = None if all_g is None else all_g[:, rows.rows]
         n, m, gates, dtype = rows.n, rows.m, rows.constants.gates, rows.x.dtype
-        # [dA | dV | db], and [dV_z | db_z] of a gated cell.
-        widths = (n + m + 1,) if gates == 1 else (n, m + 1, m + 1)
-        self.d_params = [np.zeros((n, width), dtype) for width in widths] if with_params else None
-        self._products = [np.empty((n, width), dtype) for width in widths]
+        # dA, [dV | db], and [dV_z | db_z] of a gated cell.
+        shapes = [(n, n), *((n, m + 1) for _ in range(gates))]
+        self.d_params = [np.zeros(shape, dtype) for shape in shapes] if with_params else None
+        self._products = [np.empty(shape, dtype) for shape in shapes]
 
-    def add(self, deltas: list[np.ndarray], both: np.ndarray, rows: np.ndarray) -> None:
-        """Add the products of a chunk's deltas, (steps x b, n), and its rows [h | x | 1]."""
-        n = both.shape[1]
-        if len(deltas) == 1:
-            pairs = [(both, rows)]  # (B5) (B4)
-        else:
-            h, x_1 = rows[:, :n], rows[:, n:]
-            pairs = [(both, h), (deltas[0], x_1), (deltas[1], x_1)]  # (B14) (B12) (B13)
-        for total, product, (delta, row) in zip(self.d_params or (), self._products, pairs, strict=True):
-            np.dot(delta.T, row, out=product)
+    def add(self, deltas: list[np.ndarray], rows: list[np.ndarray]) -> None:
+        """Add the products delta^T row of a chunk; deltas are (steps x b, n), rows h and [x | 1]."""
+        for total, product, delta, row in zip(self.d_params or (), self._products, deltas, rows, strict=True):
+            np.dot(delta.T, row, out=product)  # (B5) (B4), (B14) (B12) (B13)
             total += product  # (B27)
 
 
 class FusedTape(Tape):
-    """The tape of this engine: states and slopes, or the scaled state s at the start of every segment."""
+    """The tape of this engine: states and activations, or the scaled state s at the start of every segment."""
 
     def __init__(self, problem: Problem) -> None:
         n_steps = problem.n_steps
@@ -316,7 +313,10 @@ class FusedTape(Tape):
 
         def task(rows: _Slice) -> list[np.ndarray] | None:
             out = _Gathered(rows, direct, dx, all_g, "params" in wrt)
-            self._run_back(rows, g[rows.rows], out)
+            q = g[rows.rows]  # becomes dL/dh_0
+            q *= self.constants.scale
+            self._run_back(rows, q, out)
+            q /= self.constants.scale
             return out.d_params
 
         parts = self._each_slice(task)
@@ -333,7 +333,7 @@ class FusedTape(Tape):
             return run_all([functools.partial(task, rows) for rows in slices])
 
     def _memory(self, steps: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return room for the states and the slopes of so many steps."""
+        """Return room for the states and the activations of so many steps."""
         n, dtype, gates = self.problem.h0.shape[1], self.problem.h0.dtype, self.constants.gates
         return workspace.take((steps + 1, batch, n), dtype), workspace.take((steps, gates, batch, n), dtype)
 
@@ -341,9 +341,9 @@ class FusedTape(Tape):
         return min(start + self.every, self.problem.n_steps)
 
     def _run_all_kept(self, rows: _Slice) -> None:
-        states, slopes = self._kept
+        states, acts = self._kept
         states[0, rows.rows] = self.problem.h0[rows.rows]
-        rows.forward(0, self.problem.n_steps, self._s[rows.rows], states[:, rows.rows], slopes[:, :, rows.rows])
+        rows.forward(0, self.problem.n_steps, self._s[rows.rows], states[:, rows.rows], acts[:, :, rows.rows])
 
     def _run_checkpointed(self, rows: _Slice) -> None:
         s = self._s[rows.rows]
@@ -351,34 +351,32 @@ class FusedTape(Tape):
             self._checkpoints[i, rows.rows] = s
             rows.forward(start, self._stop(start), s)
 
-    def _recompute(self, rows: _Slice, start: int, states: np.ndarray, slopes: np.ndarray | None) -> None:
-        """Fill the states and slopes of one segment again, for these rows."""
+    def _recompute(self, rows: _Slice, start: int, states: np.ndarray, acts: np.ndarray | None) -> None:
+        """Fill the states and activations of one segment again, for these rows."""
         s = self._checkpoints[start // self.every, rows.rows].copy()
         np.multiply(s, self.constants.scale, out=states[0])
         if start == 0:
             states[0] = self.problem.h0[rows.rows]
-        rows.forward(start, self._stop(start), s, states, slopes)
+        rows.forward(start, self._stop(start), s, states, acts)
 
-    def _run_back(self, rows: _Slice, g: np.ndarray, out: _Gathered) -> None:
+    def _run_back(self, rows: _Slice, q: np.ndarray, out: _Gathered) -> None:
         """Run the whole backward pass of a slice."""
         if self._kept is not None:
-            states, slopes = self._kept
-            rows.backward(0, self.problem.n_steps, g, states[:, rows.rows], slopes[:, :, rows.rows], out)
+            states, acts = self._kept
+            rows.backward(0, self.problem.n_steps, q, states[:, rows.rows], acts[:, :, rows.rows], out)
             return
-        states, slopes = self._memory(self.every, rows.b)
+        states, acts = self._memory(self.every, rows.b)
         for start in reversed(self.starts()):
             steps = self._stop(start) - start
-            self._recompute(rows, start, states[: steps + 1], slopes[:steps])
-            rows.backward(start, start + steps, g, states[: steps + 1], slopes[:steps], out)
+            self._recompute(rows, start, states[: steps + 1], acts[:steps])
+            rows.backward(start, start + steps, q, states[: steps + 1], acts[:steps], out)
 
     def _collect(self, parts: list[list[np.ndarray]]) -> dict[str, np.ndarray]:
         """Return the gradients of the parameters from those of the slices, added in their order."""
         totals = [functools.reduce(np.add, part) for part in zip(*parts, strict=True)]
-        cell, n = self.problem.cell, self.problem.h0.shape[1]
+        cell = self.problem.cell
         assert isinstance(cell, EulerCell)
-        dA = totals[0][:, :n]
-        pairs = [totals[0][:, n:]] if self.constants.gates == 1 else totals[1:]
-        params = {"W": cell.recurrent_matrix_vjp(dA)}
-        for (V, b), dV_b in zip((("V", "b"), ("V_z", "b_z")), pairs, strict=False):
+        params = {"W": cell.recurrent_matrix_vjp(totals[0])}
+        for (V, b), dV_b in zip((("V", "b"), ("V_z", "b_z")), totals[1:], strict=False):
             params |= {V: np.ascontiguousarray(dV_b[:, :-1]), b: dV_b[:, -1].copy()}
         return params
