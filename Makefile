@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check lint types unit examples docs oracle clean
+.PHONY: help demo test check lint types unit examples docs oracle benchmarks clean
 
 help:
 	@echo "make demo    train on the images that come with the package, beside an LSTM (about 5 minutes)"
 	@echo "make test    all tests"
 	@echo "make check   what CI runs: lint, types, tests, examples in short form, docs"
 	@echo "make oracle  compare with torch and torchrecurrent (installs them into an environment of their own)"
+	@echo "make benchmarks  time the engine beside torch, jax and torchrecurrent (in an environment of its own)"
 	@echo "make clean   remove the environments and what tools left"
 
 $(BIN)/python:
@@ -56,5 +57,16 @@ $(VENV)-oracle/done: setup.py
 oracle: $(VENV)-oracle/done
 	$(VENV)-oracle/bin/python -m pytest tests/oracle
 
+$(VENV)-benchmarks/done: setup.py
+	$(PYTHON) -m venv $(VENV)-benchmarks
+	$(VENV)-benchmarks/bin/python -m pip install --quiet torch==2.13.0
+	$(VENV)-benchmarks/bin/python -m pip install --quiet --editable .[benchmarks]
+	touch $@
+
+benchmarks: $(VENV)-benchmarks/done
+	$(VENV)-benchmarks/bin/python -m benchmarks
+	$(VENV)-benchmarks/bin/python -m benchmarks --scaling
+	$(VENV)-benchmarks/bin/python -m benchmarks --write-docs
+
 clean:
-	rm -rf $(VENV) $(VENV)-oracle build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-oracle $(VENV)-benchmarks build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

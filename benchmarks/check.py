@@ -1,0 +1,48 @@
+"""Whether contenders that say that they compute the same cell compute the same numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from benchmarks.workloads import Workload
+
+
+class DifferentNumbersError(ValueError):
+    """A contender's numbers are not those of the cell."""
+
+
+def tolerance(workload: Workload) -> float:
+    """Return how far an array may be off, relative to its largest element: T + n + m roundings of float32.
+
+    One rounding a step, all of one sign, and those of one product. It is a bound with room, and far below what any
+    mistake makes.
+    """
+    return float(np.finfo(np.float32).eps) * (workload.T + workload.n + workload.m)
+
+
+def worst_error(
+    got: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray], workload: Workload
+) -> tuple[float, str]:
+    """Return the largest error of all arrays, each relative to its largest element, and the name of that array.
+
+    Raises
+    ------
+    DifferentNumbersError
+        If an array is missing, has a wrong shape, or is further off than `tolerance`.
+    """
+    if set(got) != set(wanted):
+        raise DifferentNumbersError(f"expected {', '.join(sorted(wanted))}, got {', '.join(sorted(got))}")
+    errors = {}
+    for name, value in wanted.items():
+        if got[name].shape != value.shape:
+            raise DifferentNumbersError(f"{name}: expected the shape {value.shape}, got {got[name].shape}")
+        # A NaN compares as false with everything: it must not pass as small.
+        error = float(np.max(np.abs(got[name] - value)) / np.max(np.abs(value)))
+        errors[name] = error if np.isfinite(error) else float("inf")
+    name = max(errors, key=errors.__getitem__)
+    limit = tolerance(workload)
+    if errors[name] > limit:
+        raise DifferentNumbersError(f"{name}: off by {errors[name]:.2g} of its largest element, allowed {limit:.2g}")
+    return errors[name], name

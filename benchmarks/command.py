@@ -1,0 +1,176 @@
+"""The command line: which workloads, against whom, and where the results go."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from benchmarks import report, scaling
+from benchmarks.compare import Settings, compare
+from benchmarks.contenders import CONTENDERS
+from benchmarks.worker import WorkerError, limited_blas
+from benchmarks.workloads import WORKLOADS, Workload, select
+from numrnn import info
+from numrnn.engines.threads import available_cores
+
+OUT = "results/benchmarks"
+PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+QUICK_STEPS = 8  # --quick takes an eighth of the steps
+EXAMPLES = """
+python -m benchmarks                                  every workload, every contender
+python -m benchmarks --only mnist --repetitions 15    sequential MNIST, ungated and gated
+python -m benchmarks --contenders fused torch jax     some contenders
+python -m benchmarks --scaling                        growth with T, B and n, and nothing else
+python -m benchmarks --write-docs                     put the results in --out into docs/benchmarks.md
+"""
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    """Return the options."""
+    names = [name for name in CONTENDERS if name != "expected"]
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Time numrnn beside the frameworks, in one run; run it from the root of the repository.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    workloads = ", ".join(workload.name for workload in WORKLOADS)
+    parser.add_argument("--only", nargs="+", metavar="WORKLOAD", help=f"of {workloads}; mnist stands for both of its")
+    parser.add_argument("--contenders", nargs="+", choices=names, metavar="NAME", help=f"of {', '.join(names)}")
+    parser.add_argument("--repetitions", type=int, default=7, help="measurements of each, >= 1 (default: 7)")
+    parser.add_argument("--threads", type=int, help="threads of every contender (default: the process's cores)")
+    parser.add_argument(
+        "--compile-limit", type=float, default=120, help="seconds that a first call may take, > 0 (default: 120)"
+    )
+    parser.add_argument("--quick", action="store_true", help="short sequences: a trial of the command")
+    parser.add_argument("--scaling", action="store_true", help="measure growth with T, B and n instead")
+    parser.add_argument("--out", type=Path, default=Path(OUT), help=f"folder for the results (default: {OUT})")
+    parser.add_argument("--write-docs", action="store_true", help="only put results that are there into the page")
+    options = parser.parse_args(argv)
+    options.threads = available_cores() if options.threads is None else options.threads
+    if options.repetitions < 1:
+        parser.error(f"--repetitions must be >= 1, got {options.repetitions}")
+    if not options.compile_limit > 0:
+        parser.error(f"--compile-limit must be > 0, got {options.compile_limit}")
+    if not 1 <= options.threads <= available_cores():
+        parser.error(f"--threads must be from 1 to {available_cores()}, the process's cores, got {options.threads}")
+    try:
+        options.workloads = select(options.only)
+    except ValueError as error:
+        parser.error(str(error))
+    return options
+
+
+def hold_to(threads: int) -> None:
+    """Let this process, and those that it starts from now on, run on so many cores.
+
+    That is what holds XLA, which has no setting of its own for it but counts the cores that it may use; NPROC is its
+    way where a system has no affinity.
+    """
+    os.environ["NPROC"] = str(threads)
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+
+
+def header(options: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+    """Return what every file of results begins with."""
+    environment = info.collect(measure=False)
+    return {
+        "format": 1,
+        "date": datetime.date.today().isoformat(),
+        "quick": options.quick,
+        "environment": environment,
+        "versions": dict(environment["versions"]),
+        "settings": asdict(settings),
+    }
+
+
+def run_comparison(options: argparse.Namespace, settings: Settings) -> None:
+    """Compare, print a table for each workload, and write the files; after each workload, so that none is lost."""
+    content = header(options, settings) | {"workloads": []}
+    for workload in options.workloads:
+        chosen: Workload = workload.shortened(QUICK_STEPS) if options.quick else workload
+        names = contenders_of(chosen, options.contenders)
+        result = compare(chosen, names, settings, say)
+        content["workloads"].append(result)
+        content["versions"] |= used_versions(result["contenders"])
+        print(f"\n{report.comparison_heading(result)}")
+        print(report.text_table(report.COLUMNS, report.comparison_rows(result)), flush=True)
+        report.write_json(options.out / report.COMPARISON_FILE, content)
+    print()
+    print("\n".join(report.environment_lines(content)))
+    print(f"written: {options.out / report.COMPARISON_FILE}")
+    draw(options.out / report.COMPARISON_PICTURE, "bars", content["workloads"])
+
+
+def contenders_of(workload: Workload, wanted: list[str] | None) -> list[str]:
+    """Return who is timed: those of the workload, or those asked for, the workload's first among them first."""
+    if wanted is None:
+        return list(workload.contenders)
+    return sorted(dict.fromkeys(wanted), key=lambda name: name != workload.contenders[0])
+
+
+def used_versions(contenders: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the versions that contenders told."""
+    return {name: version for one in contenders for name, version in one.get("versions", {}).items()}
+
+
+def run_scaling(options: argparse.Namespace, settings: Settings) -> None:
+    """Measure growth, print the tables and write the files."""
+    series = scaling.measure(scaling.QUICK if options.quick else scaling.FULL, settings, say)
+    content = header(options, settings) | {"series": series}
+    for one in series:
+        print()
+        print(report.text_table((one["grows"], *report.SCALING_COLUMNS), report.scaling_rows(one)))
+        for line in report.scaling_lines(one):
+            print(line)
+    report.write_json(options.out / report.SCALING_FILE, content)
+    print("\n".join(report.environment_lines(content)))
+    print(f"written: {options.out / report.SCALING_FILE}")
+    draw(options.out / report.SCALING_PICTURE, "growth", series)
+
+
+def draw(path: Path, picture: str, results: list[dict[str, Any]]) -> None:
+    """Draw a picture, or say why there is none: the numbers must not depend on matplotlib."""
+    try:
+        from benchmarks import pictures
+    except ImportError as error:
+        print(f"no picture: {error}", file=sys.stderr)
+        return
+    print(f"written: {getattr(pictures, picture)(results, path)}")
+
+
+def say(line: str) -> None:
+    """Report progress."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run from the command line; return 0, 1 after an error, or 130 after Ctrl-C."""
+    options = parse_arguments(argv)
+    try:
+        if options.write_docs:
+            report.write_page(PAGE, options.out)
+            print(f"written: {PAGE}")
+            return 0
+        settings = Settings(
+            threads=options.threads,
+            repetitions=options.repetitions,
+            sgemm_size=1024 if options.quick else 4096,
+            compile_limit=options.compile_limit,
+        )
+        hold_to(options.threads)
+        with limited_blas(options.threads):
+            (run_scaling if options.scaling else run_comparison)(options, settings)
+    except (FileNotFoundError, ValueError, WorkerError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0

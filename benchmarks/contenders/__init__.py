@@ -1,0 +1,35 @@
+"""Who is timed: one class each, all with the same four methods. A framework is imported in its own process only."""
+
+from __future__ import annotations
+
+import importlib.util
+from importlib import import_module
+
+from benchmarks.contenders.base import Contender
+
+# name: module of this package, class, and the packages that it needs
+CONTENDERS: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "expected": ("ours", "Expected", ()),
+    "fused": ("ours", "Fused", ()),
+    "fused, sqrt checkpoints": ("ours", "FusedCheckpointed", ()),
+    "auto": ("ours", "Auto", ()),
+    "reference": ("ours", "Reference", ()),
+    "torch": ("with_torch", "Eager", ("torch",)),
+    "torch.compile": ("with_torch", "Compiled", ("torch",)),
+    "torch.compile, chunks": ("with_torch", "CompiledChunks", ("torch",)),
+    "jax": ("with_jax", "Scan", ("jax",)),
+    "torchrecurrent": ("with_torch", "TorchRecurrent", ("torch", "torchrecurrent")),
+    "torch.nn.RNN": ("with_torch", "TorchRNN", ("torch",)),
+    "torch.nn.LSTM": ("with_torch", "TorchLSTM", ("torch",)),
+}
+
+
+def load(name: str) -> type[Contender]:
+    """Return the class of a contender, and import what it needs."""
+    module, cls, _ = CONTENDERS[name]
+    return getattr(import_module(f"benchmarks.contenders.{module}"), cls)
+
+
+def missing(name: str) -> list[str]:
+    """Return the packages that a contender needs and that are not installed."""
+    return [package for package in CONTENDERS[name][2] if importlib.util.find_spec(package) is None]

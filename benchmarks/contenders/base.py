@@ -1,0 +1,53 @@
+"""What a contender must do."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from benchmarks.workloads import Data
+
+
+class Contender(ABC):
+    """One way to compute a workload.
+
+    What does not depend on the parameters (the input in the framework's own arrays, compiled code) may be made once;
+    what does depend on them, A and the projection of the input too, is part of every call: training changes them.
+
+    Attributes
+    ----------
+    note : str
+        What sets it apart, for the table's legend.
+    ours : bool
+        Whether it is numrnn.
+    same_cell : bool
+        Whether it computes the paper's cell; others are timed, but their numbers cannot be checked.
+    """
+
+    note: ClassVar[str]
+    ours: ClassVar[bool] = False
+    same_cell: ClassVar[bool] = True
+
+    @classmethod
+    def set_threads(cls, threads: int) -> None:
+        """Make the framework use so many threads; BLAS and the process's affinity are set already."""
+        return
+
+    @classmethod
+    def versions(cls) -> dict[str, str]:
+        """Return the versions of the packages that it uses."""
+        return {}
+
+    @abstractmethod
+    def __init__(self, data: Data) -> None: ...
+
+    @abstractmethod
+    def run(self) -> Any:
+        """Run one forward and one full backward pass, and return when all of it is done."""
+
+    @abstractmethod
+    def numbers(self, result: Any) -> Mapping[str, np.ndarray]:
+        """Return what `run` returned as {"final": h_T, "h0": dL/dh_0, name of a parameter: its gradient}."""

@@ -1,0 +1,221 @@
+"""PyTorch: the cell written for it as fast as its eager mode and its compiler allow, and ready-made layers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.contenders.base import Contender
+from benchmarks.workloads import Data
+
+CHUNK = 16  # steps in a compiled graph
+Steps = tuple[torch.Tensor, ...]
+
+
+class Torch(Contender):
+    """What all contenders on torch share."""
+
+    @classmethod
+    def set_threads(cls, threads: int) -> None:
+        """See `Contender.set_threads`."""
+        torch.set_num_threads(threads)
+
+    @classmethod
+    def versions(cls) -> dict[str, str]:
+        """See `Contender.versions`."""
+        return {"torch": torch.__version__}
+
+
+class Eager(Torch):
+    """The cell in eager mode.
+
+    The input is projected in one product before the loop, A is built once a call, `unbind` cuts the projection into
+    steps (indexing it instead makes a gradient as large as the whole at every step), and each step is as few calls as
+    torch offers: addmm adds the projection within the product, add and addcmul scale by eps while they add.
+    """
+
+    note = "eager, input projection hoisted, unbind over time, addmm and tanh"
+
+    def __init__(self, data: Data) -> None:
+        self.step_size, self.diffusion = data.cell.step_size, data.cell.diffusion
+        self.names = tuple(data.params)
+        self.leaves = [torch.from_numpy(data.params[name].copy()).requires_grad_() for name in self.names]
+        self.leaves.append(torch.from_numpy(data.h0.copy()).requires_grad_())
+        self.x, self.d_final = torch.from_numpy(data.x), torch.from_numpy(data.d_final)
+        self.identity = torch.eye(data.h0.shape[1])
+
+    def final_state(self, x: torch.Tensor, *leaves: torch.Tensor) -> torch.Tensor:
+        """Return h_T, (B, n)."""
+        params = dict(zip(self.names, leaves, strict=False))
+        A_T = params["W"].T - params["W"] - self.diffusion * self.identity
+
+        def projected(V: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            return torch.addmm(b, x.flatten(0, 1), V.T).unflatten(0, x.shape[:2]).unbind(0)
+
+        u = projected(params["V"], params["b"])
+        u_z = projected(params["V_z"], params["b_z"]) if "V_z" in params else ()
+        return self.all_steps(leaves[-1], A_T, u, u_z)
+
+    def all_steps(self, h: torch.Tensor, A_T: torch.Tensor, u: Steps, u_z: Steps) -> torch.Tensor:
+        """Return h after all steps; u_z is empty for an ungated cell."""
+        return self.steps(h, A_T, u, u_z)
+
+    def steps(self, h: torch.Tensor, A_T: torch.Tensor, u: Steps, u_z: Steps) -> torch.Tensor:
+        """Return h after some steps."""
+        eps = self.step_size
+        if not u_z:
+            for u_t in u:
+                h = torch.add(h, torch.tanh(torch.addmm(u_t, h, A_T)), alpha=eps)
+            return h
+        for u_t, u_z_t in zip(u, u_z, strict=True):
+            recurrent = h @ A_T
+            h = torch.addcmul(h, torch.sigmoid(recurrent + u_z_t), torch.tanh(recurrent + u_t), value=eps)
+        return h
+
+    def run(self) -> Any:
+        """See `Contender.run`."""
+        h = self.final_state(self.x, *self.leaves)
+        return h, torch.autograd.grad(h, self.leaves, self.d_final)
+
+    def numbers(self, result: Any) -> Mapping[str, np.ndarray]:
+        """See `Contender.numbers`."""
+        h, gradients = result
+        named = dict(zip((*self.names, "h0"), gradients, strict=True))
+        return {"final": h.detach().numpy(), **{name: value.numpy() for name, value in named.items()}}
+
+
+class Compiled(Eager):
+    """The same, compiled as one graph of all its steps."""
+
+    note = "the same under torch.compile, the whole loop as one graph"
+
+    def __init__(self, data: Data) -> None:
+        super().__init__(data)
+        self.final_state = compiled(self.final_state)  # type: ignore[method-assign]
+
+
+class CompiledChunks(Eager):
+    """The same, some steps at a time compiled: that takes seconds where the whole loop takes minutes."""
+
+    note = f"the same under torch.compile, {CHUNK} steps a graph"
+
+    def __init__(self, data: Data) -> None:
+        super().__init__(data)
+        self.steps = compiled(self.steps)  # type: ignore[method-assign]
+
+    def all_steps(self, h: torch.Tensor, A_T: torch.Tensor, u: Steps, u_z: Steps) -> torch.Tensor:
+        """See `Eager.all_steps`."""
+        for start in range(0, len(u), CHUNK):
+            h = self.steps(h, A_T, u[start : start + CHUNK], u_z[start : start + CHUNK])
+        return h
+
+
+def compiled(function: Any) -> Any:
+    """Return a compiled function."""
+    # Its pool of compiling processes would outlive this one where it is ended at the time limit.
+    os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
+    return torch.compile(function, fullgraph=True, dynamic=False)
+
+
+class Layer(Torch):
+    """A ready-made layer of torch's interface: module(x, state) -> output, state."""
+
+    def __init__(self, data: Data) -> None:
+        self.module = self.make(data)
+        self.x, self.d_final = torch.from_numpy(data.x), torch.from_numpy(data.d_final)
+        self.h0 = torch.from_numpy(data.h0.copy())[None].requires_grad_()
+        self.state: Any = self.h0
+        self.leaves = [p for p in self.module.parameters() if p.requires_grad] + [self.h0]
+
+    def make(self, data: Data) -> Any:
+        """Return the layer."""
+        raise NotImplementedError
+
+    def run(self) -> Any:
+        """See `Contender.run`."""
+        h = self.module(self.x, self.state)[0][-1]
+        return h, torch.autograd.grad(h, self.leaves, self.d_final)
+
+    def numbers(self, result: Any) -> Mapping[str, np.ndarray]:
+        """See `Contender.numbers`."""
+        h, gradients = result
+        return {"final": h.detach().numpy(), "h0": gradients[-1][0].numpy()}
+
+
+class TorchRecurrent(Layer):
+    """The public layer of the package torchrecurrent; its second bias is 0 and held there."""
+
+    note = "AntisymmetricRNN and GatedAntisymmetricRNN of the package torchrecurrent"
+
+    @classmethod
+    def versions(cls) -> dict[str, str]:
+        """See `Contender.versions`."""
+        from importlib.metadata import version
+
+        return super().versions() | {"torchrecurrent": version("torchrecurrent")}
+
+    def make(self, data: Data) -> Any:
+        """Return the layer, with the parameters of the data: the gate's rows come before the candidate's."""
+        import torchrecurrent
+
+        n, m = data.params["V"].shape
+        self.gated = "V_z" in data.params
+        kind = torchrecurrent.GatedAntisymmetricRNN if self.gated else torchrecurrent.AntisymmetricRNN
+        module = kind(m, n, epsilon=data.cell.step_size, gamma=data.cell.diffusion)
+        cell = module.cells[0]
+        order = ("_z", "") if self.gated else ("",)
+        values = {
+            "weight_hh": data.params["W"],
+            "weight_ih": np.concatenate([data.params["V" + suffix] for suffix in order]),
+            "bias_ih": np.concatenate([data.params["b" + suffix] for suffix in order]),
+        }
+        with torch.no_grad():
+            for name, value in values.items():
+                cell.get_parameter(name).copy_(torch.from_numpy(value))
+            cell.bias_hh.zero_()
+        cell.bias_hh.requires_grad_(False)
+        return module
+
+    def numbers(self, result: Any) -> Mapping[str, np.ndarray]:
+        """See `Contender.numbers`."""
+        named = {name: value for name, value in self.module.cells[0].named_parameters() if value.requires_grad}
+        by_id = dict(zip(map(id, self.leaves), result[1], strict=True))
+        theirs = {name: by_id[id(value)].numpy() for name, value in named.items()}
+        V, b = theirs["weight_ih"], theirs["bias_ih"]
+        numbers = {**super().numbers(result), "W": theirs["weight_hh"]}
+        if not self.gated:
+            return {**numbers, "V": V, "b": b}
+        n = numbers["final"].shape[1]
+        return {**numbers, "V_z": V[:n], "V": V[n:], "b_z": b[:n], "b": b[n:]}
+
+
+class TorchRNN(Layer):
+    """torch's own tanh layer, in C++: a simpler cell."""
+
+    note, same_cell = "another, simpler cell: torch's tanh layer in C++", False
+
+    def make(self, data: Data) -> Any:
+        """Return the layer."""
+        torch.manual_seed(0)
+        return torch.nn.RNN(data.x.shape[2], data.h0.shape[1])
+
+
+class TorchLSTM(Layer):
+    """torch's own LSTM: a larger cell."""
+
+    note, same_cell = "another cell, with four times the products: torch's layer in C++", False
+
+    def __init__(self, data: Data) -> None:
+        super().__init__(data)
+        c0 = torch.zeros_like(self.h0).requires_grad_()
+        self.state = (self.h0, c0)
+        self.leaves.insert(0, c0)
+
+    def make(self, data: Data) -> Any:
+        """Return the layer."""
+        torch.manual_seed(0)
+        return torch.nn.LSTM(data.x.shape[2], data.h0.shape[1])

@@ -1,0 +1,78 @@
+"""python -m numrnn.info: the report, and when it has advice to give."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from numrnn import info
+
+AVX512 = set(info.AVX512_FLAGS) | {"fma", "avx2"}
+
+
+def openblas(kernels):
+    return [{"name": "openblas", "version": "0.3", "kernels": kernels, "threading": "pthreads", "threads": 2}]
+
+
+@pytest.mark.parametrize("kernels", ["Haswell", "Zen", None])
+def test_lesser_kernels_on_a_processor_with_avx512_earn_a_hint(kernels):
+    hint = info.kernel_hint(AVX512, openblas(kernels))
+    assert "OPENBLAS_CORETYPE=SkylakeX before Python starts" in hint
+    assert "is set" not in hint
+
+
+@pytest.mark.parametrize(
+    ("flags", "libraries"),
+    [
+        (AVX512, openblas("SkylakeX")),
+        (AVX512, openblas("SapphireRapids")),
+        (AVX512 - {"avx512vl"}, openblas("Haswell")),
+        ({"avx2", "fma"}, openblas("Haswell")),
+        (set(), openblas("neoversen1")),
+        (AVX512, [{**openblas("Haswell")[0], "name": "mkl"}]),
+        (AVX512, []),
+    ],
+)
+def test_there_is_no_hint_where_there_is_nothing_to_gain(flags, libraries):
+    assert info.kernel_hint(flags, libraries) is None
+
+
+def test_the_hint_names_the_variable_that_chose_the_kernels():
+    hint = info.kernel_hint(AVX512, openblas("Haswell"), {"OPENBLAS_CORETYPE": "Haswell"})
+    assert "because OPENBLAS_CORETYPE=Haswell is set" in hint
+
+
+def test_the_processor_is_read_from_cpuinfo():
+    text = (
+        "processor\t: 0\nmodel name\t: One\nflags\t\t: fma avx512f\n\nprocessor\t: 1\nmodel name\t: Two\nflags\t\t:\n"
+    )
+    assert info.processor_of(text) == ("One", {"fma", "avx512f"})
+    name, flags = info.processor_of("")  # systems without /proc
+    assert name
+    assert flags == set()
+
+
+def test_the_report_holds_and_says_what_it_promises():
+    report = info.collect()
+    assert json.loads(json.dumps(report)) == report
+    assert {"numrnn", "python", "numpy", "scipy", "threadpoolctl"} <= set(report["versions"])
+    assert report["devices"][0] == "cpu"
+    assert report["cores"] >= 1
+    assert all(rate > 0 for rate in report["sgemm_gflops"].values())
+    text = info.report_text({**report, "blas": openblas("Haswell"), "hint": "advice"})
+    for part in (report["processor"], report["versions"]["numpy"], "kernels Haswell, 2 threads", "hint: advice"):
+        assert part in text
+
+
+def test_measuring_can_be_left_out():
+    assert "sgemm_gflops" not in info.collect(measure=False)
+
+
+def test_the_command_prints_the_report():
+    command = [sys.executable, "-W", "error", "-m", "numrnn.info"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ, check=False)
+    assert run.returncode == 0, run.stderr
+    assert "sgemm, large" in run.stdout
+    assert not run.stderr
