@@ -1,0 +1,365 @@
+r"""Going back in time without a tape: each state from the next, by fixed-point iteration.
+
+A step of an Euler cell is y = h + eps f(h), and f is Lipschitz with the constant norm_2(A): its Jacobian is diag(d) A,
+and |d| <= 1 in every Euler cell, the gated ones included (numrnn/stability/euler.py has the two lines of proof). So
+where q = eps norm(A) < 1 the map
+
+    h  <-  y - eps f(h)
+
+is a contraction with the factor q, the step is a bijection, and the iteration converges to the one h from which the
+step came, whatever it starts at. Where q >= 1 the step may fold the space, and the functions here refuse.
+
+Backward through time then needs no stored states: h_{t-1} comes from h_t, and the adjoint of step t from h_{t-1}. The
+memory does not depend on T, apart from the input, and dL/dx where it is asked for.
+
+What it costs: rounding. Undoing a step can magnify an error by 1 / (1 - q), and does magnify it by about 1 + eps gamma
+along directions that the step damps; over many steps the states drift from those of the forward pass, and gradients
+with them. The drift is measured, at h_0 always and at as many other times as asked for, and comes with the gradients:
+read it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from numrnn.backend import Array, Params, array_namespace, empty, zeros
+from numrnn.bptt import ReferenceTape
+from numrnn.cells.base import Cell, EulerCell
+from numrnn.checks import check_array, check_finite, check_integer, check_same_kind, dtype_name
+from numrnn.stability.euler import EulerForm, check_euler
+from numrnn.stability.spectra import spectral_norm
+from numrnn.tape import Gradients, Problem, check_problem
+
+
+@dataclass(frozen=True, eq=False)
+class Inverse:
+    """A state found from a later one.
+
+    Attributes
+    ----------
+    h : array, shape (B, n)
+        The earlier state.
+    contraction : float
+        q = eps norm(A) < 1: each iteration shrinks the error by this factor at least.
+    iterations : int
+        The most that a step took.
+    """
+
+    h: Array
+    contraction: float
+    iterations: int
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How far states that were found backwards lie from those of the forward pass.
+
+    Attributes
+    ----------
+    h0 : float
+        max |h_0 found - h_0|.
+    checks : dict of int to float
+        The same for the other times that the tape kept, by t.
+    contraction : float
+        q = eps norm(A).
+    iterations : int
+        The most that a step took.
+    """
+
+    h0: float
+    checks: dict[int, float]
+    contraction: float
+    iterations: int
+
+
+@dataclass(frozen=True)
+class ReversibleGradients(Gradients):
+    """Gradients that were found without a tape, and how far they may be trusted.
+
+    Attributes
+    ----------
+    params, x, h0, states
+        As of `Gradients`.
+    drift : Drift
+        Of the states that they were found with.
+    """
+
+    drift: Drift
+
+
+def contraction_factor(cell: Cell, params: Params) -> float:
+    """Return q = eps norm_2(A) of an Euler cell; steps can be undone where it is < 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the cell is no Euler cell, or as `Cell.check_params`.
+    """
+    check_euler(cell)
+    assert isinstance(cell, EulerCell)
+    return cell.step_size * spectral_norm(cell, params)
+
+
+class _Inverter:
+    """Undoes steps of one cell with one set of parameters, and remembers the most iterations that took."""
+
+    def __init__(self, cell: Cell, params: Params) -> None:
+        self.contraction = contraction_factor(cell, params)
+        assert isinstance(cell, EulerCell)
+        if not self.contraction < 1:
+            norm = self.contraction / cell.step_size
+            raise ValueError(
+                f"the steps of this {type(cell).__name__} cannot be undone by fixed-point iteration: that needs "
+                f"eps norm(A) < 1, got {self.contraction:.6g} = {cell.step_size:g} * {norm:.6g}; a step size below "
+                f"{1 / norm:.6g} would do"
+            )
+        self.form, self.iterations = EulerForm(cell, params), 0
+        self._limit: int | None = None
+
+    def undo(self, x: Array, y: Array) -> Array:
+        """Return h with h + eps f(h) = y, to rounding."""
+        xp, eps = array_namespace(y), self.form.cell.step_size
+        unit = float(xp.finfo(y.dtype).eps)
+        h, before = y, math.inf
+        # A change leaves an error of q / (1 - q) times itself; below this one it is a rounding of the largest row.
+        small = unit * min(1.0, (1 - self.contraction) / max(self.contraction, unit)) * _longest(y)
+        for count in range(1, self._most_iterations(unit) + 1):
+            h_new = y - eps * self.form.rate(x, h)
+            change = _longest(h_new - h)
+            h = h_new
+            self.iterations = max(self.iterations, count)
+            # In exact arithmetic the change shrinks by q each time: one that does not is rounding.
+            if change <= small or change >= before:
+                break
+            before = change
+        return h
+
+    def _most_iterations(self, unit: float) -> int:
+        """Return after how many iterations the error is below rounding in any case: q^k <= unit."""
+        q = self.contraction
+        return 1 if q == 0 else 2 + math.ceil(math.log(unit) / math.log(q))
+
+
+def _longest(rows: Array) -> float:
+    """Return the largest 2-norm of a row."""
+    xp = array_namespace(rows)
+    return float(xp.max(xp.sqrt(xp.sum(rows * rows, axis=-1))))
+
+
+def invert_step(cell: Cell, params: Params, x: Array, h_next: Array) -> Inverse:
+    """Return the state from which a step of an Euler cell came.
+
+    Parameters
+    ----------
+    cell : Cell
+        One of the four Euler cells, gated or not, with eps norm(A) < 1.
+    params : mapping of str to array
+        Its parameters, float32 or float64.
+    x : array, shape (B, m)
+        Input of the step.
+    h_next : array, shape (B, n)
+        State after the step.
+
+    Returns
+    -------
+    Inverse
+
+    Raises
+    ------
+    TypeError
+        If the cell is no Euler cell, or an argument is of a wrong type.
+    ValueError
+        If eps norm(A) >= 1, with the step size that would do; or if an argument does not fit.
+
+    Notes
+    -----
+    log(rounding) / log(q) iterations at most, each as costly as a step; the norm of A once, O(n^3).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import numrnn
+    >>> cell = numrnn.AntisymmetricCell(1, 4, step_size=0.1)
+    >>> params = cell.init_params(np.random.default_rng(0), dtype=np.float64)
+    >>> x, h = np.ones((2, 1)), np.ones((2, 4))
+    >>> found = invert_step(cell, params, x, cell.step(params, x, h))
+    >>> bool(np.max(np.abs(found.h - h)) < 1e-15), found.contraction < 0.2
+    (True, True)
+    """
+    check_array("x", x, ("B", "m"))
+    return invert(cell, params, x[None, ...], h_next)
+
+
+def invert(cell: Cell, params: Params, x: Array, h_final: Array) -> Inverse:
+    """Return the first state of a sequence from the last, step by step.
+
+    Parameters
+    ----------
+    cell, params
+        As for `invert_step`.
+    x : array, shape (T, B, m)
+        Input of the whole sequence.
+    h_final : array, shape (B, n)
+        h_T.
+
+    Returns
+    -------
+    Inverse
+        With h = h_0, and the most iterations that a step took.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `invert_step`.
+    """
+    inverter = _inverter(cell, params, x, h_final)
+    h = h_final
+    for t in reversed(range(x.shape[0])):
+        h = inverter.undo(x[t, ...], h)
+    return Inverse(h, inverter.contraction, inverter.iterations)
+
+
+def _inverter(cell: Cell, params: Params, x: Array, h: Array) -> _Inverter:
+    """Return what undoes steps, after checking the arguments."""
+    check_euler(cell)
+    arrays = cell.check_params(params)
+    check_array("x", x, ("T", "B", "m"), m=cell.input_size)
+    check_array("h", h, ("B", "n"), B=x.shape[1], n=cell.state_size)
+    check_finite("x", x)
+    check_finite("h", h)
+    check_same_kind(arrays | {"x": x, "h": h})
+    _check_real(x, h)
+    return _Inverter(cell, params)
+
+
+def _check_real(*arrays: Array) -> None:
+    for array in arrays:
+        if dtype_name(array) not in ("float32", "float64"):
+            raise TypeError(f"arrays must be of float32 or float64, got {dtype_name(array)}")
+
+
+def forward(
+    cell: Cell,
+    params: Params,
+    x: Array,
+    h0: Array | None = None,
+    *,
+    lengths: Any = None,
+    check_every: int | None = None,
+) -> tuple[Array, ReversibleTape]:
+    """Run a cell over a sequence and keep the last state only.
+
+    Parameters
+    ----------
+    cell : Cell
+        One of the four Euler cells, gated or not, with eps norm(A) < 1.
+    params, x, h0, lengths
+        As for `numrnn.forward`, float32 or float64.
+    check_every : int, optional
+        Keep every k-th state too, only to measure the drift there; k >= 1. This costs T / k states.
+
+    Returns
+    -------
+    h_final : array, shape (B, n)
+        h_T.
+    tape : ReversibleTape
+        For `numrnn.backward`, which returns `ReversibleGradients` for it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `numrnn.forward` and `invert_step`.
+
+    Notes
+    -----
+    T steps. `numrnn.backward` then costs T times as many steps as an inversion takes iterations, and the T adjoint
+    steps. Memory: two states, the input, and what the caller asks for: `wrt=("params", "h0")` asks for nothing of
+    length T.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import numrnn
+    >>> from numrnn import reversible
+    >>> cell = numrnn.GatedAntisymmetricCell(1, 4)
+    >>> params = cell.init_params(np.random.default_rng(0), dtype=np.float64)
+    >>> h, tape = reversible.forward(cell, params, np.ones((100, 2, 1)))
+    >>> grads = numrnn.backward(tape, d_final=np.ones((2, 4)), wrt=("params", "h0"))
+    >>> grads.drift.h0 < 1e-14
+    True
+    """
+    check_euler(cell)
+    problem = check_problem(cell, params, x, h0, lengths, None)
+    _check_real(problem.h0)
+    if check_every is not None:
+        check_every = check_integer("check_every", check_every, at_least=1)
+    tape = ReversibleTape(problem, _Inverter(cell, params), check_every)
+    return tape.final_state, tape
+
+
+class ReversibleTape(ReferenceTape):
+    """A tape that holds h_0 and h_T, and finds the states between them by going back."""
+
+    def __init__(self, problem: Problem, inverter: _Inverter, check_every: int | None) -> None:
+        super().__init__(problem, every=problem.n_steps)
+        self._inverter = inverter
+        self._known: dict[int, Array] = {}
+        h = problem.h0
+        for t in range(problem.n_steps):
+            if check_every is not None and t and t % check_every == 0:
+                self._known[t] = h
+            h = self.advance(t, h)
+        self._final = h
+
+    @property
+    def final_state(self) -> Array:
+        """h_T."""
+        return self._final
+
+    def segment(self, start: int) -> Array:
+        """Return all states, found forwards; `propagate` does not need them."""
+        states = empty((self.problem.n_steps + 1, *self.problem.h0.shape), like=self.problem.h0)
+        states[0, ...] = self.problem.h0
+        for t in range(self.problem.n_steps):
+            states[t + 1, ...] = self.advance(t, states[t, ...])
+        return states
+
+    def undo(self, t: int, h: Array) -> Array:
+        """Return h_t from h_{t+1}; a row whose sequence had ended held its state."""
+        before, active = self._inverter.undo(self.problem.x[t, ...], h), self.problem.active
+        return before if active is None else array_namespace(h).where(active[t, ...], before, h)
+
+    def propagate(self, g: Array, direct: Array | None, wrt: Collection[str]) -> ReversibleGradients:
+        """Return the gradients and the drift; see `Tape.propagate`."""
+        n_steps, shapes = self.problem.n_steps, self.problem.cell.parameter_shapes
+        totals = {name: zeros(shape, like=g) for name, shape in shapes.items()}
+        dx = empty(self.problem.x.shape, like=g) if "x" in wrt else None
+        all_g = empty((n_steps + 1, *g.shape), like=g) if "states" in wrt else None
+        if all_g is not None:
+            all_g[-1, ...] = g
+        h, checks = self._final, {}
+        for t in reversed(range(n_steps)):
+            h = self.undo(t, h)
+            if t in self._known:
+                checks[t] = _distance(h, self._known[t])
+            dparams, dx_t, g = self.retreat(t, h, g)
+            g = g if direct is None else g + direct[t, ...]
+            for name, value in dparams.items():
+                totals[name] += value
+            if dx is not None:
+                dx[t, ...] = dx_t
+            if all_g is not None:
+                all_g[t, ...] = g
+        inverter = self._inverter
+        drift = Drift(_distance(h, self.problem.h0), checks, inverter.contraction, inverter.iterations)
+        return ReversibleGradients(
+            totals if "params" in wrt else None, dx, g if "h0" in wrt else None, all_g, drift=drift
+        )
+
+
+def _distance(found: Array, true: Array) -> float:
+    xp = array_namespace(found)
+    return float(xp.max(xp.abs(found - true)))

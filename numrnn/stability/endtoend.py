@@ -1,0 +1,431 @@
+r"""The end-to-end Jacobian dh_T/dh_0 = J_T ... J_1: whole for small n, as a linear operator for large n, in logs.
+
+The paper's chain of Jacobians says whether gradients vanish or explode. Its entries leave the range of floating point
+where gradients do: an LSTM's fall by a factor of 1e34 within a few hundred steps. So a product is a matrix of moderate
+size and the logarithm of a factor; singular values and eigenvalues come as logarithms.
+
+    explicit      J = M exp(s), made by n tangents at a time          2 T n^3 flops a row
+    matrix-free   J v by T tangent steps, J^T g by T adjoint steps    2 T n^2 flops a product; Lanczos, Arnoldi
+    smallest      sigma_min(J) = 1 / sigma_max(J^-1), with each step undone by a Neumann series
+
+Singular values bound what a gradient can become. For the antisymmetric cell they lie in
+[(1 - eps norm(A))^T, (1 + eps norm(A))^T]; nothing sharper follows from the eigenvalues of the single steps, since the
+slopes differ from step to step.
+
+ARPACK, behind scipy.sparse.linalg, runs on the host; the products run where the arrays live, and vectors are moved.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.sparse.linalg import LinearOperator, eigs, svds
+
+from numrnn.backend import Array, array_namespace, asarray, astype, eye, to_numpy, zeros
+from numrnn.cells.base import EulerCell
+from numrnn.checks import check_integer
+from numrnn.engines.threads import one_thread_each
+from numrnn.stability.euler import transposed
+from numrnn.stability.jacobians import checked_times
+from numrnn.stability.linearization import Linearization, SlopeLinearization
+
+RESCALE_EVERY = 8  # steps; float32 holds eight that each change a vector by a factor of 1e4
+LANCZOS_VECTORS = 40  # Krylov vectors beyond twice the wanted number; more memory, fewer restarts
+
+
+@dataclass(frozen=True, eq=False)
+class ScaledMatrix:
+    """A batch of matrices, each the matrix times exp(log_scale).
+
+    Attributes
+    ----------
+    matrix : array, shape (B, s, s)
+        Largest entry 1, or all 0.
+    log_scale : array, shape (B,)
+        Natural logarithm of the factor; -inf where the matrix is 0.
+    """
+
+    matrix: Array
+    log_scale: Array
+
+    def log_singular_values(self) -> Array:
+        """Return the logarithms of the singular values, (B, s), falling.
+
+        Those below s units of rounding of the largest are lost in it, and only say "not more than that".
+        """
+        xp = array_namespace(self.matrix)
+        if hasattr(xp.linalg, "svdvals"):
+            values = xp.linalg.svdvals(self.matrix)
+        else:
+            values = xp.linalg.svd(self.matrix, compute_uv=False)
+        return log_or_minus_infinity(values) + self.log_scale[:, None]
+
+    def log_eigenvalues(self) -> np.ndarray:
+        """Return the logarithms of the eigenvalues, (B, s), complex: log |lambda| + i arg lambda, by falling modulus.
+
+        On the host. Small ones are lost in rounding as for `log_singular_values`, and sooner where the matrix is far
+        from normal.
+        """
+        values = np.linalg.eigvals(to_numpy(self.matrix))
+        return _sorted_logs(values) + to_numpy(self.log_scale)[:, None]
+
+
+def log_or_minus_infinity(values: Array) -> Array:
+    """Return log(values), -inf for 0, without a warning."""
+    xp = array_namespace(values)
+    return xp.where(values > 0, xp.log(xp.where(values > 0, values, 1)), -math.inf)
+
+
+def _sorted_logs(values: np.ndarray) -> np.ndarray:
+    """Return log |lambda| + i arg lambda by falling modulus."""
+    values = np.take_along_axis(values, np.argsort(-np.abs(values), axis=-1), axis=-1)
+    return log_or_minus_infinity(np.abs(values)) + 1j * np.angle(values)
+
+
+def rescaled(v: Array) -> tuple[Array, Array]:
+    """Return v / factor and log(factor), factor = max |v| for each row of (B, k, s); v itself where that is 0."""
+    xp = array_namespace(v)
+    factor = xp.max(xp.abs(v), axis=(1, 2))
+    return v / xp.where(factor > 0, factor, 1)[:, None, None], log_or_minus_infinity(factor)
+
+
+def end_to_end_jacobian(lin: Linearization) -> ScaledMatrix:
+    """Return dh_T/dh_0 of each row as an explicit product.
+
+    Parameters
+    ----------
+    lin : Linearization
+        From `linearize`.
+
+    Returns
+    -------
+    ScaledMatrix
+        matrix[i, j, k] exp(log_scale[i]) is the derivative of h_T[i, j] with respect to h_0[i, k].
+
+    Raises
+    ------
+    TypeError
+        If `lin` is no Linearization.
+
+    Notes
+    -----
+    2 T B n^3 flops (eight times that for an LSTM), and a few B s^2 numbers of memory.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import numrnn
+    >>> from numrnn.stability import linearize
+    >>> cell = numrnn.AntisymmetricCell(1, 4, step_size=0.1, diffusion=0.0)
+    >>> params = cell.init_params(np.random.default_rng(0), dtype=np.float64)
+    >>> product = end_to_end_jacobian(linearize(cell, params, np.ones((100, 1, 1))))
+    >>> product.log_singular_values().shape
+    (1, 4)
+    """
+    check_linearization(lin)
+    return next(product for _, product in _products(lin, [lin.n_steps]))
+
+
+def log_singular_value_history(lin: Linearization, times: Sequence[int]) -> Array:
+    """Return the logarithms of all singular values of dh_t/dh_0 at some times: how an end-to-end Jacobian comes about.
+
+    Parameters
+    ----------
+    lin : Linearization
+        From `linearize`.
+    times : sequence of int
+        Steps t, rising, 1 to T.
+
+    Returns
+    -------
+    array, shape (len(times), B, state_size)
+        Falling along the last axis; see `ScaledMatrix.log_singular_values` for what of them is lost in rounding.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of a wrong type or out of range.
+
+    Notes
+    -----
+    Costs `end_to_end_jacobian` up to the last time, and a singular value decomposition a time.
+    """
+    check_linearization(lin)
+    steps = checked_times(times, lin.n_steps)
+    if steps != sorted(set(steps)):
+        raise ValueError(f"times must rise, got {list(times)}")
+    out = zeros((len(steps), lin.batch, lin.state_size), like=lin.states)
+    for t, product in _products(lin, steps):
+        out[steps.index(t), ...] = product.log_singular_values()
+    return out
+
+
+def _products(lin: Linearization, times: Sequence[int]) -> Iterator[tuple[int, ScaledMatrix]]:
+    """Yield t and dh_t/dh_0 for rising times."""
+    like, s = lin.states, lin.state_size
+    v = zeros((lin.batch, s, s), like=like) + eye(s, like=like)
+    total = zeros((lin.batch,), like=like)
+    for t in range(1, times[-1] + 1):
+        v = lin.apply(t, v)
+        if t % RESCALE_EVERY == 0 or t in times:
+            v, log_factor = rescaled(v)
+            total = total + log_factor
+        if t in times:
+            yield t, ScaledMatrix(transposed(v), total)  # a tangent is a row of v, and a column of J
+
+
+def check_linearization(lin: Any) -> None:
+    """Raise TypeError, naming `lin`, unless it is a Linearization."""
+    if not isinstance(lin, Linearization):
+        raise TypeError(f"lin must be a Linearization, as linearize returns it, got {type(lin).__name__}")
+
+
+def jacobian_operator(lin: Linearization, row: int = 0, *, seed: int = 0) -> tuple[LinearOperator, float]:
+    """Return dh_T/dh_0 of one row as a linear operator on the host, and the logarithm of a factor.
+
+    Parameters
+    ----------
+    lin : Linearization
+        From `linearize`.
+    row : int
+        Of the batch, 0 to B - 1.
+    seed : int
+        Of the random vector that finds the factor, >= 0.
+
+    Returns
+    -------
+    operator : scipy.sparse.linalg.LinearOperator, shape (s, s)
+        J exp(-log_scale), with matvec, rmatvec, matmat and rmatmat; of the dtype of the states.
+    log_scale : float
+        log of about norm(J): the operator's norm is then moderate, whatever that of J.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of a wrong type or out of range.
+
+    Notes
+    -----
+    A product costs T steps. The factor is spread evenly over the steps, so that vectors which shrink or grow at an even
+    pace stay in range on the way.
+    """
+    check_linearization(lin)
+    lin = lin.row(_checked_row(lin, row))
+    log_scale = _pilot(lin, check_integer("seed", seed, at_least=0))
+    per_step = math.exp(-log_scale / lin.n_steps) if math.isfinite(log_scale) else 1.0
+
+    def product(v: np.ndarray, adjoint: bool) -> np.ndarray:
+        rows = asarray(np.ascontiguousarray(v.T), like=lin.states, dtype=lin.states.dtype)[None, :, :]
+        return to_numpy(_through(lin, rows, adjoint, per_step))[0].T
+
+    return _operator(lin, product), log_scale
+
+
+def _checked_row(lin: Linearization, row: int) -> int:
+    row = check_integer("row", row, at_least=0)
+    if row >= lin.batch:
+        raise ValueError(f"row must be from 0 to B - 1 = {lin.batch - 1}, got {row}")
+    return row
+
+
+def _operator(lin: Linearization, product: Any) -> LinearOperator:
+    """Return product(v (s, k), adjoint) -> (s, k) as a LinearOperator."""
+    s = lin.state_size
+    return LinearOperator(
+        (s, s),
+        matvec=lambda v: product(v.reshape(s, 1), False)[:, 0],
+        rmatvec=lambda v: product(v.reshape(s, 1), True)[:, 0],
+        matmat=lambda v: product(v, False),
+        rmatmat=lambda v: product(v, True),
+        dtype=to_numpy(lin.states[:1, :1, :1]).dtype,
+    )
+
+
+def _through(lin: Linearization, v: Array, adjoint: bool, per_step: float) -> Array:
+    """Return J v, or J^T v, with each step multiplied by `per_step`."""
+    steps = range(1, lin.n_steps + 1)
+    for t in reversed(steps) if adjoint else steps:
+        v = (lin.apply_adjoint(t, v) if adjoint else lin.apply(t, v)) * per_step
+    return v
+
+
+def _pilot(lin: Linearization, seed: int) -> float:
+    """Return log |J v| / |v| for a random v; a fair guess of log norm(J), and never out of range."""
+    start = np.random.default_rng(seed).standard_normal((1, 1, lin.state_size))
+    v, log_start = rescaled(astype(asarray(start, like=lin.states), lin.states.dtype))
+    total = -log_start
+    for t in range(1, lin.n_steps + 1):
+        v, log_factor = rescaled(lin.apply(t, v))
+        total = total + log_factor
+    return float(total[0] + log_start[0])
+
+
+def log_singular_values(
+    lin: Linearization, k: int = 5, *, which: str = "largest", row: int = 0, seed: int = 0, tolerance: float = 0.0
+) -> np.ndarray:
+    """Return logarithms of singular values of dh_T/dh_0 of one row, matrix-free.
+
+    Parameters
+    ----------
+    lin : Linearization
+        From `linearize`.
+    k : int
+        How many, 1 to state_size - 2.
+    which : {"largest", "smallest"}
+        The smallest need steps that can be undone by a Neumann series: Euler cells with eps norm(A) < 1.
+    row : int
+        Of the batch.
+    seed : int
+        Of the start vector, >= 0; the result depends on it by rounding only.
+    tolerance : float
+        Relative accuracy at which to stop, >= 0; 0 means rounding.
+
+    Returns
+    -------
+    numpy.ndarray, shape (k,)
+        Natural logarithms, falling; -inf where the Jacobian is 0 in floating point.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of a wrong type or out of range, or if the smallest are asked for where a step has no such
+        inverse: take `end_to_end_jacobian` there.
+    scipy.sparse.linalg.ArpackNoConvergence
+        If the iteration does not end.
+
+    Notes
+    -----
+    Lanczos on J^T J: a singular value sigma comes with a relative error of about (sigma_max / sigma)^2 units of
+    rounding. Each product with J or J^T costs T steps; one or two hundred of them are usual. For the smallest, a step
+    of a product is itself log(rounding) / log(eps max|d| norm(A)) products with A.
+    """
+    check_linearization(lin)
+    k = check_integer("k", k, at_least=1)
+    if k > lin.state_size - 2:
+        raise ValueError(f"k must be at most state_size - 2 = {lin.state_size - 2}, got {k}; all: end_to_end_jacobian")
+    if which not in ("largest", "smallest"):
+        raise ValueError(f"which must be 'largest' or 'smallest', got {which!r}")
+    if which == "smallest":
+        operator, log_scale = _inverse_operator(lin, _checked_row(lin, row), seed)
+    else:
+        operator, log_scale = jacobian_operator(lin, row, seed=seed)
+    if not math.isfinite(log_scale):
+        return np.full(k, -math.inf)
+    logs = log_or_minus_infinity(_leading_singular_values(operator, k, seed, tolerance)) + log_scale
+    return np.sort(-logs if which == "smallest" else logs)[::-1]
+
+
+def _leading_singular_values(operator: LinearOperator, k: int, seed: int, tolerance: float) -> np.ndarray:
+    start = np.random.default_rng(seed).standard_normal(operator.shape[0]).astype(operator.dtype)
+    n_vectors = min(operator.shape[0] - 1, 2 * k + LANCZOS_VECTORS)
+    with one_thread_each():  # the products are small: threads of BLAS would wait for each other
+        return svds(operator, k, ncv=n_vectors, tol=tolerance, v0=start, return_singular_vectors=False)
+
+
+def _inverse_operator(lin: Linearization, row: int, seed: int) -> tuple[LinearOperator, float]:
+    """Return (dh_T/dh_0)^-1 as `jacobian_operator` does dh_T/dh_0."""
+    one = lin.row(row)
+    q = _contraction(one)
+    dtype = to_numpy(one.states[:1, :1, :1]).dtype
+    # The series ends when its remainder q^j / (1 - q) is below rounding.
+    terms = max(1, math.ceil(math.log(np.finfo(dtype).eps * (1 - q)) / math.log(q))) if q > 0 else 1
+    inverse = _Inverse(one, terms)  # type: ignore[arg-type]
+    log_scale = _pilot(inverse, seed)
+    per_step = math.exp(-log_scale / one.n_steps)
+
+    def product(v: np.ndarray, adjoint: bool) -> np.ndarray:
+        rows = asarray(np.ascontiguousarray(v.T), like=one.states, dtype=one.states.dtype)[None, :, :]
+        return to_numpy(_through(inverse, rows, adjoint, per_step))[0].T
+
+    return _operator(one, product), log_scale
+
+
+def _contraction(lin: Linearization) -> float:
+    """Return max |S_t| norm(A), which is < 1 where each step's Neumann series converges; refuse otherwise."""
+    name = type(lin.cell).__name__
+    if not isinstance(lin.cell, EulerCell) or not isinstance(lin, SlopeLinearization):
+        raise ValueError(
+            f"which='smallest' needs steps I + eps diag(d) A with eps norm(A) < 1, and a {name} has no such form; "
+            "take end_to_end_jacobian"
+        )
+    xp = array_namespace(lin.slopes)
+    q = float(xp.max(xp.abs(lin.slopes))) * float(np.linalg.norm(to_numpy(lin.A), 2))
+    if q >= 1:
+        raise ValueError(
+            f"which='smallest' needs eps max|d| norm(A) < 1, got {q:.3g} for this {name} with eps = "
+            f"{lin.cell.step_size:g}; take end_to_end_jacobian"
+        )
+    return q
+
+
+class _Inverse(Linearization):
+    """The steps of another linearization, undone in reverse order: step t of this is (J_{T+1-t})^-1.
+
+    (I + N)^-1 v = v - N v + N^2 v - ..., N = diag(S_t) A, summed by Horner's rule y <- v - N y.
+    """
+
+    def __init__(self, lin: SlopeLinearization, terms: int) -> None:
+        super().__init__(lin.cell, lin.states)
+        self.lin, self.terms = lin, terms
+
+    def apply(self, t: int, v: Array) -> Array:
+        """Return J^-1 v."""
+        y, t = v, self.n_steps + 1 - t
+        for _ in range(self.terms):
+            y = v - (self.lin.apply(t, y) - y)
+        return y
+
+    def apply_adjoint(self, t: int, g: Array) -> Array:
+        """Return J^-T g."""
+        y, t = g, self.n_steps + 1 - t
+        for _ in range(self.terms):
+            y = g - (self.lin.apply_adjoint(t, y) - y)
+        return y
+
+    def row(self, index: int) -> _Inverse:
+        """Return that of one row."""
+        return _Inverse(self.lin.row(index), self.terms)
+
+
+def log_eigenvalues(lin: Linearization, k: int = 5, *, row: int = 0, seed: int = 0) -> np.ndarray:
+    """Return logarithms of the eigenvalues of dh_T/dh_0 of largest modulus, of one row, matrix-free.
+
+    Parameters
+    ----------
+    lin, row, seed
+        As for `log_singular_values`.
+    k : int
+        How many, 1 to state_size - 2. A complex pair that k would cut counts as one value too many, and is cut.
+
+    Returns
+    -------
+    numpy.ndarray, shape (k,)
+        complex: log |lambda| + i arg lambda, by falling modulus; -inf where the Jacobian is 0 in floating point.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of a wrong type or out of range.
+    scipy.sparse.linalg.ArpackNoConvergence
+        If the iteration does not end.
+
+    Notes
+    -----
+    Arnoldi. Many eigenvalues of nearly one modulus, as at gamma = 0, make it slow: take `end_to_end_jacobian` there.
+    """
+    check_linearization(lin)
+    k = check_integer("k", k, at_least=1)
+    if k > lin.state_size - 2:
+        raise ValueError(f"k must be at most state_size - 2 = {lin.state_size - 2}, got {k}; all: end_to_end_jacobian")
+    operator, log_scale = jacobian_operator(lin, row, seed=seed)
+    if not math.isfinite(log_scale):
+        return np.full(k, -math.inf + 0j)
+    start = np.random.default_rng(seed).standard_normal(lin.state_size).astype(operator.dtype)
+    n_vectors = min(lin.state_size, 2 * k + LANCZOS_VECTORS)
+    with one_thread_each():
+        values = eigs(operator, k, ncv=n_vectors, v0=start, return_eigenvectors=False)
+    return _sorted_logs(values) + log_scale

@@ -1,0 +1,187 @@
+r"""The Jacobian of one step along a trajectory, and its spectrum.
+
+    dh_t / dh_{t-1} = I + eps J_t,   J_t = diag(d_t) A                                     (9), (11) of the paper
+
+with the slopes d_t of euler.py. Of the ungated antisymmetric cell, Re lambda(J_t) lies in [-gamma max d, -gamma min d]:
+J_t is similar to D^1/2 A D^1/2, whose symmetric part is -gamma D.
+
+What is not guaranteed: stability of the gated cell. Its d may be negative, and then eigenvalues with positive real part
+exist (trained and random states show them); the functions here find them, and promise nothing. And for every cell:
+frozen eigenvalues inside the disc at each time do not bound a product over time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from numrnn.backend import Array, Params, to_numpy
+from numrnn.cells.base import Cell, EulerCell, unchecked
+from numrnn.checks import check_array, check_finite, check_integer, check_number, check_same_kind
+from numrnn.stability.euler import EulerForm, check_cell, check_euler
+
+
+def slopes(cell: Cell, params: Params, x: Array, h: Array) -> Array:
+    """Return d of J = diag(d) A, the Jacobian of the ODE behind an Euler cell.
+
+    Parameters
+    ----------
+    cell : Cell
+        One of the four Euler cells.
+    params : mapping of str to array
+        Its parameters.
+    x : array, shape (..., m)
+        Input.
+    h : array, shape (..., n)
+        States, with the leading sizes of x.
+
+    Returns
+    -------
+    array, shape (..., n)
+        1 - c^2, in [0, 1]; of a gated cell z (1 - c^2) + c z (1 - z), in [-1/4, 1].
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the cell is no Euler cell, or an argument does not fit.
+    """
+    check_euler(cell)
+    assert isinstance(cell, EulerCell)
+    form = EulerForm(cell, params)
+    form.check(x, h)
+    return form.slopes(x, h)
+
+
+def step_jacobians(cell: Cell, params: Params, x: Array, states: Array) -> Array:
+    """Return dh_t / dh_{t-1} for every step of a trajectory.
+
+    Parameters
+    ----------
+    cell : Cell
+        Any cell.
+    params : mapping of str to array
+        Its parameters.
+    x : array, shape (T, B, m)
+        Input.
+    states : array, shape (T + 1, B, state_size)
+        What `numrnn.forward` returned for x, without lengths; the last is not read.
+
+    Returns
+    -------
+    array, shape (T, B, state_size, state_size)
+        Element [t - 1, i] belongs to step t and row i.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument does not fit.
+
+    Notes
+    -----
+    T B state_size^2 numbers of memory: for a long trajectory take `linearize`.
+    """
+    check_trajectory(cell, params, x, states)
+    n_steps, batch, s = x.shape[0], x.shape[1], cell.state_size
+    flat_x, flat_h = _flat(x), _flat(states[:-1, ...])
+    return unchecked(cell.jacobian)(params, flat_x, flat_h).reshape((n_steps, batch, s, s))
+
+
+def _flat(array: Array) -> Array:
+    return array.reshape((array.shape[0] * array.shape[1], array.shape[2]))
+
+
+def check_trajectory(cell: Cell, params: Params, x: Array, states: Array) -> None:
+    """Check that x is (T, B, m) and states (T + 1, B, state_size), finite and of the parameters' kind."""
+    check_cell(cell, Cell, "a numrnn cell")
+    arrays = cell.check_params(params)
+    check_array("x", x, ("T", "B", "m"), m=cell.input_size)
+    sizes = {"T+1": x.shape[0] + 1, "B": x.shape[1], "n": cell.state_size}
+    check_array("states", states, ("T+1", "B", "n"), **sizes)
+    check_finite("x", x)
+    check_finite("states", states)
+    check_same_kind(arrays | {"x": x, "states": states})
+
+
+def checked_times(times: Sequence[int], n_steps: int) -> list[int]:
+    """Return steps as a list after checking that there are some and that each is from 1 to T."""
+    steps = [check_integer("every time", t, at_least=1) for t in times]
+    if not steps or max(steps) > n_steps:
+        raise ValueError(f"times must be from 1 to T={n_steps}, got {list(times)}")
+    return steps
+
+
+def flow_eigenvalues(
+    cell: Cell, params: Params, x: Array, states: Array, *, times: Sequence[int] | None = None
+) -> np.ndarray:
+    """Return the eigenvalues of J_t = diag(d_t) A along a trajectory: the frozen spectrum of Proposition 1.
+
+    Parameters
+    ----------
+    cell : Cell
+        One of the four Euler cells.
+    params, x, states
+        As for `step_jacobians`.
+    times : sequence of int, optional
+        Steps t to look at, 1 to T; all of them unless given.
+
+    Returns
+    -------
+    numpy.ndarray, shape (T, B, n), or (len(times), B, n)
+        complex, in no order. On the host: a general eigenvalue problem has no solver elsewhere.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the cell is no Euler cell, or an argument does not fit.
+
+    Notes
+    -----
+    About 10 n^3 flops a step and row. J_t is far from normal where slopes differ much; then rounding moves eigenvalues
+    by more than a few units of rounding of norm(A).
+    """
+    check_euler(cell)
+    assert isinstance(cell, EulerCell)
+    check_trajectory(cell, params, x, states)
+    form = EulerForm(cell, params)
+    steps = range(1, x.shape[0] + 1) if times is None else checked_times(times, x.shape[0])
+    d, A = np.stack([to_numpy(form.slopes(x[t - 1, ...], states[t - 1, ...])) for t in steps]), to_numpy(form.A)
+    return np.linalg.eigvals(d[..., None] * A)
+
+
+def step_eigenvalues(cell: Cell, params: Params, x: Array, states: Array) -> np.ndarray:
+    """Return the eigenvalues of dh_t / dh_{t-1} along a trajectory, for any cell.
+
+    Parameters, errors and cost as for `step_jacobians` and `flow_eigenvalues`; shape (T, B, state_size), complex, on
+    the host. Of an Euler cell they are 1 + eps lambda(J_t), and found so: I + eps J_t would lose digits of lambda.
+    """
+    if isinstance(cell, EulerCell):
+        return 1 + cell.step_size * flow_eigenvalues(cell, params, x, states)
+    return np.linalg.eigvals(to_numpy(step_jacobians(cell, params, x, states)))
+
+
+def share_outside_disc(eigenvalues: np.ndarray, step_size: float) -> float:
+    """Return the share of Jacobians that have an eigenvalue outside the disc |1 + eps lambda| <= 1 of Euler's method.
+
+    Parameters
+    ----------
+    eigenvalues : numpy.ndarray, shape (..., n)
+        lambda(J) of some Jacobians, as `flow_eigenvalues` returns them.
+    step_size : float
+        eps > 0.
+
+    Returns
+    -------
+    float
+        0 to 1. A modulus counts as outside where it exceeds 1 by more than 10 sqrt(n) units of rounding.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `step_size` is no finite number > 0, or there are no eigenvalues.
+    """
+    eps = check_number("step_size", step_size, above=0)
+    if eigenvalues.size == 0:
+        raise ValueError(f"eigenvalues must be (..., n) and not empty, got {eigenvalues.shape}")
+    margin = 10 * eigenvalues.shape[-1] ** 0.5 * np.finfo(eigenvalues.real.dtype).eps
+    return float(np.mean(np.max(np.abs(1 + eps * eigenvalues), axis=-1) > 1 + margin))

@@ -1,0 +1,305 @@
+r"""A one-page report about a trained network: what of numrnn.stability applies to it, in the terminal and as a picture.
+
+    python -m numrnn.stability runs/mnist/checkpoint_00002345.npz
+
+The network reads what it was trained to read: images of the embedded part of MNIST through the checkpoint's own
+encoder. Where that does not fit, because the encoder takes other images or is a function that the checkpoint only
+names, it reads random images or random numbers, and the report says so. All is computed in float64, whatever the
+training's dtype.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from numrnn.cells import CELLS, AntisymmetricCell
+from numrnn.cells.antisymmetric import AntisymmetricMatrix
+from numrnn.cells.base import Cell, EulerCell
+from numrnn.checks import check_integer
+from numrnn.stability.endtoend import log_singular_value_history
+from numrnn.stability.energies import Saturation, saturation
+from numrnn.stability.jacobians import flow_eigenvalues, share_outside_disc
+from numrnn.stability.linearization import linearize
+from numrnn.stability.lyapunov import lyapunov_exponents
+from numrnn.stability.spectra import EulerStability, Spectrum, euler_stability, spectral_norm, spectrum
+
+SAMPLED_STEPS = 24  # of the trajectory, at which the Jacobian's eigenvalues are found
+SAMPLED_TIMES = 24  # at which the singular values of dh_t/dh_0 are
+DEFAULT_STEPS = 200  # of random input, where the checkpoint does not say how long a sequence is
+
+
+@dataclass(frozen=True, eq=False)
+class StabilityReport:
+    """What the page shows; a field that does not apply to the cell is None.
+
+    Attributes
+    ----------
+    path : Path
+        Of the checkpoint.
+    step : int
+        Updates done.
+    cell : Cell
+    input : str
+        What the network read.
+    n_steps, batch : int
+        T and B of it.
+    norm : float or None
+        Spectral norm of A; of the Euler cells.
+    spectrum : Spectrum or None
+        Of A; of the antisymmetric cells.
+    stability : EulerStability or None
+        Proposition 2 at the origin; of the ungated antisymmetric cell.
+    flow_eigenvalues : numpy.ndarray, shape (K, B, n), or None
+        lambda(J_t) at K steps; of the Euler cells.
+    outside : float or None
+        Share of these Jacobians that have an eigenvalue outside Euler's disc.
+    times : numpy.ndarray, shape (L,)
+        Steps at which the next field stands.
+    log_singular_values : numpy.ndarray, shape (L, B, state_size)
+        Of dh_t/dh_0, natural logarithms.
+    exponents : numpy.ndarray, shape (B, state_size)
+        Finite-time Lyapunov exponents, per step.
+    saturation : Saturation
+    """
+
+    path: Path
+    step: int
+    cell: Cell
+    input: str
+    n_steps: int
+    batch: int
+    norm: float | None
+    spectrum: Spectrum | None
+    stability: EulerStability | None
+    flow_eigenvalues: np.ndarray | None
+    outside: float | None
+    times: np.ndarray
+    log_singular_values: np.ndarray
+    exponents: np.ndarray
+    saturation: Saturation
+
+    def __str__(self) -> str:
+        return "\n".join([*self._head(), *self._matrix(), *self._trajectory()])
+
+    def _head(self) -> list[str]:
+        return [
+            f"Stability of {self.path}, after {self.step:,} updates",
+            f"  cell                    {self.cell!r}",
+            f"  input                   {self.input}: T = {self.n_steps}, B = {self.batch}",
+        ]
+
+    def _matrix(self) -> list[str]:
+        """Return the lines about A, without input."""
+        if self.norm is None or not isinstance(self.cell, EulerCell):
+            return ["", f"Matrix: {type(self.cell).__name__} is no Euler step; no A, and no critical step size"]
+        lines = ["", "Matrix A, which does not depend on input"]
+        if self.spectrum is not None:
+            lines.append(f"  omega                   {self.spectrum.omega:.4g}")
+        lines.append(f"  norm(A)                 {self.norm:.4g}")
+        lines.append(f"  eps norm(A)             {self._reversible(self.cell.step_size * self.norm)}")
+        if self.stability is None:
+            why = "the gate lets slopes be negative" if "V_z" in self.cell.parameter_shapes else "A is unstructured"
+            return [*lines, f"  critical step size      none is known: {why}"]
+        found = self.stability
+        verdict = "stable" if found.stable else "not stable"
+        needed = "no diffusion" if found.required_diffusion is None else f"diffusion >= {found.required_diffusion:.4g}"
+        return [
+            *lines,
+            f"  step size eps           {found.step_size:.4g}, {verdict} at the origin",
+            f"  critical step size      {found.critical_step_size:.4g} with diffusion {self.cell.diffusion:.4g}",
+            f"  this step would need    {needed}",
+            f"  largest amplification   {found.amplification.max():.6f} a step, {self._over_time()} in T steps",
+        ]
+
+    @staticmethod
+    def _reversible(q: float) -> str:
+        return f"{q:.4g}: steps can{'' if q < 1 else 'not'} be undone by fixed-point iteration"
+
+    def _over_time(self) -> str:
+        assert self.stability is not None
+        return _power(self.n_steps * math.log(self.stability.amplification.max()))
+
+    def _trajectory(self) -> list[str]:
+        """Return the lines about what the network does with its input."""
+        rate, logs = self.exponents, self.log_singular_values[-1]
+        lines = ["", "Along the trajectory (the saturation of tanh damps what the matrix alone would do)"]
+        if self.flow_eigenvalues is not None and self.outside is not None:
+            real = self.flow_eigenvalues.real
+            steps, rows = self.flow_eigenvalues.shape[:2]
+            lines += [
+                f"  outside Euler's disc    {self.outside:.1%} of {steps} steps x {rows} rows",
+                f"  Re lambda(J_t)          {real.min():.4g} to {real.max():.4g}",
+            ]
+        lines += [
+            f"  singular values         {_power(logs.max())} to {_smallest(logs)} of dh_T/dh_0",
+            f"  Lyapunov exponents      {rate.max():+.3g} to {rate.min():+.3g} a step",
+            f"  saturated tanh          {self.saturation.candidate:.1%}",
+        ]
+        if self.saturation.closed is not None and self.saturation.open is not None:
+            lines.append(
+                f"  gates                   {self.saturation.closed:.1%} closed, {self.saturation.open:.1%} open"
+            )
+        return [*lines, "Eigenvalues of single steps are a guide, not a theorem, for a Jacobian that moves with t."]
+
+
+def _power(log: float) -> str:
+    """Return exp(log) as text, whether or not floating point could hold it."""
+    return "0" if log == -math.inf else f"10^{log / math.log(10):+.1f}"
+
+
+def _smallest(logs: np.ndarray) -> str:
+    """Return the smallest singular value as text; what rounding of the largest hides is not told apart."""
+    floor = logs.max() + math.log(logs.shape[-1] * np.finfo(logs.dtype).eps)
+    return _power(logs.min()) if logs.min() > floor else f"less than {_power(floor)}"
+
+
+def stability_report(path: str | Path, *, images: int = 2, steps: int | None = None, seed: int = 0) -> StabilityReport:
+    """Return the report about a checkpoint.
+
+    Parameters
+    ----------
+    path : path
+        A checkpoint that numrnn.training wrote.
+    images : int
+        Rows of input, >= 1.
+    steps : int or None
+        Read the first so many steps of each sequence only, >= 1; None reads all.
+    seed : int
+        Of whatever is random in the input, >= 0.
+
+    Returns
+    -------
+    StabilityReport
+
+    Raises
+    ------
+    numrnn.training.CheckpointError
+        If the file is missing, damaged or no checkpoint, or says nothing of its model.
+    TypeError, ValueError
+        If another argument is of a wrong type or out of range.
+
+    Notes
+    -----
+    About (images) T steps of n tangents and QR decompositions of n^3: some seconds for 128 units and 784 steps.
+    """
+    # Imported here: numrnn.training is a floor above this one, and only the report needs it.
+    from numrnn.training.checkpoint import CheckpointError, load_checkpoint
+
+    images = check_integer("images", images, at_least=1)
+    steps = None if steps is None else check_integer("steps", steps, at_least=1)
+    seed = check_integer("seed", seed, at_least=0)
+    checkpoint = load_checkpoint(path, backend="numpy")
+    cell = _cell(Path(path), checkpoint.config)
+    missing = [name for name in cell.parameter_shapes if name not in checkpoint.params]
+    if missing:
+        raise CheckpointError(f"{path}: lacks the parameters {', '.join(missing)} of its {type(cell).__name__}")
+    params = {name: checkpoint.params[name].astype(np.float64) for name in cell.parameter_shapes}
+    x, text = _input(checkpoint.config.get("encoder"), cell, images, steps, np.random.default_rng(seed))
+    return _analyse(Path(path), checkpoint.step, cell, params, x[:steps], text)
+
+
+def _cell(path: Path, config: Mapping[str, Any]) -> Cell:
+    """Return the cell that a checkpoint's configuration describes."""
+    from numrnn.training.checkpoint import CheckpointError
+
+    model = config.get("model")
+    described = model.get("cell") if isinstance(model, Mapping) else None
+    if not isinstance(described, Mapping) or described.get("cell") not in CELLS:
+        raise CheckpointError(f"{path}: its configuration must name a cell of numrnn, got model {model!r}")
+    arguments = {key: value for key, value in described.items() if key != "cell"}
+    try:
+        return CELLS[described["cell"]](**arguments)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: its cell cannot be made: {error}") from error
+
+
+def _input(config: Any, cell: Cell, images: int, steps: int | None, rng: np.random.Generator) -> tuple[np.ndarray, str]:
+    """Return x (T, B, m), float64, and what it is."""
+    from numrnn.datasets import PixelEncoder, RowNoiseEncoder, load_embedded_mnist
+
+    kinds: dict[str, Any] = {"PixelEncoder": PixelEncoder, "RowNoiseEncoder": RowNoiseEncoder}
+    kind = kinds.get(config.get("encoder", "")) if isinstance(config, Mapping) else None
+    if kind is not None:
+        encoder = kind(**{key: value for key, value in config.items() if key != "encoder"})
+        if encoder.input_size == cell.input_size:
+            data, text = rng.integers(0, 256, (images, *encoder.image_shape), np.uint8), "random images"
+            if encoder.image_shape == (28, 28):
+                data, text = load_embedded_mnist().test_images[:images], "test images of the embedded MNIST"
+            return encoder(data, rng).astype(np.float64), text
+    length = DEFAULT_STEPS if steps is None else steps
+    return rng.standard_normal((length, images, cell.input_size)), "random N(0, 1) numbers"
+
+
+def _analyse(
+    path: Path, step: int, cell: Cell, params: Mapping[str, np.ndarray], x: np.ndarray, text: str
+) -> StabilityReport:
+    lin = linearize(cell, params, x)
+    n_steps = x.shape[0]
+    eigenvalues = outside = norm = None
+    if isinstance(cell, EulerCell):
+        norm = spectral_norm(cell, params)
+        sampled = np.unique(np.linspace(1, n_steps, SAMPLED_STEPS).round().astype(int))
+        eigenvalues = flow_eigenvalues(cell, params, x, lin.states, times=sampled.tolist())
+        outside = share_outside_disc(eigenvalues, cell.step_size)
+    times = np.unique(np.geomspace(1, n_steps, SAMPLED_TIMES).round().astype(int))
+    return StabilityReport(
+        path=path,
+        step=step,
+        cell=cell,
+        input=text,
+        n_steps=n_steps,
+        batch=x.shape[1],
+        norm=norm,
+        spectrum=spectrum(cell, params) if isinstance(cell, AntisymmetricMatrix) else None,
+        stability=euler_stability(cell, params) if isinstance(cell, AntisymmetricCell) else None,
+        flow_eigenvalues=eigenvalues,
+        outside=outside,
+        times=times,
+        log_singular_values=log_singular_value_history(lin, times.tolist()),
+        exponents=lyapunov_exponents(lin),
+        saturation=saturation(cell, params, x, lin.states),
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the report about a checkpoint and draw it; return the exit status, 0 or 2."""
+    from numrnn.training.checkpoint import CheckpointError
+
+    parser = argparse.ArgumentParser(
+        prog="python -m numrnn.stability", description="A one-page report about the stability of a trained network."
+    )
+    parser.add_argument("checkpoint", type=Path, help="a checkpoint_*.npz that numrnn.training wrote")
+    parser.add_argument("--images", type=int, default=2, help="rows of input, >= 1 (default: 2)")
+    parser.add_argument("--steps", type=int, help="read the first so many steps only, >= 1 (default: all)")
+    parser.add_argument("--seed", type=int, default=0, help="of whatever is random in the input (default: 0)")
+    parser.add_argument("--out", type=Path, help="picture to write (default: CHECKPOINT with -stability.png)")
+    options = parser.parse_args(arguments)
+    try:
+        report = stability_report(options.checkpoint, images=options.images, steps=options.steps, seed=options.seed)
+    except (CheckpointError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(report)
+    return _draw(report, options.out or options.checkpoint.with_name(f"{options.checkpoint.stem}-stability.png"))
+
+
+def _draw(report: StabilityReport, path: Path) -> int:
+    try:
+        from numrnn import plots
+    except ImportError as error:
+        print(f"no picture: {error}", file=sys.stderr)
+        return 0
+    try:
+        print(f"picture: {plots.stability_report(report, path)}")
+    except OSError as error:
+        print(f"error: cannot write the picture: {error}", file=sys.stderr)
+        return 2
+    return 0
