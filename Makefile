@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check lint types unit examples docs oracle benchmarks clean
+.PHONY: help demo test check lint types unit examples docs oracle checkers benchmarks clean
 
 help:
 	@echo "make demo    train on the images that come with the package, beside an LSTM (about 5 minutes)"
 	@echo "make test    all tests"
 	@echo "make check   what CI runs: lint, types, tests, examples in short form, docs"
 	@echo "make oracle  compare with torch and torchrecurrent (installs them into an environment of their own)"
+	@echo "make checkers    plant bugs and write docs/kill_matrix.md anew (in an environment of its own)"
 	@echo "make benchmarks  time the engine beside torch, jax and torchrecurrent (in an environment of its own)"
 	@echo "make clean   remove the environments and what tools left"
 
@@ -37,7 +38,7 @@ examples: $(VENV)/dev
 
 # hypothesis's plugin breaks pytest where an example of a page fails, and hides which.
 docs: $(VENV)/dev
-	$(BIN)/python -m pytest README.md docs numrnn --doctest-modules -p no:hypothesispytest
+	$(BIN)/python -m pytest README.md docs numrnn gradcheck --doctest-modules -p no:hypothesispytest
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .
@@ -57,6 +58,15 @@ $(VENV)-oracle/done: setup.py
 oracle: $(VENV)-oracle/done
 	$(VENV)-oracle/bin/python -m pytest tests/oracle
 
+$(VENV)-checkers/done: setup.py
+	$(PYTHON) -m venv $(VENV)-checkers
+	$(VENV)-checkers/bin/python -m pip install --quiet torch==2.13.0
+	$(VENV)-checkers/bin/python -m pip install --quiet --editable .[dev,checkers]
+	touch $@
+
+checkers: $(VENV)-checkers/done
+	$(VENV)-checkers/bin/python -m gradcheck.mutants
+
 $(VENV)-benchmarks/done: setup.py
 	$(PYTHON) -m venv $(VENV)-benchmarks
 	$(VENV)-benchmarks/bin/python -m pip install --quiet torch==2.13.0
@@ -69,4 +79,4 @@ benchmarks: $(VENV)-benchmarks/done
 	$(VENV)-benchmarks/bin/python -m benchmarks --write-docs
 
 clean:
-	rm -rf $(VENV) $(VENV)-oracle $(VENV)-benchmarks build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-oracle $(VENV)-checkers $(VENV)-benchmarks build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -37,6 +37,7 @@ setup(
         ],
         # torch first and pinned: it is an oracle for values, and a new version must not silently become one.
         "oracle": ["torch==2.13.0", "torchrecurrent==0.2.5"],
+        "checkers": ["torch==2.13.0", "jax>=0.10", "autograd>=1.8", "numdifftools>=0.9.41"],
         "benchmarks": ["torch==2.13.0", "torchrecurrent==0.2.5", "jax>=0.10", *EXAMPLES],
     },
     classifiers=[

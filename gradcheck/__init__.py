@@ -18,13 +18,12 @@ from gradcheck.adjoint import adjoint_test, check_linearity
 from gradcheck.behaviour import check_determinism, check_purity
 from gradcheck.check import assert_gradient, check_gradient
 from gradcheck.evaluate import FunctionError
-from gradcheck.hessian import check_hessian_vector_product
 from gradcheck.numeric import numerical_gradient
-from gradcheck.operators import check_jvp, check_vjp
+from gradcheck.operators import check_hessian_vector_product, check_jvp, check_vjp
 from gradcheck.precision import check_precision
+from gradcheck.prefixes import WrongStep, first_wrong_step
 from gradcheck.report import Entry, GradientError, Report, Worst
 from gradcheck.taylor import taylor_test
-from gradcheck.time import WrongStep, first_wrong_step
 
 if TYPE_CHECKING:
     from gradcheck.mutants import kill_matrix

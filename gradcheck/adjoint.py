@@ -17,7 +17,7 @@ import numpy as np
 from gradcheck.arguments import check_integer
 from gradcheck.arrays import Host, to_host
 from gradcheck.directions import dot, rms
-from gradcheck.operands import Arguments, cast, draw, dtype_of
+from gradcheck.operators import Arguments, cast, draw, dtype_of
 from gradcheck.report import FAILED, INCONCLUSIVE, PASSED, Entry, Report, Worst
 from gradcheck.rules import GROWTH
 from gradcheck.tree import Tree

@@ -85,6 +85,13 @@ class Central:
         error = abs(value - coarse) / 3 + rounding
         return Slope(value, error if math.isfinite(error) else math.inf)
 
+    def difference(self, direction: Mapping[str, Host]) -> tuple[float, float]:
+        """Return one central difference and its rounding. Two evaluations."""
+        line = _Line(self.function, direction, " and ".join(direction))
+        h = line.natural * self.function.eps ** (1 / 3)
+        right, left = line.at(h), line.at(-h)
+        return (right - left) / (2 * h), NOISE * self.function.eps * max(abs(right), abs(left)) / h
+
 
 class Richardson:
     """Central differences extrapolated to step zero, with automatic step and an estimate of the error.

@@ -60,6 +60,11 @@ class Function:
         self._loss: float | None = None
 
     @property
+    def native(self) -> str:
+        """The dtype of the user's own parameters."""
+        return dtype_name(next(iter(self.tree.arrays.values())))
+
+    @property
     def eps(self) -> float:
         """Distance from 1 to the next number in the precision that the function computes in."""
         return float(np.finfo(np.float32 if self.single or self.dtype == "float32" else np.float64).eps)

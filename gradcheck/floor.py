@@ -58,7 +58,7 @@ def rounding_floor(claim: Claim, step: ComplexStep, name: str, sample: Sample, s
     for _ in range(DRAWS):
         change = abs(_again(claim, step, name, sample, rng) - sample.slope.value)
         largest = max(largest, change)
-        if largest > 0 and sample.mismatch > max(CLEAR[claim.single] * largest, GROSS * claim.unit * magnitude):
+        if sample.mismatch > max(CLEAR[claim.single] * largest, GROSS * claim.unit * magnitude):
             return SAFETY * largest
     largest = max(largest, claim.unit * abs(sample.slope.value)) + _gradient_change(claim, name, sample, rng)
     lost = lost_digits(claim, name)

@@ -4,16 +4,18 @@ A `Problem` makes a loss, its correct gradient and a set of mutants, gradients w
 any checker: it says whether it objects to a gradient, and what that cost. `kill_matrix` runs every rule on every mutant
 at every scale of the loss, precision and seed, and on the correct gradient, where an objection is a false alarm.
 
-``python -m gradcheck.mutants module:problems --output FILE`` writes the table for problems defined elsewhere;
-``module:rules`` adds other checkers to ours.
+``python -m gradcheck.mutants``, in the root of the repository, writes docs/kill_matrix.md. Other problems are named as
+``module:name`` or ``path/to/file.py:name``; checkers of other libraries take part where they are installed.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import importlib
 import itertools
 import pathlib
+import platform
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +29,29 @@ from gradcheck.tree import Tree
 Gradient = Callable[[Any], Any]
 SCALES = (1.0, 1e-5, 1e5)
 DTYPES = ("float64", "float32")
+PAGE = "docs/kill_matrix.md"
+PAGE_TEXT = """# Planted bugs, and who finds them
+
+This page is written by a command, given at its end. {mutants} slips are planted in the source of `numrnn`, one at a
+time: each is a small edit of one function (`tests/mutants/slips.py`), applied to a copy of the package. The loss comes
+from the real package, the gradient from the edited copy, in {problems} problems: all six cells, through time, with
+lengths and checkpoints, the fused engine, losses and read-out, clipping and updates, tangents and Jacobians. No
+parameter, input or first state is zero.
+
+Each checker sees the same loss and gradient, as NumPy functions wrapped the way its library wants hand-written
+derivatives, and runs with its own defaults. Two leave something to their user: SciPy's `check_grad` returns a norm, and
+1e-6 was taken as its limit; numdifftools has no checker, and `numpy.allclose` compared its gradient with ours. The
+checkers of JAX and autograd run in reverse mode and first order, which is what a hand-written gradient has.
+
+The first table counts the slips that a checker found **on every seed** on which it was run, at each scale of the loss
+and in each precision. A false alarm is an objection to the correct gradient. A checker that objects to every float32
+gradient, right or wrong, has found nothing: read its float32 columns beside its false alarms. "Evaluations" are calls
+of loss and gradient together, the most that one check took; a "parameter" is an array. The second table counts, over
+all scales, precisions and seeds, how often each slip was found.
+
+{tables}
+Command: `{command}`, in the root of the repository. Date: {date}. Versions: {libraries}. Machine: {machine}.
+"""
 
 
 @dataclass(frozen=True)
@@ -78,10 +103,13 @@ class Rule:
     objects : callable
         ``objects(loss, gradient, params, seed)`` returns whether it calls the gradient wrong, and how many
         evaluations of loss and gradient that took.
+    seeds : int or None
+        How many of the seeds it is run on, the first; None: all.
     """
 
     name: str
     objects: Callable[[Callable[[Any], Any], Gradient, Any, int], tuple[bool, int]]
+    seeds: int | None = None
 
 
 def _by_gradcheck(loss: Callable[[Any], Any], gradient: Gradient, params: Any, seed: int) -> tuple[bool, int]:
@@ -92,36 +120,29 @@ def _by_gradcheck(loss: Callable[[Any], Any], gradient: Gradient, params: Any, s
 OURS = Rule("gradcheck", _by_gradcheck)
 
 
-def edited(problem: Problem, edits: Mapping[str, Callable[[dict[str, Any]], Mapping[str, Any]]]) -> Problem:
-    """Return the problem with mutants added that change a finished gradient.
-
-    Parameters
-    ----------
-    problem : Problem
-        Its gradients are mappings of name to array.
-    edits : mapping of str to callable
-        ``edit(gradient)`` takes a copy of the mapping and returns it with one mistake.
-    """
-
-    def make(seed: int, dtype: str, scale: float) -> Instance:
-        drawn = problem.make(seed, dtype, scale)
-        more = {name: _after(drawn.gradient, edit) for name, edit in edits.items()}
-        return Instance(drawn.loss, drawn.gradient, drawn.params, {**drawn.mutants, **more})
-
-    return Problem(problem.name, make)
-
-
-def _after(gradient: Gradient, edit: Callable[[dict[str, Any]], Mapping[str, Any]]) -> Gradient:
-    return lambda params: edit(dict(gradient(params)))
-
-
 @dataclass(frozen=True)
 class Count:
-    """Objections of one rule to one gradient over all seeds."""
+    """Objections of one rule to one gradient over all seeds.
 
-    objections: int
-    runs: int
-    evaluations: int
+    Attributes
+    ----------
+    objections, runs : int
+        How often the rule objected, of how many times that it was asked.
+    evaluations : int
+        The most evaluations that it took.
+    share : float
+        The same, divided by the number of parameters.
+    """
+
+    objections: int = 0
+    runs: int = 0
+    evaluations: int = 0
+    share: float = 0.0
+
+    def add(self, objects: bool, evaluations: int, parameters: int) -> Count:
+        """Return the count after one more run."""
+        most, share = max(self.evaluations, evaluations), max(self.share, evaluations / parameters)
+        return Count(self.objections + bool(objects), self.runs + 1, most, share)
 
 
 @dataclass(frozen=True)
@@ -159,18 +180,32 @@ class KillMatrix:
         """Return the most evaluations that `rule` took on one gradient."""
         return max(count.evaluations for (_, _, name, _, _), count in self.counts.items() if name == rule)
 
+    def share(self, rule: str) -> float:
+        """Return the most evaluations that `rule` took on one gradient, per parameter."""
+        return max(count.share for (_, _, name, _, _), count in self.counts.items() if name == rule)
+
+    def seeds(self, rule: str) -> int:
+        """Return on how many seeds `rule` was run."""
+        return max(count.runs for (_, _, name, _, _), count in self.counts.items() if name == rule)
+
     def to_markdown(self) -> str:
         """Return a summary and, for each scale and precision, how often each mutant was killed."""
         settings = list(dict.fromkeys((scale, dtype) for _, _, _, scale, dtype in self.counts))
-        lines = [_row("rule", *(f"{dtype}, x {scale:g}" for scale, dtype in settings), "false alarms", "evaluations")]
-        lines.append(_row(*["---"] * (len(settings) + 3)))
+        named = [f"{dtype}, x {scale:g}" for scale, dtype in settings]
+        lines = [_row("rule", *named, "false alarms", "seeds", "evaluations", "evaluations a parameter")]
+        lines.append(_row(*["---"] * (len(settings) + 5)))
         for rule in self.rules:
             caught = [self._caught(rule, *setting) for setting in settings]
-            lines.append(_row(rule, *caught, self.false_alarms(rule), self.evaluations(rule)))
+            alarms = f"{self.false_alarms(rule)} of {self._runs_on_correct(rule)}"
+            cost = (self.evaluations(rule), f"{self.share(rule):.1f}")
+            lines.append(_row(rule, *caught, alarms, self.seeds(rule), *cost))
         lines += ["", _row("problem", "mistake", *self.rules), _row(*["---"] * (len(self.rules) + 2))]
         for problem, mutant in dict.fromkeys(key[:2] for key in self.counts if key[1] is not None):
             lines.append(_row(problem, mutant, *(self._killed(problem, mutant, rule) for rule in self.rules)))
         return "\n".join(lines) + "\n"
+
+    def _runs_on_correct(self, rule: str) -> int:
+        return sum(c.runs for (_, mutant, name, _, _), c in self.counts.items() if name == rule and mutant is None)
 
     def _caught(self, rule: str, scale: float, dtype: str) -> str:
         """Return how many mutants were killed on every seed, of how many."""
@@ -219,7 +254,7 @@ def kill_matrix(
         If a problem has no mutants, or a mutant is equal to the correct gradient: it could not be killed.
     """
     counts: dict[tuple[str, str | None, str, float, str], Count] = {}
-    for problem, dtype, scale, seed in itertools.product(list(problems), dtypes, scales, seeds):
+    for problem, dtype, scale, (position, seed) in itertools.product(list(problems), dtypes, scales, enumerate(seeds)):
         drawn = problem.make(seed, dtype, scale)
         if not drawn.mutants:
             raise ValueError(f"problem {problem.name!r} has no mutants")
@@ -228,12 +263,11 @@ def kill_matrix(
             if name is not None:
                 _require_difference(problem.name, name, right, gradient(drawn.params))
             for rule in rules:
+                if rule.seeds is not None and position >= rule.seeds:
+                    continue
                 key = (problem.name, name, rule.name, scale, dtype)
-                objects, evaluations = rule.objects(drawn.loss, gradient, drawn.params, seed)
-                before = counts.get(key, Count(0, 0, 0))
-                counts[key] = Count(
-                    before.objections + bool(objects), before.runs + 1, max(before.evaluations, evaluations)
-                )
+                found = rule.objects(drawn.loss, gradient, drawn.params, seed)
+                counts[key] = counts.get(key, Count()).add(*found, len(right))
     return KillMatrix(counts)
 
 
@@ -244,28 +278,57 @@ def _require_difference(problem: str, mutant: str, right: Mapping[str, np.ndarra
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the table; exit with 1 if our rule let a mistake pass or raised a false alarm."""
+    """Write the page; exit with 1 if our rule let a mistake pass, raised a false alarm or took too many evaluations."""
+    from gradcheck import foreign  # which needs this module for its rules
+
     parser = argparse.ArgumentParser(prog="python -m gradcheck.mutants", description=__doc__)
-    parser.add_argument("problems", help="module:name of a sequence of Problem, or of a function that returns it")
-    parser.add_argument("--rules", help="module:name of further rules")
-    parser.add_argument("--seeds", type=int, default=20, metavar="N")
-    parser.add_argument("--output", type=pathlib.Path, help="file to write; standard output without it")
+    parser.add_argument(
+        "problems",
+        nargs="?",
+        default="tests/mutants/planted.py:PROBLEMS",
+        help="module:name or file.py:name of a sequence of Problem (default: %(default)s)",
+    )
+    parser.add_argument("--seeds", type=int, default=20, metavar="N", help="seeds of our rule (default: %(default)s)")
+    parser.add_argument("--only-ours", action="store_true", help="leave out the checkers of other libraries")
+    parser.add_argument("--quick", action="store_true", help="one seed, only ours, to standard output")
+    parser.add_argument("--output", default=PAGE, help="file to write, - for standard output (default: %(default)s)")
     given = parser.parse_args(arguments)
-    rules = [OURS, *(_load(given.rules) if given.rules else [])]
-    matrix = kill_matrix(_load(given.problems), rules, seeds=range(given.seeds))
-    text = matrix.to_markdown()
-    if given.output:
-        given.output.write_text(text, encoding="utf-8")
-    else:
+    others = [] if given.only_ours or given.quick else foreign.installed()
+    problems = _load(given.problems)
+    matrix = kill_matrix(problems, [OURS, *others], seeds=range(1 if given.quick else given.seeds))
+    text = _page(matrix, foreign.versions(), [] if arguments is None else list(arguments))
+    if given.quick or given.output == "-":
         print(text, end="")
-    return int(bool(matrix.survivors(OURS.name)) or matrix.false_alarms(OURS.name) > 0)
+    else:
+        pathlib.Path(given.output).write_text(text, encoding="utf-8")
+    wrong = matrix.survivors(OURS.name) or matrix.false_alarms(OURS.name) or matrix.share(OURS.name) > 3
+    return int(bool(wrong))
 
 
 def _load(text: str) -> Sequence[Any]:
     module, _, name = text.partition(":")
+    if module.endswith(".py"):
+        path = pathlib.Path(module)
+        sys.path.insert(0, str(path.parent.resolve()))
+        module = path.stem
     found = getattr(importlib.import_module(module), name)
     return found() if callable(found) else found
 
 
+def _page(matrix: KillMatrix, versions: Mapping[str, str], arguments: Sequence[str]) -> str:
+    mutants = {key[:2] for key in matrix.counts if key[1] is not None}
+    command = " ".join(["python -m gradcheck.mutants", *arguments])
+    libraries = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return PAGE_TEXT.format(
+        mutants=len(mutants),
+        problems=len({problem for problem, _ in mutants}),
+        tables=matrix.to_markdown(),
+        command=command,
+        date=datetime.date.today().isoformat(),
+        libraries=libraries,
+        machine=f"{platform.system()} on {platform.machine()}, Python {platform.python_version()}, CPU only",
+    )
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -18,6 +18,11 @@ Method = ComplexStep | Richardson | Central
 METHODS: dict[str, type[Method]] = {"complex": ComplexStep, "central": Central, "richardson": Richardson}
 
 
+def is_exact(method: Method) -> bool:
+    """Tell whether the method's values are right to rounding."""
+    return isinstance(method, ComplexStep)
+
+
 def elements(method: Method, name: str) -> tuple[Host, Host]:
     """Return the derivative by every element of one parameter, and the method's error estimates.
 

@@ -21,16 +21,18 @@ import numpy as np
 from gradcheck.arguments import check_positive
 from gradcheck.arrays import Host
 from gradcheck.claim import SINGLE_EPS, Source
+from gradcheck.explain import worst_element
 from gradcheck.floor import JITTER, SAFETY
-from gradcheck.locate import worst_element
 from gradcheck.report import FAILED, INCONCLUSIVE, PASSED, Entry, Report
+from gradcheck.rules import GROWTH
 from gradcheck.tree import parameters
 
-GROWTH = 256.0
 DRAWS = 3
 
 
-def check_precision(gradient: Callable[[Any], Any], params: Any, *, growth: float = GROWTH, seed: int = 0) -> Report:
+def check_precision(
+    gradient: Callable[[Any], Any], params: Any, *, growth: float = GROWTH["single"], seed: int = 0
+) -> Report:
     """Compare a gradient computed in float32 with the same gradient computed in float64.
 
     Parameters
@@ -69,7 +71,9 @@ def check_precision(gradient: Callable[[Any], Any], params: Any, *, growth: floa
     return Report(title, method, tuple(entries), seed, source.function.count, 0, spent)
 
 
-def compare_precision(source: Source, double: Mapping[str, Host], growth: float = GROWTH, seed: int = 0) -> list[Entry]:
+def compare_precision(
+    source: Source, double: Mapping[str, Host], growth: float = GROWTH["single"], seed: int = 0
+) -> list[Entry]:
     """Return one entry a parameter: its float32 gradient against `double`."""
     single = source.at(source.function.base, "float32")
     largest = max(float(np.linalg.norm(g)) for g in double.values())

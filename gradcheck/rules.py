@@ -1,8 +1,17 @@
-r"""How a verdict is reached for each parameter.
+r"""The decision: what makes a parameter pass, fail, or neither. All of it is in `Trial`.
 
-Along a Gaussian direction v, the gradient g and the numeric derivative D agree if
+1. **One comparison.** Along a direction v, the gradient g and the numeric derivative D agree (`Trial.allowed`) if
 
-.. math:: |\langle g, v\rangle - D| \le \max(\text{rtol}\,\|g\|\,\text{rms}(v),\ \text{floor}).
+   .. math:: |\langle g, v\rangle - D| \le \max(\text{rtol}\,\|g\|\,\text{rms}(v),\ \text{floor}).
+
+2. **A mismatch** is a failure, unless the rounding of a gradient as large as the largest could explain it; then it is
+   unclear (`Trial.settle`).
+3. **The verdict** on all comparisons of a parameter (`Trial.verdict`), the first that holds:
+   a kink: inconclusive; a failure: failed; zero on both sides, unclear, or a tolerance too loose to mean anything:
+   inconclusive; else passed.
+
+Which directions are tried is in `trials`; a failure by the complex step stands only if real differences do not side
+with the gradient (`trials.contradicted`). float32 values of the gradient are judged apart (`precision`).
 
 The size of <e, v> for an error e of the gradient is norm(e) * rms(v) whatever the number of elements, hence rms(v) and
 not norm(v): with the latter, an error confined to one element of a large parameter would have more room. What stays
@@ -18,11 +27,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from gradcheck.claim import Claim, Sample, compare, take_sample
-from gradcheck.complex_step import ComplexStep, require_analytic
-from gradcheck.differences import Central, Richardson, confirm
-from gradcheck.directions import gaussian, total
-from gradcheck.floor import lost_digits, rounding_floor
+from gradcheck.claim import Claim, Sample
+from gradcheck.floor import lost_digits
 from gradcheck.report import FAILED, INCONCLUSIVE, PASSED
 
 GROWTH = {"exact": 4500, "single": 256, "differences": 2.0**22}  # default rtol in units of rounding
@@ -97,112 +103,6 @@ def default_rtol(claim: Claim, exact: bool) -> float:
     if claim.single:
         return GROWTH["single"] * claim.unit
     return GROWTH["exact" if exact else "differences"] * claim.unit
-
-
-def along_complex_steps(claim: Claim, *, directions: int, rtol: float | None, seed: int) -> list[Trial]:
-    """Try every parameter by the complex step.
-
-    Raises
-    ------
-    NotAnalyticError
-        If the loss cannot be differentiated that way.
-
-    Notes
-    -----
-    With P parameters and K directions, (K - 1) P + 2 evaluations of the loss where all is well, K + 1 if P is 1: the
-    last direction moves all parameters at once, each scaled by the size of its gradient, so that an error in any of
-    them weighs as much as in a direction of its own.
-    """
-    step = ComplexStep(claim.loss)
-    first = {name: take_sample(claim, step, name, seed, position, 0) for position, name in enumerate(claim.gradient)}
-    rtol = default_rtol(claim, exact=True) if rtol is None else rtol
-    require_analytic(step, {name: (sample.direction, sample.slope.value) for name, sample in first.items()})
-    trials = [Trial(name, rtol) for name in first]
-    for trial in trials:
-        _judge(claim, step, trial, first[trial.name], seed)
-    for k in range(1, directions):
-        todo = [trial for trial in trials if not trial.failed]
-        if k == directions - 1:
-            shared = _fit_to_share(claim, todo)
-            if _shared_direction(claim, step, shared, seed, k):
-                todo = [trial for trial in todo if trial not in shared]
-        for trial in todo:
-            _judge(claim, step, trial, take_sample(claim, step, trial.name, seed, _position(claim, trial), k), seed)
-    return trials
-
-
-def _position(claim: Claim, trial: Trial) -> int:
-    return list(claim.gradient).index(trial.name)
-
-
-def _judge(claim: Claim, step: ComplexStep, trial: Trial, sample: Sample, seed: int) -> None:
-    trial.samples.append(sample)
-    if sample.mismatch > trial.allowed(sample):
-        trial.floor = max(trial.floor, rounding_floor(claim, step, trial.name, sample, seed))
-        trial.settle(claim, sample, trial.allowed(sample))
-
-
-def _fit_to_share(claim: Claim, trials: list[Trial]) -> list[Trial]:
-    """Return the parameters that can share a direction: none of them has a floor, or hardly any gradient."""
-    if claim.loss.single:  # weights would leave the range of float32
-        return []
-    largest = max((trial.samples[0].scale for trial in trials), default=0.0)
-    return [trial for trial in trials if not trial.floor and trial.samples[0].scale > 1e-60 * largest]
-
-
-def _shared_direction(claim: Claim, step: ComplexStep, trials: list[Trial], seed: int, k: int) -> bool:
-    """Try several parameters at once; False asks for directions of their own."""
-    if len(trials) < 2:
-        return False
-    smallest = min(trial.samples[0].scale for trial in trials)
-    weights = {trial.name: smallest / trial.samples[0].scale for trial in trials}
-    vs = {t.name: gaussian(claim.gradient[t.name].shape, seed, _position(claim, t), k) for t in trials}
-    slope = step.along({name: weights[name] * v for name, v in vs.items()}, ", ".join(vs))
-    parts = {name: compare(claim, name, v, slope) for name, v in vs.items()}
-    analytic = total(weights[name] * part.analytic for name, part in parts.items())
-    allowed = min(trial.rtol * weights[trial.name] * parts[trial.name].scale for trial in trials)
-    if abs(analytic - slope.value) > allowed:
-        return False
-    for trial in trials:
-        weight, part = weights[trial.name], parts[trial.name]
-        # The rest of the sum is taken as known: that leaves this parameter its own numeric derivative.
-        own = part.analytic + (slope.value - analytic) / weight
-        trial.samples.append(compare(claim, trial.name, part.direction, type(slope)(own)))
-    return True
-
-
-def along_differences(
-    claim: Claim, method: Richardson | Central, *, directions: int, rtol: float | None, seed: int
-) -> list[Trial]:
-    """Try every parameter by real differences.
-
-    Notes
-    -----
-    For each direction of each parameter 4 (central) or 8 to 18 (Richardson) evaluations of the loss.
-    """
-    claim.loss.loss()
-    claim.loss.compare(claim.loss.at())
-    rtol = default_rtol(claim, exact=False) if rtol is None else rtol
-    trials = [Trial(name, rtol) for name in claim.gradient]
-    for k in range(directions):
-        for position, trial in enumerate(trials):
-            if trial.failed:
-                continue
-            sample = take_sample(claim, method, trial.name, seed, position, k)
-            if sample.mismatch > trial.allowed(sample):
-                slope = confirm(method, {trial.name: sample.direction}, sample.slope)
-                sample = compare(claim, trial.name, sample.direction, slope)
-            trial.samples.append(sample)
-            trial.failed = sample.mismatch > trial.allowed(sample)
-    return trials
-
-
-def contradicted(claim: Claim, trial: Trial) -> bool:
-    """Tell whether real differences side with the gradient against the complex step that failed it."""
-    sample = trial.worst
-    real = Richardson(claim.loss).along({trial.name: sample.direction})
-    room = default_rtol(claim, exact=False) * sample.scale + SUSPICION * real.error
-    return abs(real.value - sample.analytic) <= room < abs(real.value - sample.slope.value)
 
 
 def unsteady(claim: Claim) -> bool:

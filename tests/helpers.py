@@ -1,4 +1,4 @@
-"""What several test files share: cells of every kind, points that hide no bug, and derivatives by complex step."""
+"""What several test files share: cells of every kind, and points that hide no bug."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import numrnn
 from numrnn.cells.base import EulerCell
 
 EPS64 = np.finfo(np.float64).eps
-COMPLEX_STEP = 1e-30  # its square vanishes beside 1, so that a complex step has no truncation error
-GRADIENT_RTOL = 1e-12
 
 
 def make_cells(input_size=3, hidden_size=4):
@@ -44,29 +42,6 @@ def draw_sequence(cell, rng, n_steps=6, batch=3, dtype=np.float64):
     """Return params, x and h0 for a sequence."""
     params, _, h0 = draw_step(cell, rng, batch, dtype)
     return params, rng.standard_normal((n_steps, batch, cell.input_size)).astype(dtype), h0
-
-
-def complex_step(function, point, direction):
-    """Return the derivative of an analytic function of a dict of arrays along a direction, to rounding.
-
-    A name that the direction lacks is left alone.
-    """
-    moved = {k: v + 1j * COMPLEX_STEP * direction[k] if k in direction else v for k, v in point.items()}
-    return np.imag(function(moved)) / COMPLEX_STEP
-
-
-def assert_gradient(loss, gradient, point, rng, directions=3):
-    """Check each array of a gradient against complex steps of a scalar loss along Gaussian directions."""
-    for name, value in point.items():
-        assert np.linalg.norm(gradient[name]) > 0, f"the gradient of {name} is zero: this point shows nothing"
-        for _ in range(directions):
-            v = rng.standard_normal(value.shape)
-            numeric = complex_step(loss, point, {name: v})
-            analytic = np.vdot(gradient[name], v)
-            scale = np.linalg.norm(gradient[name]) * np.linalg.norm(v)
-            assert abs(analytic - numeric) <= GRADIENT_RTOL * scale, (
-                f"{name}: analytic {analytic:.17g}, complex step {numeric:.17g}"
-            )
 
 
 def worst(got, wanted):

@@ -4,7 +4,20 @@ import array_api_strict as xp
 import numpy as np
 import pytest
 
-from gradcheck import check_gradient, check_precision, check_vjp, numerical_gradient
+from gradcheck import (
+    adjoint_test,
+    check_determinism,
+    check_gradient,
+    check_hessian_vector_product,
+    check_jvp,
+    check_linearity,
+    check_precision,
+    check_purity,
+    check_vjp,
+    first_wrong_step,
+    numerical_gradient,
+    taylor_test,
+)
 from gradcheck.arrays import beside, dtype_name, is_array, to_host
 
 DEVICES = [xp.Device("CPU_DEVICE"), xp.Device("device1")]
@@ -63,17 +76,43 @@ def test_float32_gradient_is_checked(device):
     assert check_precision(gradient, single).passed
 
 
-@pytest.mark.parametrize("device", DEVICES, ids=str)
-def test_operator_is_checked(device):
+def operator(device):
+    """Return W sin(x), its tangent and its adjoint."""
     W_ = xp.asarray(W, device=device)
 
     def function(x):
         return xp.matmul(xp.astype(W_, x.dtype), xp.sin(x))
 
+    def jvp(x, x_dot):
+        return xp.matmul(xp.astype(W_, x.dtype), xp.cos(x) * x_dot)
+
     def vjp(x, w):
         return xp.matmul(xp.astype(W_, x.dtype).T, w) * xp.cos(x)
 
-    assert check_vjp(function, vjp, xp.asarray(X, device=device)).passed
+    return function, jvp, vjp, xp.asarray(X, device=device)
+
+
+@pytest.mark.parametrize("device", DEVICES, ids=str)
+def test_operators_are_checked_on_every_device(device):
+    function, jvp, vjp, x = operator(device)
+    reports = [
+        check_vjp(function, vjp, x),
+        check_jvp(function, jvp, x),
+        adjoint_test(jvp, vjp, x),
+        check_linearity(vjp, x, function(x)),
+        check_determinism(function, x),
+        check_purity(function, x),
+    ]
+    assert all(report.passed for report in reports), "\n".join(map(str, reports))
+
+
+@pytest.mark.parametrize("device", DEVICES, ids=str)
+def test_second_derivatives_rates_and_prefixes_are_checked_on_every_device(device):
+    x = xp.asarray(X, device=device)
+    assert check_hessian_vector_product(xp.cos, lambda p, v: -xp.sin(p) * v, x).passed
+    assert taylor_test(lambda p: xp.sum(xp.sin(p)), xp.cos, x).passed
+    assert first_wrong_step(lambda t: (lambda p: xp.sum(xp.sin(p) * t), lambda p: xp.cos(p) * t), 3, x) is None
+    assert first_wrong_step(lambda t: (lambda p: xp.sum(xp.sin(p) * t), xp.cos), 3, x).steps == 2
 
 
 @pytest.mark.parametrize("device", DEVICES, ids=str)
@@ -115,3 +154,14 @@ def test_cupy_arrays_are_known_by_their_module():
     FakeCupy.__module__ = "cupy._core.core"
     assert is_array(FakeCupy(W))
     assert to_host(FakeCupy(W)) is W
+
+
+def test_cupy_arrays_are_checked_on_their_gpu():
+    cupy = pytest.importorskip("cupy")
+    x = cupy.asarray(X)
+    assert check_gradient(lambda p: cupy.sum(cupy.sin(p)), cupy.cos, x).passed
+    assert check_gradient(lambda p: cupy.sum(cupy.sin(p)), lambda p: 2 * cupy.cos(p), x).failed
+    assert check_gradient(lambda p: cupy.sum(cupy.sin(p)), cupy.cos, x.astype(cupy.float32)).passed
+    assert isinstance(numerical_gradient(lambda p: cupy.sum(cupy.sin(p)), x), cupy.ndarray)
+    assert check_determinism(cupy.sin, (x,)).passed
+    assert check_purity(cupy.sin, (x,)).passed

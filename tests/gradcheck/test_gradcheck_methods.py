@@ -148,6 +148,27 @@ def test_small_part_that_is_not_analytic_does_not_raise_a_false_alarm():
     assert "real differences in y disagree with its complex derivative" in report.notes[0]
 
 
+def test_wrong_parameter_does_not_vouch_for_the_complex_derivative_of_another():
+    x, y = rng.normal(size=5), rng.normal(size=5)
+
+    def loss(p):
+        return np.sum(np.sin(p["x"])) + 1e-7 * np.sum(np.abs(p["y"]))
+
+    gradient = {"x": 1.5 * np.cos(x), "y": 1e-7 * np.sign(y)}
+    report = check_gradient(loss, gradient, {"x": x, "y": y})
+    assert {entry.parameter: entry.verdict for entry in report.entries} == {"x": "failed", "y": "passed"}
+    assert "real differences in y disagree with its complex derivative" in report.notes[0]
+
+
+@pytest.mark.parametrize("size", [1e-2, 1e-5, 1e-8])
+def test_small_mistake_is_held_against_real_differences_too(size):
+    x, y = rng.normal(size=5), rng.normal(size=5)
+    gradient = {"x": np.cos(x) * (1 + size), "y": -np.sin(y) * (1 + 1e-3)}
+    report = check_gradient(lambda p: np.sum(np.sin(p["x"])) + np.sum(np.cos(p["y"])), gradient, {"x": x, "y": y})
+    assert [entry.verdict for entry in report.entries] == ["failed", "failed"]
+    assert report.notes == ()
+
+
 def test_kink_at_the_point_is_inconclusive_and_shows_both_slopes():
     report = check_gradient(lambda p: np.sum(np.abs(p)), np.zeros(1), np.zeros(1))
     assert report.inconclusive
@@ -155,10 +176,16 @@ def test_kink_at_the_point_is_inconclusive_and_shows_both_slopes():
 
 
 def test_steps_outside_the_domain_are_left_out():
-    x = np.array([1e-3])
+    x, left_out = np.array([1e-2, 1.0]), []
+
+    def loss(p):
+        left_out.append(p[0] < 0)
+        return np.log(p[0]) + np.log(p[1])
+
     with np.errstate(invalid="ignore"):
-        report = check_gradient(lambda p: np.log(p[0]) + 0 * np.abs(p[0]), 1 / x, x, method="richardson")
-    assert report.passed, str(report)
+        assert not check_gradient(loss, 1 / x, x, method="richardson").failed
+        assert check_gradient(loss, np.array([1.1, 1]) / x, x, method="richardson").failed
+    assert any(left_out)
 
 
 def test_nearly_zero_parameter_is_no_obstacle_to_differences():

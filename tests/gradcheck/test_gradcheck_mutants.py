@@ -1,11 +1,14 @@
 """The table of planted mistakes against rules."""
 
+import pathlib
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from gated_problem import BUGS, Gated
 
 from gradcheck import kill_matrix
-from gradcheck.mutants import OURS, Instance, Problem, Rule, edited, main
+from gradcheck.mutants import OURS, Instance, Problem, Rule, main
 
 
 def make_gated(seed, dtype, scale):
@@ -14,6 +17,17 @@ def make_gated(seed, dtype, scale):
     return Instance(problem.loss, problem.gradient, problem.params(), mutants)
 
 
+def make_invisible(seed, dtype, scale):
+    """Return a problem whose mutant is off by less than the rule can see."""
+    problem = Gated(seed=seed, dtype=dtype, scale=scale)
+
+    def nearly(p):
+        return {name: g * (1 + 4 * np.finfo(g.dtype).eps) for name, g in problem.gradient(p).items()}
+
+    return Instance(problem.loss, problem.gradient, problem.params(), {"a few roundings": nearly})
+
+
+INVISIBLE = [Problem("invisible", make_invisible)]
 GATED = Problem("gated", make_gated)
 PROBLEMS = [GATED]
 
@@ -45,16 +59,26 @@ def test_absolute_tolerance_lets_mistakes_in_small_losses_pass():
 def test_table_shows_rules_mistakes_and_survivors():
     matrix = kill_matrix(PROBLEMS, [OURS, ABSOLUTE], scales=(1.0, 1e-5), dtypes=("float64",), seeds=range(2))
     lines = matrix.to_markdown().splitlines()
-    assert lines[0] == "| rule | float64, x 1 | float64, x 1e-05 | false alarms | evaluations |"
-    assert lines[2].startswith("| gradcheck | 4 of 4 | 4 of 4 | 0 | ")
-    assert lines[3].startswith("| absolute tolerance | 4 of 4 | ")
+    named = "| rule | float64, x 1 | float64, x 1e-05 | false alarms | seeds | evaluations | evaluations a parameter |"
+    assert lines[0] == named
+    assert lines[2].startswith("| gradcheck | 4 of 4 | 4 of 4 | 0 of 4 | 2 | ")
+    assert lines[3] == "| absolute tolerance | 4 of 4 | 0 of 4 | 0 of 4 | 2 | 2 | 0.3 |"
     assert "| gated | sign of W | all | 2 of 4 |" in lines
 
 
-def test_edits_of_a_finished_gradient_become_mutants():
-    problem = edited(GATED, {"b doubled": lambda g: {**g, "b": 2 * g["b"]}})
-    matrix = kill_matrix([problem], seeds=[0], scales=[1.0])
-    assert ("gated", "b doubled", "gradcheck", 1.0, "float64") in matrix.counts
+def test_rule_with_few_seeds_runs_on_the_first_of_them_only():
+    seen = []
+
+    def objects(loss, gradient, params, seed):
+        seen.append(seed)
+        return True, 1
+
+    matrix = kill_matrix(
+        PROBLEMS, [OURS, Rule("few", objects, seeds=2)], seeds=[7, 8, 9], scales=[1.0], dtypes=["float64"]
+    )
+    assert set(seen) == {7, 8}
+    assert (matrix.seeds("gradcheck"), matrix.seeds("few")) == (3, 2)
+    assert matrix.survivors("few") == []
 
 
 def test_rule_that_always_objects_raises_false_alarms():
@@ -65,7 +89,11 @@ def test_rule_that_always_objects_raises_false_alarms():
 
 
 def test_mutant_equal_to_the_correct_gradient_is_told():
-    problem = edited(GATED, {"nothing": dict})
+    def make(seed, dtype, scale):
+        drawn = make_gated(seed, dtype, scale)
+        return replace(drawn, mutants={"nothing": drawn.gradient})
+
+    problem = Problem("gated", make)
     with pytest.raises(ValueError, match="mutant 'nothing' of problem 'gated' is equal to the correct gradient"):
         kill_matrix([problem], seeds=[0])
 
@@ -78,5 +106,20 @@ def test_problem_without_mutants_is_told():
 
 def test_command_writes_the_table_and_exits_with_zero(tmp_path):
     path = tmp_path / "table.md"
-    assert main(["test_gradcheck_mutants:PROBLEMS", "--seeds", "1", "--output", str(path)]) == 0
-    assert path.read_text().startswith("| rule | float64, x 1 |")
+    arguments = ["test_gradcheck_mutants:PROBLEMS", "--only-ours", "--seeds", "1", "--output", str(path)]
+    assert main(arguments) == 0
+    text = path.read_text()
+    assert "| gradcheck | 4 of 4 | 4 of 4 | 4 of 4 | 4 of 4 | 4 of 4 | 4 of 4 | 0 of 6 | 1 |" in text
+    assert f"numpy {np.__version__}" in text
+    assert str(pathlib.Path.cwd()) not in text
+
+
+def test_quick_command_prints_and_writes_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["test_gradcheck_mutants:PROBLEMS", "--quick"]) == 0
+    assert "| gradcheck | 4 of 4 |" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+def test_command_exits_with_one_if_a_mistake_survives(capsys):
+    assert main(["test_gradcheck_mutants:INVISIBLE", "--quick"]) == 1

@@ -87,6 +87,27 @@ def test_vjp_with_too_few_results_is_told():
         check_vjp(step, lambda p, h, w: step_vjp(p, h, w)[0], (PARAMS, H))
 
 
+def test_inputs_of_a_function_without_signature_are_numbered():
+    def function(x, y):
+        return x * y
+
+    function.__signature__ = "none that Python understands"
+    report = check_vjp(function, lambda x, y, w: (w * y, w * x), (H, 2 * H))
+    assert report.passed
+    assert [entry.parameter for entry in report.entries] == ["input0", "input1"]
+
+
+def test_output_that_changes_its_structure_is_told():
+    calls = []
+
+    def function(x):
+        calls.append(x)
+        return {"first" if len(calls) == 1 else "later": x}
+
+    with pytest.raises(FunctionError, match="loss raised ValueError: output must hold first, got later"):
+        check_vjp(function, lambda x, w: w["first"], H)
+
+
 def test_operator_that_changes_its_input_is_told():
     def bad(params, h):
         h *= 1.5

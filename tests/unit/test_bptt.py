@@ -6,8 +6,9 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from helpers import EPS64, assert_gradient, complex_step, draw_sequence, worst
+from helpers import EPS64, draw_sequence, worst
 
+import gradcheck
 import numrnn
 from numrnn import backward
 
@@ -27,7 +28,7 @@ def split(point, params):
 
 
 @pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS.keys())
-def test_gradients_of_all_states_are_those_of_complex_steps(cell, options, rng):
+def test_gradients_are_those_of_a_loss_of_all_states(cell, options, rng):
     params, x, h0 = draw_sequence(cell, rng)
     states, tape = forward(cell, params, x, h0, **options)
     d_states, d_final = rng.standard_normal(states.shape), rng.standard_normal(h0.shape)
@@ -38,7 +39,7 @@ def test_gradients_of_all_states_are_those_of_complex_steps(cell, options, rng):
         out = np.asarray(forward(cell, p, x_, h_, **options)[0])
         return np.sum(d_states * out) + np.sum(d_final * out[-1])
 
-    assert_gradient(loss, {**grads.params, "x": grads.x, "h0": grads.h0}, {**params, "x": x, "h0": h0}, rng)
+    gradcheck.assert_gradient(loss, {**grads.params, "x": grads.x, "h0": grads.h0}, {**params, "x": x, "h0": h0})
 
 
 def test_final_cotangent_alone_is_a_cotangent_of_the_last_state(cell, rng):
@@ -277,6 +278,7 @@ def test_complex_step_through_backward_gives_a_symmetric_second_derivative(cell,
 
         return function
 
-    uv, vu = complex_step(gradient_along(u), params, v), complex_step(gradient_along(v), params, u)
+    by_u, by_v = (gradcheck.numerical_gradient(gradient_along(direction), params) for direction in (u, v))
+    uv, vu = (sum(np.vdot(g[k], d[k]) for k in params) for g, d in ((by_u, v), (by_v, u)))
     assert uv != 0
     assert abs(uv - vu) < 1e-12 * abs(uv)

@@ -8,11 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from helpers import assert_gradient, draw_params, draw_sequence, make_cells
+from helpers import draw_params, draw_sequence, make_cells
 from hypothesis import given, note
 from hypothesis import strategies as st
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
+import gradcheck
 import numrnn
 from numrnn import backward, forward
 from numrnn.cells.antisymmetric import EulerStep
@@ -31,13 +32,16 @@ def run(engine, cell, params, x, h0, d_states, **options):
     return {"states": np.asarray(states), **named, "dx": grads.x, "dh0": grads.h0, "dh": grads.states}
 
 
-def assert_close(got, wanted, growth):
-    """Check every array to `growth` roundings of its largest element."""
+def assert_close(got, wanted, growth, x):
+    """Check every array to `growth` roundings of its largest element, or of the largest term of the sum that it is."""
+    # Gradients of parameters are sums of cotangents times rows [h | x | 1], which may cancel.
+    term = np.max(np.abs(wanted["dh"])) * max(1, np.max(np.abs(x)), np.max(np.abs(wanted["states"])))
     for key, value in wanted.items():
         assert got[key].dtype == value.dtype, key
         assert got[key].shape == value.shape, key
         error = np.max(np.abs(got[key] - value))
-        limit = growth * np.finfo(value.dtype).eps * np.max(np.abs(value))
+        size = max(np.max(np.abs(value)), term) if key in ("dW", "dV", "db", "dV_z", "db_z") else np.max(np.abs(value))
+        limit = growth * np.finfo(value.dtype).eps * size
         assert error <= limit, f"{key}: largest difference {error:.3g}, allowed {limit:.3g}"
 
 
@@ -66,14 +70,15 @@ def test_the_engine_equals_the_reference_to_rounding(name, sizes, dtype, padded,
     expansion = (1 + cell.step_size * np.linalg.norm(cell.recurrent_matrix(params["W"]), 2)) ** n_steps
     growth = 8 * (n + m + n_steps) * expansion
     note(f"expansion {expansion:.3g}")
-    assert_close(got, wanted, growth)
+    assert_close(got, wanted, growth, x)
 
 
 @EVERY_CELL
-def test_the_engines_gradients_are_those_of_complex_steps(name, rng):
+@pytest.mark.parametrize("every", [None, 16])
+def test_the_engines_gradients_are_those_of_the_reference_loss(name, every, rng):
     cell = COVERED[name]
     params, x, h0 = draw_sequence(cell, rng, n_steps=37, batch=3)
-    states, tape = forward(cell, params, x, h0, engine="fused", lengths=[37, 5, 20])
+    states, tape = forward(cell, params, x, h0, engine="fused", lengths=[37, 5, 20], checkpoint_every=every)
     d_states = rng.standard_normal(states.shape)
     grads = backward(tape, d_states)
 
@@ -82,7 +87,7 @@ def test_the_engines_gradients_are_those_of_complex_steps(name, rng):
         out, _ = forward(cell, named, point["x"], point["h0"], lengths=[37, 5, 20], engine="reference")
         return np.sum(d_states * out)
 
-    assert_gradient(loss, {**grads.params, "x": grads.x, "h0": grads.h0}, {**params, "x": x, "h0": h0}, rng)
+    gradcheck.assert_gradient(loss, {**grads.params, "x": grads.x, "h0": grads.h0}, {**params, "x": x, "h0": h0})
 
 
 @EVERY_CELL
@@ -198,7 +203,7 @@ def test_arrays_of_any_layout_give_the_same_numbers(layout, rng):
         return wide if layout == "strided" else np.flip(np.ascontiguousarray(np.flip(array, -1)), -1)
 
     got = run("fused", cell, {k: laid_out(v) for k, v in params.items()}, laid_out(x), laid_out(h0), laid_out(d_states))
-    assert_close(got, run("fused", cell, params, x, h0, d_states), growth=500)
+    assert_close(got, run("fused", cell, params, x, h0, d_states), growth=500, x=x)
 
 
 def test_states_that_a_caller_holds_are_never_written_again(rng):

@@ -1,0 +1,329 @@
+"""The slips of docs/kill_matrix.md, by what they are planted in: name, text that stands there, text in its place."""
+
+from edits import Edit
+
+
+def at(place: str, *slips: tuple[str, str, str]) -> tuple[Edit, ...]:
+    """Return the slips of one function."""
+    return tuple(Edit(name, place, old, new) for name, old, new in slips)
+
+
+EULER = "cells.antisymmetric:EulerStep"
+GATED_EULER = "cells.gated:GatedEulerStep"
+MATRIX = "cells.antisymmetric:AntisymmetricMatrix"
+UNSTRUCTURED_MATRIX = "cells.unstructured:UnstructuredMatrix"
+ENGINE = "engines.numpy_engine:"
+TRIANGULAR = (
+    *at(
+        f"{MATRIX}.recurrent_matrix_vjp",
+        ("entries that are no parameters get a gradient", "self._free(dA - dA.T)", "dA - dA.T"),
+        ("- dA^T forgotten", "dA - dA.T", "dA"),
+    ),
+    *at(
+        f"{EULER}.step_vjp",
+        ("c for c * c", "1 - c * c", "1 - c"),
+        ("state off by one in dA", "delta.T @ h ", "delta.T @ (h + self.step_size * c) "),
+    ),
+)
+ANTISYMMETRIC = (
+    *at(
+        f"{MATRIX}.recurrent_matrix_vjp",
+        ("+ dA^T for - dA^T", "dA - dA.T", "dA + dA.T"),
+    ),
+    *at(
+        f"{MATRIX}.recurrent_matrix",
+        ("- gamma I forgotten", " - self.diffusion * eye(self.hidden_size, like=W)", ""),
+    ),
+    *at(
+        f"{EULER}.step_vjp",
+        (
+            "- gamma I forgotten on the way back",
+            "delta @ A ",
+            "delta @ (A + self.diffusion * eye(self.hidden_size, like=A)) ",
+        ),
+        ("A not transposed", "delta @ A ", "delta @ A.T "),
+        ("identity forgotten", "dh_next + delta @ A", "delta @ A"),
+        ("step size forgotten", "self.step_size * (1", "(1"),
+        ("slope of tanh forgotten", "(1 - c * c) * ", ""),
+        ("slope of tanh with a plus", "1 - c * c", "1 + c * c"),
+        ("factors of dA in the wrong order", "delta.T @ h ", "h.T @ delta "),
+        ("db a mean over the batch", "xp.sum(delta, axis=0)", "xp.mean(delta, axis=0)"),
+        ("dx without the slope", 'delta @ params["V"]', 'dh_next @ params["V"]'),
+        ("bias forgotten where c is recomputed", ' + params["b"])', ")"),
+    ),
+)
+GATED = (
+    *at(
+        f"{GATED_EULER}.step_vjp",
+        ("(1 - z) forgotten", "z * (1 - z) * c", "z * c"),
+        ("candidate forgotten in the gate", "z * (1 - z) * c", "z * (1 - z)"),
+        ("gate forgotten in the candidate", "z * (1 - c * c)", "(1 - c * c)"),
+        ("gate detached", "delta_z = self.step_size", "delta_z = 0 * self.step_size"),
+        ("state through the candidate only", "delta + delta_z", "delta"),
+        ("dA without the gate", "both.T @ h", "delta.T @ h"),
+        ("the other gate's V in dx", 'delta_z @ params["V_z"]', 'delta_z @ params["V"]'),
+        ("dx without the gate", ' + delta_z @ params["V_z"]', ""),
+        ("dV_z from the other delta", "delta_z.T @ x", "delta.T @ x"),
+        ("db and db_z swapped", '"b": db, "V_z": dV_z, "b_z": db_z', '"b": db_z, "V_z": dV_z, "b_z": db'),
+        ("V and V_z swapped", '"V": dV, "b": db, "V_z": dV_z', '"V": dV_z, "b": db, "V_z": dV'),
+    ),
+    *at(
+        f"{GATED_EULER}._candidate_and_gate",
+        ("the candidate's bias in the gate", 'params["b_z"]', 'params["b"]'),
+    ),
+)
+GATED_TRIANGULAR = (
+    *at(
+        f"{GATED_EULER}.step_vjp",
+        ("A not transposed", "both @ A ", "both @ A.T "),
+        ("identity forgotten", "dh_next + both", "both"),
+        ("step size forgotten in the gate", "delta_z = self.step_size * ", "delta_z = "),
+    ),
+)
+UNSTRUCTURED = (
+    *at(
+        f"{UNSTRUCTURED_MATRIX}.recurrent_matrix_vjp",
+        ("dW transposed", "return dA", "return dA.T"),
+        ("dW made antisymmetric", "return dA", "return dA - dA.T"),
+    ),
+    *at(
+        f"{UNSTRUCTURED_MATRIX}.recurrent_matrix",
+        ("+ gamma I for - gamma I", "W - self", "W + self"),
+    ),
+    *at(
+        f"{EULER}.step_vjp",
+        ("sign of dx", 'delta @ params["V"]', '-delta @ params["V"]'),
+    ),
+)
+GATED_UNSTRUCTURED = (
+    *at(
+        f"{GATED_EULER}.step_vjp",
+        ("z^2 for z", "z * (1 - c * c)", "z * z * (1 - c * c)"),
+        ("db_z a mean over the batch", "xp.sum(delta_z, axis=0)", "xp.mean(delta_z, axis=0)"),
+        ("step size twice", "both @ A ", "self.step_size * both @ A "),
+    ),
+)
+ELMAN = (
+    *at(
+        "cells.elman:ElmanCell.step_vjp",
+        ("c for c * c", "1 - c * c", "1 - c"),
+        ("W not transposed", "delta @ W,", "delta @ W.T,"),
+        ("dW transposed", "delta.T @ h,", "h.T @ delta,"),
+        ("an identity that is not there", "delta @ W,", "dh_next + delta @ W,"),
+        ("db of the first row only", "xp.sum(delta, axis=0)", "xp.sum(delta[:1], axis=0)"),
+    ),
+)
+LSTM = (
+    *at(
+        "cells.lstm:LSTMCell.step_vjp",
+        ("slope of tanh(c) forgotten", "o * (1 - s * s) *", "o *"),
+        ("cotangent of the memory forgotten", "dh_next[:, n:] + o", "o"),
+        (
+            "cotangent of the output forgotten in the memory",
+            "dc = dh_next[:, n:] + o * (1 - s * s) * dh_next[:, :n]",
+            "dc = dh_next[:, n:]",
+        ),
+        ("(1 - i) forgotten", "i * (1 - i) * g", "i * g"),
+        ("new memory for old in the forget gate", "f * (1 - f) * c_part", "f * (1 - f) * (f * c_part + i * g)"),
+        ("g for g * g", "1 - g * g", "1 - g"),
+        ("forget gate for input gate", "(1 - g * g) * i", "(1 - g * g) * f"),
+        ("tanh forgotten in the output gate", "(1 - o) * s *", "(1 - o) * (f * c_part + i * g) *"),
+        ("memory passed on without the forget gate", "f * dc)", "dc)"),
+        ("total cotangent in the output gate", "o * (1 - o) * s * dh_next[:, :n]", "o * (1 - o) * s * dc"),
+    ),
+    *at(
+        "cells.lstm:LSTMCell._quarters",
+        ("gates in another order", "u[:, :n], u[:, n : 2 * n]", "u[:, n : 2 * n], u[:, :n]"),
+    ),
+)
+TIME = (
+    *at(
+        "bptt:ReferenceTape.propagate",
+        ("sum over time forgotten", "dparams[name] += value", "dparams[name] = value"),
+        ("first step forgotten in the sum", "dparams[name] += value", "dparams[name] += value * (t > 0)"),
+        ("truncated after one step", "g = g + direct[t, ...]", "g = direct[t, ...]"),
+        ("the loss's own derivative off by one", "direct[t, ...]", "direct[t + 1, ...]"),
+        ("the loss's own derivative forgotten on the way", "if direct is not None", "if direct is None"),
+        ("state off by one", "states[t - start, ...], g)", "states[t - start + 1, ...], g)"),
+        ("dx reversed in time", "dx[t, ...] = dx_t", "dx[-1 - t, ...] = dx_t"),
+    ),
+    *at(
+        "bptt:ReferenceTape.retreat",
+        ("input off by one", "(params, x[t, ...], h, g)  # (B26)", "(params, x[t - 1, ...], h, g)"),
+    ),
+    *at(
+        "tape:_check_cotangents",
+        ("cotangents of the last state not added", "g = g + d_final", "g = 0 * g + d_final"),
+    ),
+)
+LENGTHS = (
+    *at(
+        "bptt:ReferenceTape.retreat",
+        ("held rows also get gradient", "h, where(active[t, ...], g, 0))", "h, g)"),
+        ("held rows lose their cotangent", "where(active[t, ...], dh, g)", "dh"),
+        ("mask of the step before", "h, where(active[t, ...], g, 0))", "h, where(active[t - 1, ...], g, 0))"),
+    ),
+    *at(
+        "tape:_active_steps",
+        ("one step too many", "< host[None", "<= host[None"),
+        ("one step too few", "np.arange(n_steps)", "np.arange(1, n_steps + 1)"),
+    ),
+)
+CHECKPOINTS = (
+    *at(
+        "bptt:ReferenceTape.propagate",
+        ("segments in the wrong order", "reversed(self.starts())", "self.starts()"),
+        ("first step of every segment forgotten", "dparams[name] += value", "dparams[name] += value * (t > start)"),
+    ),
+    *at(
+        "bptt:CheckpointTape.segment",
+        ("the next checkpoint", "[start // self.every]", "[start // self.every + 1]"),
+        ("first state for a whole segment", "= self.advance(t, states[t - start, ...])", "= h"),
+        ("one input for a whole segment", "self.advance(t,", "self.advance(start,"),
+    ),
+    *at(
+        "bptt:CheckpointTape.__init__",
+        ("checkpoints a step late", "t % every == 0", "t % every == 1"),
+    ),
+)
+FUSED = (
+    *at(
+        f"{ENGINE}_Slice._slopes",
+        ("factor 1/2 forgotten in the slope of the gate", "slope_z *= 0.5", "pass"),
+        ("c for c^2", "np.multiply(acts, acts, out=slopes)", "np.copyto(slopes, acts)"),
+        ("candidate forgotten in the gate", "slope_z *= c", "pass"),
+        ("held rows also get gradient", "slopes *= active[:, None]", "pass"),
+    ),
+    *at(
+        f"{ENGINE}_Slice.backward",
+        ("state off by one in dA", "= states[at : at + count]", "= states[at + 1 : at + count + 1]"),
+        ("chunks in the wrong order", "in reversed(range(start, stop, CHUNK))", "in range(start, stop, CHUNK)"),
+        ("dA without the gate", "deltas[0] if len(deltas) == 1 else", "deltas[0] if deltas else"),
+        ("input off by a chunk", "self.x[first : first + count]", "self.x[:count]"),
+    ),
+    *at(
+        f"{ENGINE}_Slice._steps_back",
+        ("A not transposed", "both[t].dot(A, product)", "both[t].dot(A.T, product)"),
+        ("the loss's own derivative off by one", "out.direct[first + t]", "out.direct[first + t + 1]"),
+    ),
+    *at(
+        f"{ENGINE}_Gathered.add",
+        ("sum over the chunks forgotten", "total += product", "total[...] = product"),
+    ),
+    *at(
+        f"{ENGINE}FusedTape._collect",
+        ("V and V_z swapped", '(("V", "b"), ("V_z", "b_z"))', '(("V_z", "b"), ("V", "b_z"))'),
+    ),
+)
+FUSED_CHECKPOINTS = (
+    *at(
+        f"{ENGINE}FusedTape._recompute",
+        ("the first checkpoint for all", "[start // self.every, rows.rows]", "[0, rows.rows]"),
+    ),
+    *at(
+        f"{ENGINE}FusedTape._run_back",
+        ("segments in the wrong order", "reversed(self.starts())", "self.starts()"),
+    ),
+)
+READ_OUT = (
+    *at(
+        "training.losses:softmax_cross_entropy",
+        ("sum for mean", "(e / total - hit) / batch", "(e / total - hit)"),
+        ("averaged twice", "(e / total - hit) / batch", "(e / total - hit) / batch / batch"),
+        ("mean over the classes", "(e / total - hit) / batch", "(e / total - hit) / hit.shape[1]"),
+        ("label forgotten", "(e / total - hit)", "(e / total)"),
+        ("softmax not normalised", "e / total - hit", "e - hit"),
+        ("sign of the softmax", "e / total - hit", "hit - e / total"),
+    ),
+    *at(
+        "training.model:Classifier._readout_vjp",
+        ("db_out a mean", ".sum(d_logits", ".mean(d_logits"),
+        ("memory for hidden state", "h = state[:, : self.cell.hidden_size]", "h = state[:, self.cell.hidden_size :]"),
+        ("gradient to the memory", "d_state[:, : self.cell.hidden_size]", "d_state[:, self.cell.hidden_size :]"),
+    ),
+    *at(
+        "training.model:Classifier.loss_and_gradient",
+        ("last state off by one", "states[-1, ...]", "states[-2, ...]"),
+        ("lengths forgotten", "lengths=lengths", "lengths=None"),
+    ),
+)
+SQUARES = (
+    *at(
+        "training.losses:mean_squared_error",
+        ("factor 2 forgotten", "2 / size", "1 / size"),
+        ("mean over the batch only", "2 / size", "2 / difference.shape[0]"),
+        ("sign of the difference", "return loss, difference", "return loss, -difference"),
+    ),
+)
+CLIP = (
+    *at(
+        "training.optim:clip_by_global_norm",
+        ("scaled by the inverse", "factor = max_norm / norm", "factor = norm / max_norm"),
+        ("not clipped", "norm <= max_norm", "norm >= max_norm"),
+    ),
+    *at(
+        "training.optim:global_norm",
+        ("square root forgotten", "peak * math.sqrt(total)", "peak * total"),
+        ("norm without the largest element", "peak * math.sqrt(total)", "math.sqrt(total)"),
+        ("norm of the last array only", "total += float", "total = float"),
+    ),
+)
+UPDATE = (
+    *at(
+        "training.optim:SGD._one",
+        ("momentum dampened", "v = self.momentum * v + g", "v = self.momentum * v + (1 - self.momentum) * g"),
+        ("old velocity forgotten", "v = self.momentum * v + g", "v = g"),
+        ("gradient and velocity swapped", "g + self.momentum * v if", "v + self.momentum * g if"),
+        ("sign of the step", "p - rate", "p + rate"),
+    ),
+    *at(
+        "training.optim:Adam._one",
+        ("Adam's mean of squares", "(1 - self.beta1) * g", "(1 - self.beta1) * g * g"),
+        ("beta2 for beta1", "(1 - self.beta1) * g", "(1 - self.beta2) * g"),
+    ),
+)
+EULER_TANGENT = (
+    *at(
+        f"{EULER}.step_jvp",
+        ("tangent of A forgotten", " + h @ A_dot.T", ""),
+        ("c for c * c", "1 - c * c", "1 - c"),
+    ),
+    *at(
+        f"{MATRIX}.recurrent_matrix_jvp",
+        ("- W_dot^T forgotten", "U_dot - U_dot.T", "U_dot"),
+    ),
+    *at(
+        f"{EULER}.jacobian",
+        ("step size forgotten in the Jacobian", "self.step_size * ", ""),
+    ),
+)
+GATED_TANGENT = (
+    *at(
+        f"{GATED_EULER}.step_jvp",
+        ("(1 - z) forgotten", "z * (1 - z)", "z"),
+        ("the gate's tangent forgotten", "z_dot * c + ", ""),
+        ("the other gate's V", 'x_dot @ params["V_z"].T', 'x_dot @ params["V"].T'),
+    ),
+    *at(
+        f"{GATED_EULER}.jacobian",
+        ("the gate's part of the Jacobian forgotten", " + c * z * (1 - z)", ""),
+    ),
+)
+LSTM_TANGENT = (
+    *at(
+        "cells.lstm:LSTMCell.step_jvp",
+        ("the forget gate's tangent forgotten", "f_dot * h[:, n:] + ", ""),
+        ("slope of tanh(c) forgotten", "o * (1 - s * s)", "o"),
+    ),
+    *at(
+        "cells.lstm:LSTMCell.jacobian",
+        ("output gate forgotten in the Jacobian", " + (o * (1 - o) * s)[:, :, None] * W_o", ""),
+        ("identity for the forget gate in the Jacobian", "J[:, n:, n:] = f[:, :, None] *", "J[:, n:, n:] ="),
+    ),
+)
+ELMAN_TANGENT = (
+    *at(
+        "cells.elman:ElmanCell.step_jvp",
+        ("bias forgotten", ' + params_dot["b"]', ""),
+    ),
+)
