@@ -1,5 +1,7 @@
 """Settings of all tests."""
 
+import os
+
 import numpy as np
 import pytest
 from helpers import make_cells
@@ -7,9 +9,14 @@ from hypothesis import HealthCheck, settings
 
 settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True, max_examples=50)
 settings.register_profile(
-    "by-hand", deadline=None, print_blob=True, max_examples=10_000, suppress_health_check=[HealthCheck.too_slow]
+    "by-hand",
+    deadline=None,
+    print_blob=True,
+    max_examples=10_000,
+    suppress_health_check=[HealthCheck.too_slow],
+    database=None,
 )
-settings.load_profile("ci")
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))  # --hypothesis-profile goes before both
 
 CELLS = make_cells()
 
