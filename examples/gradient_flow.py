@@ -1,0 +1,193 @@
+"""How far the gradient travels back in time: the norm of dL/dh_t against t, for four cells on MNIST pixels.
+
+    python examples/gradient_flow.py                                         four cells at their initial values
+    python examples/gradient_flow.py --checkpoint trained=runs/mnist         a trained cell beside them
+    python examples/gradient_flow.py --cells --checkpoint a=DIR --checkpoint b=DIR    trained cells only
+
+Images of the embedded MNIST are read pixel by pixel in 784 steps; the loss is read after the last. Initial values are
+those from which examples/mnist.py trains each cell. Writes gradient_flow_cells.png and gradient_flow_cells.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mnist
+import numpy as np
+
+import numrnn
+from numrnn import plots
+from numrnn.datasets import load_embedded_mnist
+from numrnn.training import Checkpoint, CheckpointError, Classifier, latest_checkpoint, load_checkpoint
+
+CELLS = ("antisymmetric", "gated", "lstm", "elman")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Cells at their initial values; NAME=PATH of trained ones; n of the initial ones (>= 1); order; seed; folder."""
+
+    cells: tuple[str, ...] = CELLS
+    checkpoints: tuple[tuple[str, str], ...] = ()
+    hidden_size: int = 128
+    permuted: bool = False
+    seed: int = 0
+    out: str = "runs/figures"
+
+
+def read_network(path: str | Path) -> tuple[Classifier, dict[str, np.ndarray], Checkpoint]:
+    """Return model, parameters and checkpoint of a training run.
+
+    Parameters
+    ----------
+    path : path
+        A checkpoint, or the folder of a run, of which the newest whole checkpoint is taken.
+
+    Returns
+    -------
+    model : Classifier
+    params : dict of str to numpy.ndarray
+        float64, whatever the training's dtype.
+    checkpoint : Checkpoint
+
+    Raises
+    ------
+    CheckpointError
+        If there is none, or it does not describe a classifier.
+    """
+    path = Path(path)
+    checkpoint = load_checkpoint(path, backend="numpy") if path.is_file() else latest_checkpoint(path, backend="numpy")
+    if checkpoint is None:
+        raise CheckpointError(f"{path}: no checkpoint in this folder can be read")
+    try:
+        described = dict(checkpoint.config["model"]["cell"])
+        cell: Any = numrnn.CELLS[described.pop("cell")]
+        model = Classifier(cell(**described), checkpoint.config["model"]["n_classes"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: does not describe a classifier of numrnn: {error!r}") from error
+    return model, {name: array.astype(np.float64) for name, array in checkpoint.params.items()}, checkpoint
+
+
+def named_path(text: str) -> tuple[str, str]:
+    """Return NAME and PATH of NAME=PATH.
+
+    Raises
+    ------
+    ValueError
+        If one of them is missing.
+    """
+    name, _, path = text.partition("=")
+    if not name or not path:
+        raise ValueError(f"expected NAME=PATH, got {text!r}")
+    return name, path
+
+
+def run(config: Config) -> dict[str, np.ndarray]:
+    """Return the norms of dL/dh_t for t = 0..784 by the name of the curve; write the picture and its numbers.
+
+    Raises
+    ------
+    CheckpointError
+        If a checkpoint cannot be used.
+    ValueError
+        If there is nothing to draw, or a value is out of range.
+    """
+    if not config.cells and not config.checkpoints:
+        raise ValueError("cells or checkpoints must be given: there is nothing to draw")
+    data = load_embedded_mnist()
+    norms: dict[str, np.ndarray] = {}
+    for name in config.cells:
+        own = mnist.make_config(
+            name, data="embedded", hidden_size=config.hidden_size, permuted=config.permuted, seed=config.seed
+        )
+        trainer = mnist.make_trainer(own, data, show_progress=False)
+        params = trainer.model.init_params(np.random.default_rng(own.seed), weight_std=own.weight_std, backend="numpy")
+        norms[f"{name}, at the start"] = mnist.gradient_norms(trainer.model, params, trainer, data)
+    for name, path in config.checkpoints:
+        model, trained, checkpoint = read_network(path)
+        encoder = checkpoint.config.get("encoder", {})
+        if encoder.get("encoder") != "PixelEncoder" or encoder.get("image_shape") != [28, 28]:
+            raise CheckpointError(f"{path}: must be of a network that reads MNIST pixel by pixel")
+        permuted = encoder.get("permutation_seed") is not None
+        trainer = mnist.make_trainer(mnist.make_config(data="embedded", permuted=permuted, seed=config.seed), data)
+        label = f"{name}, {checkpoint.step:,} updates"
+        norms[label] = mnist.gradient_norms(model, trained, trainer, data)
+    out = Path(config.out)
+    mnist.write_json(out / "gradient_flow_cells.json", numbers(config, norms))
+    order = "permuted" if config.permuted else "in order"
+    plots.gradient_flow(
+        norms,
+        out / "gradient_flow_cells.png",
+        title=f"dL/dh$_t$ over {mnist.GRADIENT_FLOW_IMAGES} MNIST test images, pixels {order}",
+        floor=1e-30,
+    )
+    return norms
+
+
+def numbers(config: Config, norms: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Return what is drawn, to four digits, as JSON can hold it."""
+    settings = {key: value for key, value in dataclasses.asdict(config).items() if key not in ("out", "checkpoints")}
+    settings["checkpoints"] = [name for name, _ in config.checkpoints]
+    curves = {
+        name: {"log10_first_over_last": decades(values), "norms": [float(f"{value:.4g}") for value in values]}
+        for name, values in norms.items()
+    }
+    return {"settings": settings, "images": mnist.GRADIENT_FLOW_IMAGES, "curves": curves}
+
+
+def decades(values: np.ndarray) -> float | None:
+    """Return log10 of the first norm over the last: powers of ten lost on the way back; None where all is lost."""
+    return float(np.log10(values[0] / values[-1])) if values[0] > 0 and values[-1] > 0 else None
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run from the command line; return 0, or 1 after an error."""
+    head, _, tail = (__doc__ or "").partition("\n\n")
+    parser = argparse.ArgumentParser(
+        prog="python examples/gradient_flow.py",
+        description=head,
+        epilog=tail,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--cells",
+        nargs="*",
+        default=CELLS,
+        choices=tuple(numrnn.CELLS),
+        metavar="CELL",
+        help=f"cells at their initial values, of {', '.join(numrnn.CELLS)} (default: {' '.join(CELLS)})",
+    )
+    parser.add_argument(
+        "--checkpoint",
+        action="append",
+        default=[],
+        dest="checkpoints",
+        metavar="NAME=PATH",
+        help="a checkpoint, or the folder of a run; may be repeated",
+    )
+    parser.add_argument("--hidden-size", type=int, default=128, help="n of the initial cells, >= 1 (default: 128)")
+    parser.add_argument("--permuted", action="store_true", help="pixels in one fixed random order")
+    parser.add_argument("--seed", type=int, default=0, help="of the initial values, >= 0 (default: 0)")
+    parser.add_argument("--out", default="runs/figures", help="folder for both files (default: runs/figures)")
+    given = vars(parser.parse_args(argv))
+    try:
+        given["checkpoints"] = tuple(named_path(text) for text in given["checkpoints"])
+        given["cells"] = tuple(given["cells"])
+        norms = run(Config(**given))
+    except (CheckpointError, OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    for name, values in norms.items():
+        lost = decades(values)
+        print(f"{name:<28} dL/dh_0 : dL/dh_T = {'0' if lost is None else f'10^{lost:+.1f}'}")
+    print(f"written: {Path(given['out']) / 'gradient_flow_cells.png'} and .json")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
