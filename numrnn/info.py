@@ -22,13 +22,12 @@ from threadpoolctl import ThreadpoolController
 
 import numrnn
 from numrnn.backend import backend_module
-from numrnn.engines.threads import available_cores, one_thread_each
+from numrnn.engines.threads import AVX512_KERNELS, available_cores, one_thread_each
 
 PACKAGES = ("numpy", "scipy", "threadpoolctl")
 LARGE = 2048  # 17 GFLOP: a tenth of a second, and large enough that packing and threading no longer count
 SMALL = (64, 128, 128)  # a product of one step of the CPU engine, for sequential MNIST on two cores
 REPETITIONS = 5
-AVX512_KERNELS = ("skylakex", "cooperlake", "sapphirerapids")  # the names that OpenBLAS gives them
 AVX512_FLAGS = ("avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl")  # what those kernels need
 VARIABLES = ("OPENBLAS_CORETYPE", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMRNN_BACKEND")
 

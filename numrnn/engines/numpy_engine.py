@@ -43,11 +43,13 @@ from numrnn.cells.antisymmetric import EulerStep
 from numrnn.cells.base import EulerCell
 from numrnn.cells.gated import GatedEulerStep
 from numrnn.engines import workspace
-from numrnn.engines.threads import one_thread_each, run_all
+from numrnn.engines.threads import one_thread_each, run_all, unpacked_kernels
 from numrnn.tape import CheckpointedStates, Gradients, Problem, Tape
 
 CHUNK = 16  # steps; three arrays of so many states fit into the second-level cache of a core
 ROWS_PER_SLICE = 32  # fewer rows a thread make the products too small to be worth a thread
+UNPACKED_SIZE = 10**6  # OpenBLAS's AVX-512 kernels take products of up to so many multiplications without packing
+UNPACKED_ROWS = 4  # with fewer rows they are slower than those that pack
 
 
 def obstacle(problem: Problem) -> str | None:
@@ -71,6 +73,18 @@ def run(problem: Problem) -> Tape:
     Costs 2 T B n (n + m) flops, and (1 + gates) T B n numbers of memory, where gates is 1, or 2 for a gated cell.
     """
     return FusedTape(problem)
+
+
+def rows_per_product(rows: int, n: int) -> int:
+    """Return how many rows of a slice to multiply with an (n, n) matrix at once: a divisor of `rows`, or all of them.
+
+    A BLAS copies ("packs") both factors of a product before it multiplies them, which costs a sixth of the time of the
+    products of one step. Some kernels do without up to a certain size.
+    """
+    if not unpacked_kernels():
+        return rows
+    most = min(rows, UNPACKED_SIZE // n**2)
+    return next((r for r in range(most, UNPACKED_ROWS - 1, -1) if rows % r == 0), rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,6 +129,10 @@ class _Slice:
         self.b, self.n, self.m = rows.stop - rows.start, problem.h0.shape[1], problem.x.shape[2]
         dtype = problem.h0.dtype
         gates, b, n = constants.gates, self.b, self.n
+        # The arrays of a step are (b, n), or (blocks, b / blocks, n) where the BLAS multiplies blocks of rows faster.
+        block = rows_per_product(b, n)
+        self.shape = (b, n) if block == b else (b // block, block, n)
+        self.product: Any = np.dot if block == b else np.matmul
         self.u = workspace.take((gates, CHUNK, b, n), dtype)  # V x + b; in the backward pass the deltas
         self.c = workspace.take((CHUNK, gates, b, n), dtype)  # c and w without a tape; in the backward pass slopes
         self.s = workspace.take((CHUNK + 1, b, n), dtype)  # in the backward pass the sum of two deltas
@@ -123,8 +141,12 @@ class _Slice:
         self.x_1[..., -1] = 1
         self.tmp = workspace.take((2, b, n), dtype)
         # Views of single steps, made once a call: what the loops do in Python holds the other threads up.
-        self.s_steps, self.u_steps = list(self.s), [list(u) for u in self.u]
-        self.slope_steps = [list(slope) for slope in self.c.swapaxes(0, 1)]
+        self.s_steps, self.u_steps = list(self._in_blocks(self.s)), [list(self._in_blocks(u)) for u in self.u]
+        self.slope_steps = [list(self._in_blocks(slope)) for slope in self.c.swapaxes(0, 1)]
+
+    def _in_blocks(self, array: np.ndarray) -> np.ndarray:
+        """Return a view of (..., b, n) or (..., b, 1) as (..., *self.shape)."""
+        return array.reshape(*array.shape[:-2], *self.shape[:-1], array.shape[-1])
 
     def forward(self, start: int, stop: int, s: np.ndarray, states: Any = None, acts: Any = None) -> None:
         """Take s, (b, n), from step `start` to `stop`, in place.
@@ -137,10 +159,12 @@ class _Slice:
             count, at = min(CHUNK, stop - first), first - start
             self._project(first, count)
             c = self.c[:count] if acts is None else acts[at : at + count]
+            active = self._active(first, count)
+            active = None if active is None else self._in_blocks(active)
             if self.constants.gates == 1:
-                self._steps(self._active(first, count), c)
+                self._steps(active, c)
             else:
-                self._gated_steps(self._active(first, count), c)
+                self._gated_steps(active, c)
             if states is not None:
                 np.multiply(self.s[1 : count + 1], self.constants.scale, out=states[at + 1 : at + count + 1])
             self.s[0] = self.s[count]
@@ -159,11 +183,11 @@ class _Slice:
 
     def _steps(self, active: np.ndarray | None, acts: np.ndarray) -> None:
         """Run the steps of a chunk, ungated; fill acts with c."""
-        A_T, add, multiply, tanh = self.constants.A_T, np.add, np.multiply, np.tanh
+        A_T, product, add, multiply, tanh = self.constants.A_T, self.product, np.add, np.multiply, np.tanh
         for t, (c_t, s_t, s_next, u_t) in enumerate(
-            zip(acts[:, 0], self.s_steps, self.s_steps[1:], self.u_steps[0], strict=False)
+            zip(self._in_blocks(acts[:, 0]), self.s_steps, self.s_steps[1:], self.u_steps[0], strict=False)
         ):
-            s_t.dot(A_T, c_t)
+            product(s_t, A_T, c_t)
             add(c_t, u_t, c_t)  # (F2)
             tanh(c_t, c_t)  # (F3)
             if active is not None:
@@ -172,14 +196,16 @@ class _Slice:
 
     def _gated_steps(self, active: np.ndarray | None, acts: np.ndarray) -> None:
         """Run the steps of a chunk, gated; fill acts with c and w, where w is tanh(u_z / 2)."""
-        A_T, add, multiply, tanh = self.constants.A_T, np.add, np.multiply, np.tanh
-        recurrent, update = self.tmp
+        A_T, product, add, multiply, tanh = self.constants.A_T, self.product, np.add, np.multiply, np.tanh
+        recurrent, update = self._in_blocks(self.tmp)
+        shares = self.constants.shares.reshape(2, *(1 for _ in self.shape))
+        u = self._in_blocks(self.u.swapaxes(0, 1))
         for t, (c_w, s_t, s_next, u_t) in enumerate(
-            zip(acts, self.s_steps, self.s_steps[1:], self.u.swapaxes(0, 1), strict=False)
+            zip(self._in_blocks(acts), self.s_steps, self.s_steps[1:], u, strict=False)
         ):
             c_t, w_t = c_w
-            s_t.dot(A_T, recurrent)
-            multiply(recurrent, self.constants.shares, c_w)
+            product(s_t, A_T, recurrent)
+            multiply(recurrent, shares, c_w)
             add(c_w, u_t, c_w)  # (F5) (F6)
             tanh(c_w, c_w)  # (F7)
             multiply(c_t, w_t, update)
@@ -224,7 +250,8 @@ class _Slice:
 
     def _steps_back(self, first: int, count: int, q: np.ndarray, out: _Gathered) -> None:
         """Run the steps of a chunk backwards; leave the deltas in u, and their sum in s where there are two."""
-        A, product, add, multiply = self.constants.A, self.tmp[0], np.add, np.multiply
+        A, product, add, multiply = self.constants.A, self.product, np.add, np.multiply
+        q, from_delta = self._in_blocks(q), self._in_blocks(self.tmp)[0]
         gated, scale = self.constants.gates == 2, self.constants.scale
         slope, slope_z = self.slope_steps[0], self.slope_steps[-1]
         delta, delta_z, both = self.u_steps[0], self.u_steps[-1], self.s_steps
@@ -233,14 +260,14 @@ class _Slice:
             if gated:
                 multiply(slope_z[t], q, delta_z[t])  # (B8)
                 add(delta[t], delta_z[t], both[t])  # (B9)
-                both[t].dot(A, product)
+                product(both[t], A, from_delta)
             else:
-                delta[t].dot(A, product)
-            add(q, product, q)  # (B2) (B10)
+                product(delta[t], A, from_delta)
+            add(q, from_delta, q)  # (B2) (B10)
             if out.direct is not None:
-                q += scale * out.direct[first + t]  # (B26)
+                q += scale * self._in_blocks(out.direct[first + t])  # (B26)
             if out.all_g is not None:
-                np.divide(q, scale, out=out.all_g[first + t])
+                np.divide(q, scale, out=self._in_blocks(out.all_g[first + t]))
 
 
 class _Gathered:

@@ -6,6 +6,7 @@ at once, each on all cores, wait for each other.
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from threadpoolctl import ThreadpoolController
+
+
+AVX512_KERNELS = ("skylakex", "cooperlake", "sapphirerapids")  # the names that OpenBLAS gives them
 
 
 class _BlasGuard:
@@ -47,6 +51,13 @@ class _BlasGuard:
                     self._limiter.restore_original_limits()
                     self._take_control()
 
+    def unpacked_kernels(self) -> bool:
+        """Tell whether every BLAS of the process has kernels that multiply small matrices without packing them."""
+        with self._lock:
+            libraries = self._control().lib_controllers
+            names = [str(getattr(library, "architecture", None)).lower() for library in libraries]
+        return bool(names) and all(name in AVX512_KERNELS for name in names)
+
     def reset(self) -> None:
         """Forget all who are inside: in a forked child they do not exist."""
         self._lock, self._inside = threading.Lock(), 0
@@ -62,11 +73,14 @@ class _BlasGuard:
                 library.clear_controlling_thread(force=True)
 
     def _enter(self) -> None:
+        found = [library.get_num_threads() for library in self._control().lib_controllers]
+        self._threads = max(1, min(max(found, default=1), available_cores()))
+        self._limiter = self._control().limit(limits=1)
+
+    def _control(self) -> ThreadpoolController:
         if self._controller is None:  # made once: it searches the libraries of the process, which takes milliseconds
             self._controller = ThreadpoolController().select(user_api="blas")
-        found = [library.get_num_threads() for library in self._controller.lib_controllers]
-        self._threads = max(1, min(max(found, default=1), available_cores()))
-        self._limiter = self._controller.limit(limits=1)
+        return self._controller
 
 
 def available_cores() -> int:
@@ -78,6 +92,7 @@ def available_cores() -> int:
 
 _guard = _BlasGuard()
 one_thread_each = _guard.one_thread_each
+unpacked_kernels = functools.cache(_guard.unpacked_kernels)  # kernels are chosen once, when a BLAS is loaded
 _pool: ThreadPoolExecutor | None = None
 _pool_lock = threading.Lock()
 
