@@ -50,7 +50,7 @@ class Workload:
     m: int
     n: int
     gated: bool = False
-    contenders: tuple[str, ...] = ("fused", "reference", *FRAMEWORKS)
+    contenders: tuple[str, ...] = ("fused", "reference", *FRAMEWORKS, "fused LSTM")
     calls: int = 1
 
     @property

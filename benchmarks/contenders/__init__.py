@@ -12,6 +12,7 @@ CONTENDERS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "expected": ("ours", "Expected", ()),
     "fused": ("ours", "Fused", ()),
     "fused, sqrt checkpoints": ("ours", "FusedCheckpointed", ()),
+    "fused LSTM": ("ours", "FusedLSTM", ()),
     "auto": ("ours", "Auto", ()),
     "reference": ("ours", "Reference", ()),
     "torch": ("with_torch", "Eager", ("torch",)),

@@ -43,8 +43,8 @@ def forward(
         1 <= lengths <= T. Row i is a sequence of lengths[i] steps: after them it holds its last state, and what stands
         in x is neither read nor checked.
     engine : {"auto", "reference", "fused"}
-        Which implementation of the loops. "reference" covers everything; "fused" is faster and covers the antisymmetric
-        and unstructured cells on NumPy arrays of float32 and float64; "auto" is "fused" where that covers the case.
+        Which implementation of the loops. "reference" covers everything; "fused" is faster and covers the cells of this
+        package on NumPy arrays of float32 and float64; "auto" is "fused" where that covers the case.
     checkpoint_every : int or "sqrt", optional
         Keep every k-th state only, k >= 1; "sqrt" takes k = ceil(sqrt(T)), which holds 2 sqrt(T) states at most at any
         time of the backward pass.

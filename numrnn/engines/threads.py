@@ -16,7 +16,6 @@ from typing import Any
 
 from threadpoolctl import ThreadpoolController
 
-
 AVX512_KERNELS = ("skylakex", "cooperlake", "sapphirerapids")  # the names that OpenBLAS gives them
 
 

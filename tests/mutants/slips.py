@@ -13,6 +13,8 @@ GATED_EULER = "cells.gated:GatedEulerStep"
 MATRIX = "cells.antisymmetric:AntisymmetricMatrix"
 UNSTRUCTURED_MATRIX = "cells.unstructured:UnstructuredMatrix"
 ENGINE = "engines.numpy_engine:"
+ENGINE_SLICES = "engines.numpy_slices:"
+ENGINE_STEPS = "engines.numpy_steps:"
 TRIANGULAR = (
     *at(
         f"{MATRIX}.recurrent_matrix_vjp",
@@ -188,31 +190,37 @@ CHECKPOINTS = (
 )
 FUSED = (
     *at(
-        f"{ENGINE}_Slice._slopes",
+        f"{ENGINE_STEPS}GatedEulerSlice.slopes",
         ("factor 1/2 forgotten in the slope of the gate", "slope_z *= 0.5", "pass"),
         ("c for c^2", "np.multiply(acts, acts, out=slopes)", "np.copyto(slopes, acts)"),
         ("candidate forgotten in the gate", "slope_z *= c", "pass"),
-        ("held rows also get gradient", "slopes *= active[:, None]", "pass"),
+        ("held rows also get gradient", "[...] *= active[:, None]", ""),
     ),
     *at(
-        f"{ENGINE}_Slice.backward",
-        ("state off by one in dA", "= states[at : at + count]", "= states[at + 1 : at + count + 1]"),
+        f"{ENGINE_SLICES}Slice.backward",
+        ("state off by one in dA", "= states[at : at + count,", "= states[at + 1 : at + count + 1,"),
         ("chunks in the wrong order", "in reversed(range(start, stop, CHUNK))", "in range(start, stop, CHUNK)"),
-        ("dA without the gate", "deltas[0] if len(deltas) == 1 else", "deltas[0] if deltas else"),
         ("input off by a chunk", "self.x[first : first + count]", "self.x[:count]"),
     ),
     *at(
-        f"{ENGINE}_Slice._steps_back",
-        ("A not transposed", "both[t].dot(A, product)", "both[t].dot(A.T, product)"),
-        ("the loss's own derivative off by one", "out.direct[first + t]", "out.direct[first + t + 1]"),
+        f"{ENGINE_STEPS}GatedEulerSlice.gather",
+        ("dA without the gate", "[both, *deltas]", "[deltas[0], *deltas]"),
     ),
     *at(
-        f"{ENGINE}_Gathered.add",
+        f"{ENGINE_STEPS}GatedEulerSlice.steps_back",
+        ("A not transposed", "product(both, A, from_deltas)", "product(both, A.T, from_deltas)"),
+    ),
+    *at(
+        f"{ENGINE_SLICES}Slice.meet",
+        ("the loss's own derivative off by one", "out.direct[t,", "out.direct[t + 1,"),
+    ),
+    *at(
+        f"{ENGINE_SLICES}Gathered.add",
         ("sum over the chunks forgotten", "total += product", "total[...] = product"),
     ),
     *at(
-        f"{ENGINE}FusedTape._collect",
-        ("V and V_z swapped", '(("V", "b"), ("V_z", "b_z"))', '(("V_z", "b"), ("V", "b_z"))'),
+        f"{ENGINE_STEPS}GatedEulerSlice.gradients",
+        ("V and V_z swapped", '"V": dV, "b": db, "V_z": dV_z', '"V": dV_z, "b": db, "V_z": dV'),
     ),
 )
 FUSED_CHECKPOINTS = (

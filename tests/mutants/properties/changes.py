@@ -326,7 +326,7 @@ CHANGES = (
     code(
         32,
         "factor 2 in the slopes of the fused gate",
-        "engines.numpy_engine:_Slice._slopes",
+        "engines.numpy_steps:GatedEulerSlice.slopes",
         "slope_z *= 0.5",
         "slope_z *= 1.0",
         also=(5,),

@@ -1,0 +1,218 @@
+"""One slice of the batch through time: what the CPU engine does alike for every cell.
+
+A slice takes its rows through all steps, a chunk of steps at a time. What does not go from step to step is done here
+for a whole chunk at once; the steps themselves, and their adjoints, are in numpy_steps.py, one class a kind of cell.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from numrnn.backend import Array
+from numrnn.cells.base import Cell
+from numrnn.engines import workspace
+from numrnn.engines.threads import unpacked_kernels
+from numrnn.tape import Problem
+
+CHUNK = 16  # steps; three arrays of so many states fit into the second-level cache of a core
+UNPACKED_SIZE = 10**6  # OpenBLAS's AVX-512 kernels take products of up to so many multiplications without packing
+UNPACKED_ROWS = 4  # with fewer rows they are slower than those that pack
+
+
+def rows_per_product(rows: int, n: int) -> int:
+    """Return how many rows of a slice to multiply with an (n, n) matrix at once: a divisor of `rows`, or all of them.
+
+    A BLAS copies ("packs") both factors of a product before it multiplies them, which costs a sixth of the time of the
+    products of one step. Some kernels do without up to a certain size.
+    """
+    if not unpacked_kernels():
+        return rows
+    most = min(rows, UNPACKED_SIZE // n**2)
+    return next((r for r in range(most, UNPACKED_ROWS - 1, -1) if rows % r == 0), rows)
+
+
+@dataclass(frozen=True, eq=False)
+class Constants:
+    """What every slice reads: the parameters in the form in which the loops use them."""
+
+    scale: float  # h = scale * s, q = scale * g
+    A_T: np.ndarray  # (n, n), or (4, n, n): what multiplies s from the right in a step
+    A: np.ndarray  # of the same shape: what multiplies a delta in the adjoint of a step
+    V_b: list[np.ndarray]  # one (m + 1, n) for each pre-activation, for [x | 1] @ V_b
+    V: list[np.ndarray]  # one (n, m) for each, for delta @ V
+
+
+class Gathered:
+    """What a slice's backward pass takes from outside, and where it puts its gradients; None for those not wanted."""
+
+    def __init__(self, rows: slice, direct: Any, dx: Any, all_g: Any, d_params: list[np.ndarray] | None) -> None:
+        self.direct = None if direct is None else direct[:, rows]
+        self.dx = None if dx is None else dx[:, rows]
+        self.all_g = None if all_g is None else all_g[:, rows]
+        self.d_params = d_params
+        self.at_every_step = direct is not None or all_g is not None
+        self._products = [np.empty_like(total) for total in d_params or ()]
+
+    def add(self, deltas: Sequence[np.ndarray], rows: Sequence[np.ndarray]) -> None:
+        """Add the products delta^T row of a chunk; deltas are (steps x b, n), rows h or [x | 1]."""
+        for total, product, delta, row in zip(self.d_params or (), self._products, deltas, rows, strict=True):
+            np.dot(delta.T, row, out=product)  # (B5) (B4), (B14) (B12) (B13), (B18), (B25)
+            total += product  # (B27)
+
+
+class Slice(ABC):
+    """Rows of the batch, and the scratch that a thread needs to take them through time.
+
+    All arrays that its methods are given hold these rows only. A state has one part, or two for the LSTM, [h | c].
+    """
+
+    pre_activations: ClassVar[int]  # arrays V x + b in a step, and as many deltas
+    activations: ClassVar[int]  # arrays in a step that the adjoint needs beside the states
+
+    def __init__(self, problem: Problem, constants: Constants, rows: slice) -> None:
+        self.constants, self.rows = constants, rows
+        self.x = problem.x[:, rows]
+        self._active = None if problem.active is None else problem.active[:, rows]
+        self.b, self.n, self.m = rows.stop - rows.start, problem.cell.hidden_size, problem.x.shape[2]
+        self.parts = problem.cell.state_size // self.n
+        dtype, b, n = problem.h0.dtype, self.b, self.n
+        # The arrays of a step are (b, n), or (blocks, b / blocks, n) where the BLAS multiplies blocks of rows faster.
+        block = rows_per_product(b, n)
+        self.shape = (b, n) if block == b else (b // block, block, n)
+        self.product: Any = np.dot if block == b else np.matmul
+        self.s = workspace.take((self.parts, CHUNK + 1, b, n), dtype)  # scratch in the backward pass
+        self.q = workspace.take((self.parts, b, n), dtype)
+        self.u = workspace.take((self.pre_activations, CHUNK, b, n), dtype)  # V x + b; in the backward pass the deltas
+        # Activations without a tape; in the backward pass slopes, and of a cell without activations of its own too.
+        self.a = workspace.take((CHUNK, max(1, self.activations), b, n), dtype)
+        self.h = workspace.take((CHUNK, b, n), dtype)
+        self.x_1 = workspace.take((CHUNK, b, self.m + 1), dtype)  # [x | 1]
+        self.x_1[..., -1] = 1
+        self.tmp = self.in_blocks(workspace.take((max(2, self.pre_activations), b, n), dtype))
+        # Views of single steps, made once a call: what the loops do in Python holds the other threads up.
+        self.s_steps, self.u_steps = [list(self.in_blocks(part)) for part in self.s], self.by_step(self.u)
+        self.slope_steps = self.by_step(self.a.swapaxes(0, 1))
+        self.q_parts = list(self.in_blocks(self.q))
+
+    @staticmethod
+    @abstractmethod
+    def prepare(problem: Problem) -> Constants:
+        """Return the constants of a problem."""
+
+    @staticmethod
+    @abstractmethod
+    def gradients(cell: Cell, totals: list[np.ndarray]) -> dict[str, np.ndarray]:
+        """Return the gradients by name from the products that `gather` added."""
+
+    @abstractmethod
+    def steps(self, acts: np.ndarray, active: np.ndarray | None) -> None:
+        """Run len(acts) steps from s[:, 0] on, filling s[:, 1:], and acts (count, activations, b, n)."""
+
+    @abstractmethod
+    def slopes(self, acts: np.ndarray, states: np.ndarray, active: np.ndarray | None) -> None:
+        """Fill a with the slopes of a chunk, from its activations and its states (count + 1, b, state_size)."""
+
+    @abstractmethod
+    def steps_back(self, first: int, acts: np.ndarray, active: np.ndarray | None, out: Gathered) -> None:
+        """Take q back over the steps of a chunk, leave their deltas in u, and call `meet` after each if out says so."""
+
+    @abstractmethod
+    def gather(self, deltas: list[np.ndarray], h: np.ndarray, x_1: np.ndarray, out: Gathered) -> None:
+        """Add a chunk's share of the parameters' gradients to out; deltas and h are (steps x b, n)."""
+
+    def zero_totals(self) -> list[np.ndarray]:
+        """Return zeros for what `gather` adds: a dA for each matrix, then a [dV | db] for each pre-activation."""
+        matrices = self.constants.A.size // self.n**2
+        shapes = [(self.n, self.n)] * matrices + [(self.n, self.m + 1)] * self.pre_activations
+        return [np.zeros(shape, self.q.dtype) for shape in shapes]
+
+    def in_blocks(self, array: np.ndarray) -> np.ndarray:
+        """Return a view of (..., b, n) or (..., b, 1) as (..., *self.shape)."""
+        return array.reshape(*array.shape[:-2], *self.shape[:-1], array.shape[-1])
+
+    def by_step(self, array: np.ndarray) -> list[np.ndarray]:
+        """Return views of the single steps of (k, steps, b, n), (k, *self.shape) each, or self.shape where k is 1."""
+        steps = self.in_blocks(array).swapaxes(0, 1)
+        return list(steps[:, 0] if len(array) == 1 else steps)
+
+    def columns(self, part: int) -> slice:
+        """Return the columns of a part of the state."""
+        return slice(part * self.n, (part + 1) * self.n)
+
+    def active(self, first: int, count: int) -> np.ndarray | None:
+        """Return where a row's sequence goes on, (count, b, 1) in blocks, as bool."""
+        return None if self._active is None else self.in_blocks(self._active[first : first + count])
+
+    def forward(self, start: int, stop: int, s: np.ndarray, states: Any = None, acts: Any = None) -> None:
+        """Take s, (b, state_size), from step `start` to `stop`, in place.
+
+        Unless they are None, fills states (stop - start + 1, b, state_size), all but the first, and acts
+        (stop - start, activations, b, n).
+        """
+        for part in range(self.parts):
+            self.s[part, 0] = s[:, self.columns(part)]
+        for first in range(start, stop, CHUNK):
+            count, at = min(CHUNK, stop - first), first - start
+            self._project(first, count)
+            self.steps(self.a[:count] if acts is None else acts[at : at + count], self.active(first, count))
+            for part in range(self.parts):
+                done = self.s[part, 1 : count + 1]
+                if states is not None:
+                    np.multiply(done, self.constants.scale, out=states[at + 1 : at + count + 1, :, self.columns(part)])
+                self.s[part, 0] = done[-1]
+        for part in range(self.parts):
+            s[:, self.columns(part)] = self.s[part, 0]
+
+    def _project(self, first: int, count: int) -> None:
+        """Fill u with V x + b, for each pre-activation, for the steps of a chunk."""
+        self.x_1[:count, :, :-1] = self.x[first : first + count]
+        flat = self.x_1[:count].reshape(-1, self.m + 1)
+        for V_b, u in zip(self.constants.V_b, self.u, strict=True):
+            np.dot(flat, V_b, out=u[:count].reshape(-1, self.n))
+
+    def backward(
+        self, start: int, stop: int, q: np.ndarray, states: np.ndarray, acts: np.ndarray, out: Gathered
+    ) -> None:
+        """Take q, that is scale dL/dh_stop, back to `start`, in place; add these steps' gradients to `out`."""
+        for part in range(self.parts):
+            self.q[part] = q[:, self.columns(part)]
+        for first in reversed(range(start, stop, CHUNK)):
+            count, at = min(CHUNK, stop - first), first - start
+            active, chunk = self.active(first, count), acts[at : at + count]
+            self.slopes(chunk, states[at : at + count + 1], active)
+            self.steps_back(first, chunk, active, out)
+            deltas = [delta[:count].reshape(-1, self.n) for delta in self.u]
+            if out.d_params is not None:
+                self.h[:count] = states[at : at + count, :, : self.n]
+                self.x_1[:count, :, :-1] = self.x[first : first + count]
+                h, x_1 = self.h[:count].reshape(-1, self.n), self.x_1[:count].reshape(-1, self.m + 1)
+                self.gather(deltas, h, x_1, out)
+            if out.dx is not None:
+                dx = sum(delta @ V for delta, V in zip(deltas, self.constants.V, strict=True))  # (B3) (B11) (B17) (B24)
+                out.dx[first : first + count] = dx.reshape(count, self.b, self.m)
+        for part in range(self.parts):
+            q[:, self.columns(part)] = self.q[part]
+
+    def meet(self, t: int, out: Gathered) -> None:
+        """Add the loss's own derivative with respect to h_t to q, and give q out."""
+        scale = self.constants.scale
+        for part, q in enumerate(self.q):
+            if out.direct is not None:
+                q += scale * out.direct[t, :, self.columns(part)]  # (B26)
+            if out.all_g is not None:
+                np.divide(q, scale, out=out.all_g[t, :, self.columns(part)])
+
+
+def transposed(V: Array, b: Array, dtype: Any) -> np.ndarray:
+    """Return [V | b] transposed, (m + 1, n), for [x | 1] @ that."""
+    return np.vstack([V.T, b]).astype(dtype)
+
+
+def weights_and_bias(dV_b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return dV and db, contiguous, from [dV | db]."""
+    return np.ascontiguousarray(dV_b[:, :-1]), dV_b[:, -1].copy()

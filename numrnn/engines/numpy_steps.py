@@ -1,0 +1,300 @@
+r"""The steps of the CPU engine and their adjoints, one class a kind of cell.
+
+What is the same for every cell is in numpy_slices.py, and what separates both from the reference is said in
+numpy_engine.py. Tags are those of docs/derivation.md.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from numrnn.cells.base import Cell, EulerCell
+from numrnn.engines.numpy_slices import Constants, Gathered, Slice, transposed, weights_and_bias
+from numrnn.tape import Problem
+
+
+class EulerSlice(Slice):
+    """Equation (12): s_t = s_{t-1} + c, s = h / eps."""
+
+    pre_activations: ClassVar[int] = 1
+    activations: ClassVar[int] = 1  # c
+
+    @staticmethod
+    def prepare(problem: Problem) -> Constants:
+        """Return A times eps, for states over eps."""
+        cell, params, dtype = problem.cell, problem.params, problem.h0.dtype
+        assert isinstance(cell, EulerCell)
+        A = np.ascontiguousarray(cell.step_size * cell.recurrent_matrix(params["W"]), dtype)
+        V_b = [transposed(params["V"], params["b"], dtype)]
+        return Constants(cell.step_size, np.ascontiguousarray(A.T), A, V_b, [params["V"].astype(dtype)])
+
+    @staticmethod
+    def gradients(cell: Cell, totals: list[np.ndarray]) -> dict[str, np.ndarray]:
+        """Return dW, dV and db from dA and [dV | db]."""
+        assert isinstance(cell, EulerCell)
+        dV, db = weights_and_bias(totals[1])
+        return {"W": cell.recurrent_matrix_vjp(totals[0]), "V": dV, "b": db}
+
+    def steps(self, acts: np.ndarray, active: np.ndarray | None) -> None:
+        """Run the steps of a chunk; fill acts with c."""
+        A_T, product, add, multiply, tanh = self.constants.A_T, self.product, np.add, np.multiply, np.tanh
+        s = self.s_steps[0]
+        for t, (c_t, s_t, s_next, u_t) in enumerate(
+            zip(self.in_blocks(acts[:, 0]), s, s[1:], self.u_steps, strict=False)
+        ):
+            product(s_t, A_T, c_t)
+            add(c_t, u_t, c_t)  # (F2)
+            tanh(c_t, c_t)  # (F3)
+            if active is not None:
+                multiply(c_t, active[t], c_t)
+            add(s_t, c_t, s_next)  # (F4)
+
+    def slopes(self, acts: np.ndarray, states: np.ndarray, active: np.ndarray | None) -> None:
+        """Fill a with 1 - c^2, and 0 where a row holds its state."""
+        self._slopes_of(acts[:, 0], active)
+
+    def _slopes_of(self, c: np.ndarray, active: np.ndarray | None) -> None:
+        slopes = self.a[: len(c), 0]
+        np.multiply(c, c, out=slopes)
+        np.subtract(1, slopes, out=slopes)
+        if active is not None:
+            self.in_blocks(slopes)[...] *= active
+
+    def steps_back(self, first: int, acts: np.ndarray, active: np.ndarray | None, out: Gathered) -> None:
+        """Take q back over a chunk."""
+        A, product, add, multiply = self.constants.A, self.product, np.add, np.multiply
+        q, from_delta, slopes, deltas = self.q_parts[0], self.tmp[0], self.slope_steps, self.u_steps
+        for t in reversed(range(len(acts))):
+            delta = deltas[t]
+            multiply(slopes[t], q, delta)  # (B1)
+            product(delta, A, from_delta)
+            add(q, from_delta, q)  # (B2)
+            if out.at_every_step:
+                self.meet(first + t, out)
+
+    def gather(self, deltas: list[np.ndarray], h: np.ndarray, x_1: np.ndarray, out: Gathered) -> None:
+        """Add to dA and [dV | db]."""
+        out.add([deltas[0], deltas[0]], [h, x_1])
+
+
+class GatedEulerSlice(Slice):
+    """Equation (13): s_t = s_{t-1} + (c + w c), s = 2 h / eps, w = tanh(u_z / 2), z = (1 + w) / 2."""
+
+    pre_activations: ClassVar[int] = 2  # u and u_z / 2
+    activations: ClassVar[int] = 2  # c and w
+
+    @staticmethod
+    def prepare(problem: Problem) -> Constants:
+        """Return A times eps / 2, for states over eps / 2."""
+        cell, params, dtype = problem.cell, problem.params, problem.h0.dtype
+        assert isinstance(cell, EulerCell)
+        scale = cell.step_size / 2
+        A = np.ascontiguousarray(scale * cell.recurrent_matrix(params["W"]), dtype)
+        V_b = [
+            transposed(params["V"], params["b"], dtype),
+            0.5 * transposed(params["V_z"], params["b_z"], dtype),
+        ]
+        V = [params["V"].astype(dtype), params["V_z"].astype(dtype)]
+        return Constants(scale, np.ascontiguousarray(A.T), A, V_b, V)
+
+    @staticmethod
+    def gradients(cell: Cell, totals: list[np.ndarray]) -> dict[str, np.ndarray]:
+        """Return the gradients of W, V, b, V_z and b_z from dA, [dV | db] and [dV_z | db_z]."""
+        assert isinstance(cell, EulerCell)
+        (dV, db), (dV_z, db_z) = weights_and_bias(totals[1]), weights_and_bias(totals[2])
+        return {"W": cell.recurrent_matrix_vjp(totals[0]), "V": dV, "b": db, "V_z": dV_z, "b_z": db_z}
+
+    def steps(self, acts: np.ndarray, active: np.ndarray | None) -> None:
+        """Run the steps of a chunk; fill acts with c and w."""
+        A_T, product, add, multiply, tanh = self.constants.A_T, self.product, np.add, np.multiply, np.tanh
+        recurrent, update = self.tmp
+        # Of A h in u, and in u_z / 2.
+        shares = np.array([1, 0.5], recurrent.dtype).reshape(2, *(1 for _ in self.shape))
+        s = self.s_steps[0]
+        for t, (c_w, s_t, s_next, u_t) in enumerate(zip(self.in_blocks(acts), s, s[1:], self.u_steps, strict=False)):
+            c_t, w_t = c_w
+            product(s_t, A_T, recurrent)
+            multiply(recurrent, shares, c_w)
+            add(c_w, u_t, c_w)  # (F5) (F6)
+            tanh(c_w, c_w)  # (F7)
+            multiply(c_t, w_t, update)
+            add(update, c_t, update)
+            if active is not None:
+                multiply(update, active[t], update)
+            add(s_t, update, s_next)  # (F8)
+
+    def slopes(self, acts: np.ndarray, states: np.ndarray, active: np.ndarray | None) -> None:
+        """Fill a with (1 + w)(1 - c^2) and c (1 - w^2) / 2, and 0 where a row holds its state."""
+        slopes = self.a[: len(acts)]
+        c, w = acts[:, 0], acts[:, 1]
+        np.multiply(acts, acts, out=slopes)
+        np.subtract(1, slopes, out=slopes)
+        slope, slope_z = slopes[:, 0], slopes[:, 1]
+        slope_z *= 0.5
+        slope_z *= c
+        one_plus_w = np.add(w, 1, out=self.s[0, : len(acts)])
+        slope *= one_plus_w
+        if active is not None:
+            self.in_blocks(slopes)[...] *= active[:, None]
+
+    def steps_back(self, first: int, acts: np.ndarray, active: np.ndarray | None, out: Gathered) -> None:
+        """Take q back over a chunk; leave the sums of both deltas in s."""
+        A, product, add, multiply = self.constants.A, self.product, np.add, np.multiply
+        q, from_deltas, sums = self.q_parts[0], self.tmp[0], self.s_steps[0]
+        for t in reversed(range(len(acts))):
+            deltas, both = self.u_steps[t], sums[t]
+            multiply(self.slope_steps[t], q, deltas)  # (B7) (B8)
+            add(deltas[0], deltas[1], both)  # (B9)
+            product(both, A, from_deltas)
+            add(q, from_deltas, q)  # (B10)
+            if out.at_every_step:
+                self.meet(first + t, out)
+
+    def gather(self, deltas: list[np.ndarray], h: np.ndarray, x_1: np.ndarray, out: Gathered) -> None:
+        """Add to dA, [dV | db] and [dV_z | db_z]."""
+        both = self.s[0].reshape(-1, self.n)[: len(h)]
+        out.add([both, *deltas], [h, x_1, x_1])
+
+
+class ElmanSlice(EulerSlice):
+    """The Elman network: s_t = tanh(u), s = h; its activation is the next state itself."""
+
+    activations: ClassVar[int] = 0
+
+    @staticmethod
+    def prepare(problem: Problem) -> Constants:
+        """Return W in the place of A."""
+        params, dtype = problem.params, problem.h0.dtype
+        W = np.ascontiguousarray(params["W"], dtype)
+        V_b = [transposed(params["V"], params["b"], dtype)]
+        return Constants(1.0, np.ascontiguousarray(W.T), W, V_b, [params["V"].astype(dtype)])
+
+    @staticmethod
+    def gradients(cell: Cell, totals: list[np.ndarray]) -> dict[str, np.ndarray]:
+        """Return dW, dV and db from dW and [dV | db]."""
+        dV, db = weights_and_bias(totals[1])
+        return {"W": totals[0], "V": dV, "b": db}
+
+    def steps(self, acts: np.ndarray, active: np.ndarray | None) -> None:
+        """Run the steps of a chunk."""
+        A_T, product, add, tanh, s = self.constants.A_T, self.product, np.add, np.tanh, self.s_steps[0]
+        for t in range(len(acts)):
+            product(s[t], A_T, s[t + 1])
+            add(s[t + 1], self.u_steps[t], s[t + 1])  # (F10)
+            tanh(s[t + 1], s[t + 1])  # (F11)
+            if active is not None:
+                np.copyto(s[t + 1], s[t], where=~active[t])
+
+    def slopes(self, acts: np.ndarray, states: np.ndarray, active: np.ndarray | None) -> None:
+        """Fill a with 1 - c^2, and 0 where a row holds its state."""
+        self._slopes_of(states[1:], active)
+
+    def steps_back(self, first: int, acts: np.ndarray, active: np.ndarray | None, out: Gathered) -> None:
+        """Take q back over a chunk; a row that holds its state passes it on."""
+        A, product, multiply = self.constants.A, self.product, np.multiply
+        q, from_delta = self.q_parts[0], self.tmp[0]
+        for t in reversed(range(len(acts))):
+            delta = self.u_steps[t]
+            multiply(self.slope_steps[t], q, delta)  # (B16)
+            if active is None:
+                product(delta, A, q)  # (B17)
+            else:
+                product(delta, A, from_delta)
+                np.copyto(q, from_delta, where=active[t])
+            if out.at_every_step:
+                self.meet(first + t, out)
+
+
+class LSTMSlice(Slice):
+    """The LSTM, its gates in the order output, input, forget, candidate: three sigmoids, then what is not one.
+
+    sigmoid(u) = (1 + tanh(u / 2)) / 2, so that the rows of the first three are halved and one tanh serves all four.
+    """
+
+    pre_activations: ClassVar[int] = 4
+    activations: ClassVar[int] = 5  # o, i, f, g, and tanh of the next c
+    ORDER: ClassVar[tuple[int, ...]] = (3, 0, 1, 2)  # of these four among the parameters' quarters
+    BACK: ClassVar[tuple[int, ...]] = (1, 2, 3, 0)  # and of those among these four
+
+    @staticmethod
+    def prepare(problem: Problem) -> Constants:
+        """Return the four quarters of W, V and b, in this order."""
+        params, dtype, n = problem.params, problem.h0.dtype, problem.cell.hidden_size
+        quarters = [slice(k * n, (k + 1) * n) for k in LSTMSlice.ORDER]
+        W = np.stack([params["W"][rows] for rows in quarters]).astype(dtype)
+        V = [params["V"][rows].astype(dtype) for rows in quarters]
+        halves = np.array([0.5, 0.5, 0.5, 1], dtype)
+        A_T = np.ascontiguousarray(W.swapaxes(1, 2)) * halves[:, None, None]
+        V_b = [
+            half * transposed(v, params["b"][rows], dtype) for half, v, rows in zip(halves, V, quarters, strict=True)
+        ]
+        return Constants(1.0, A_T, W, V_b, V)
+
+    @staticmethod
+    def gradients(cell: Cell, totals: list[np.ndarray]) -> dict[str, np.ndarray]:
+        """Return dW, dV and db from four dW and four [dV | db]."""
+        dW = np.concatenate([totals[k] for k in LSTMSlice.BACK])
+        dV, db = weights_and_bias(np.concatenate([totals[4 + k] for k in LSTMSlice.BACK]))
+        return {"W": dW, "V": dV, "b": db}
+
+    def _four(self, matrices: np.ndarray) -> np.ndarray:
+        """Return (4, n, n) so that it multiplies (4, *self.shape) gate by gate."""
+        return matrices if len(self.shape) == 2 else matrices[:, None]
+
+    def steps(self, acts: np.ndarray, active: np.ndarray | None) -> None:
+        """Run the steps of a chunk; fill acts with o, i, f, g and tanh(c)."""
+        A_T, add, multiply, tanh, (h, c) = self._four(self.constants.A_T), np.add, np.multiply, np.tanh, self.s_steps
+        tmp = self.tmp[0]
+        for t, acts_t in enumerate(self.in_blocks(acts)):
+            gates, sigmoids, (o, i, f, g, tanh_c) = acts_t[:4], acts_t[:3], acts_t
+            np.matmul(h[t], A_T, gates)
+            add(gates, self.u_steps[t], gates)  # (F12)
+            tanh(gates, gates)
+            multiply(sigmoids, 0.5, sigmoids)
+            add(sigmoids, 0.5, sigmoids)  # (F13)
+            multiply(f, c[t], c[t + 1])
+            multiply(i, g, tmp)
+            add(c[t + 1], tmp, c[t + 1])  # (F14)
+            tanh(c[t + 1], tanh_c)
+            multiply(o, tanh_c, h[t + 1])  # (F15)
+            if active is not None:
+                np.copyto(c[t + 1], c[t], where=~active[t])
+                np.copyto(h[t + 1], h[t], where=~active[t])
+
+    def slopes(self, acts: np.ndarray, states: np.ndarray, active: np.ndarray | None) -> None:
+        """Fill a with dh/du_o, dc/du_i, dc/du_f, dc/du_g and dh/dc, and 0 where a row holds its state."""
+        slopes, (o, i, g, tanh_c) = self.a[: len(acts)], (acts[:, k] for k in (0, 1, 3, 4))
+        np.multiply(acts, acts, out=slopes)
+        np.subtract(acts[:, :3], slopes[:, :3], out=slopes[:, :3])
+        np.subtract(1, slopes[:, 3:], out=slopes[:, 3:])
+        slopes[:, 0] *= tanh_c
+        slopes[:, 1] *= g
+        slopes[:, 2] *= states[:-1, :, self.n :]
+        slopes[:, 3] *= i
+        slopes[:, 4] *= o
+        if active is not None:
+            self.in_blocks(slopes)[...] *= active[:, None]
+
+    def steps_back(self, first: int, acts: np.ndarray, active: np.ndarray | None, out: Gathered) -> None:
+        """Take the cotangents of h and c back over a chunk; a row that holds its state passes them on."""
+        W, add, multiply, (q, q_c), tmp = self._four(self.constants.A), np.add, np.multiply, self.q_parts, self.tmp[0]
+        blocks, sums = self.in_blocks(acts), self.s_steps[0]
+        for t in reversed(range(len(acts))):
+            deltas, slopes, from_deltas = self.u_steps[t], self.slope_steps[t], sums[t]
+            multiply(slopes[4], q, tmp)
+            add(q_c, tmp, q_c)  # (B19)
+            multiply(slopes[1:4], q_c, deltas[1:])  # (B20) (B21) (B22)
+            multiply(slopes[0], q, deltas[0])  # (B23)
+            np.matmul(deltas, W, self.tmp)
+            add.reduce(self.tmp, 0, None, from_deltas)
+            where = True if active is None else active[t]
+            np.copyto(q, from_deltas, where=where)
+            multiply(q_c, blocks[t, 2], q_c, where=where)  # (B24)
+            if out.at_every_step:
+                self.meet(first + t, out)
+
+    def gather(self, deltas: list[np.ndarray], h: np.ndarray, x_1: np.ndarray, out: Gathered) -> None:
+        """Add to four dW and four [dV | db]."""
+        out.add([*deltas, *deltas], [*[h] * 4, *[x_1] * 4])
