@@ -74,13 +74,14 @@ class Slice(ABC):
     pre_activations: ClassVar[int]  # arrays V x + b in a step, and as many deltas
     activations: ClassVar[int]  # arrays in a step that the adjoint needs beside the states
 
-    def __init__(self, problem: Problem, constants: Constants, rows: slice) -> None:
-        self.constants, self.rows = constants, rows
-        self.x = problem.x[:, rows]
-        self._active = None if problem.active is None else problem.active[:, rows]
-        self.b, self.n, self.m = rows.stop - rows.start, problem.cell.hidden_size, problem.x.shape[2]
-        self.parts = problem.cell.state_size // self.n
-        dtype, b, n = problem.h0.dtype, self.b, self.n
+    def __init__(
+        self, constants: Constants, x: np.ndarray, active: np.ndarray | None, n: int, parts: int, rows: slice
+    ) -> None:
+        self.constants, self.rows, self.n, self.parts = constants, rows, n, parts
+        self.x = x[:, rows]
+        self._active = None if active is None else active[:, rows]
+        self.b, self.m = rows.stop - rows.start, x.shape[2]
+        dtype, b = constants.A.dtype, self.b
         # The arrays of a step are (b, n), or (blocks, b / blocks, n) where the BLAS multiplies blocks of rows faster.
         block = rows_per_product(b, n)
         self.shape = (b, n) if block == b else (b // block, block, n)

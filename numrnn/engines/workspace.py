@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 _lock = threading.Lock()
 _buffers: list[np.ndarray] = []
+_makers: list[Callable[..., np.ndarray]] = []  # of each buffer, in the same order
 IDLE_BYTES = 2**29  # 512 MiB: twice the tape of a batch of 128 sequences of 1,000 steps and 128 units
 
 
@@ -30,7 +32,7 @@ def _idle(position: int) -> bool:
     return _references(_buffers, position) == _IDLE
 
 
-def take(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+def take(shape: tuple[int, ...], dtype: Any, make: Callable[..., np.ndarray] = np.empty) -> np.ndarray:
     """Return an array of any content that nobody else holds, used before if possible.
 
     It goes back by itself when the caller, and all who hold a view of it, have let it go.
@@ -41,6 +43,8 @@ def take(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         Sizes.
     dtype : dtype
         Its dtype.
+    make : callable
+        make(shape, dtype) returns a new one; only one of its own is used again.
 
     Returns
     -------
@@ -50,12 +54,15 @@ def take(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     dtype = np.dtype(dtype)
     with _lock:
         for position in range(len(_buffers)):
-            if _buffers[position].shape == shape and _buffers[position].dtype == dtype and _idle(position):
+            fits = _buffers[position].shape == shape and _buffers[position].dtype == dtype
+            if fits and _makers[position] is make and _idle(position):
                 _buffers.append(_buffers.pop(position))  # the list is in the order of last use
+                _makers.append(_makers.pop(position))
                 return _buffers[-1].view()
         _drop_idle(limit=IDLE_BYTES)
-        new = np.empty(shape, dtype)
+        new = make(shape, dtype)
         _buffers.append(new)
+        _makers.append(make)
         return new.view()
 
 
@@ -65,6 +72,12 @@ def clear() -> None:
         _drop_idle(limit=0)
 
 
+def forget(make: Callable[..., np.ndarray]) -> None:
+    """Never use a buffer again that `make` made; those that somebody holds live as long as they are held."""
+    kept = [(buffer, maker) for buffer, maker in zip(_buffers, _makers, strict=True) if maker is not make]
+    _buffers[:], _makers[:] = [buffer for buffer, _ in kept], [maker for _, maker in kept]
+
+
 def _drop_idle(limit: int) -> None:
     """Forget idle buffers, the longest unused first, until those left have `limit` bytes at most."""
     idle = sum(_buffers[position].nbytes for position in range(len(_buffers)) if _idle(position))
@@ -72,6 +85,7 @@ def _drop_idle(limit: int) -> None:
     while idle > limit:
         if _idle(position):
             idle -= _buffers.pop(position).nbytes
+            _makers.pop(position)
         else:
             position += 1
 
