@@ -7,6 +7,7 @@ large arrays are places in shared memory.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -42,9 +43,10 @@ class Pass:
 
     def __init__(self, problem: Problem, kind: type[Slice], make: Callable[..., np.ndarray]) -> None:
         self.kind, self.make, self.n_steps = kind, make, problem.n_steps
-        self.constants: Constants = kind.prepare(problem)
+        constants = kind.prepare(problem)
+        self.constants: Constants = replace(constants, A=self.visible(constants.A), A_T=self.visible(constants.A_T))
         self.n, self.parts = problem.cell.hidden_size, problem.cell.state_size // problem.cell.hidden_size
-        self.x, self.active, self.h0 = self.visible(problem.x), problem.active, problem.h0
+        self.x, self.active, self.h0 = self.visible(problem.x), problem.active, self.visible(problem.h0)
         # A segment is a multiple of CHUNK, so that it is cut into the same chunks as the whole.
         whole = problem.every is None
         self.every = self.n_steps if whole else min(-(-(problem.every or 1) // CHUNK) * CHUNK, self.n_steps)
