@@ -28,6 +28,7 @@ import numpy as np
 
 from numrnn.backend import Array, Params, array_namespace, eye
 from numrnn.cells.base import EulerCell, checked
+from numrnn.initializers import InitialValues, block_rotations
 
 
 class AntisymmetricMatrix(EulerCell):
@@ -76,11 +77,15 @@ class AntisymmetricMatrix(EulerCell):
         """Return the cell's name and the arguments that make it again, as JSON can hold them."""
         return super().config() | {"triangular": self.triangular}
 
-    def _draw(self, rng: np.random.Generator, weight_std: float) -> dict[str, np.ndarray]:
-        values = super()._draw(rng, weight_std)
+    def _draw(self, rng: np.random.Generator, initial: InitialValues) -> dict[str, np.ndarray]:
+        values = super()._draw(rng, initial)
         if self.triangular:
             values["W"] = np.triu(values["W"], k=1)
         return values
+
+    def _rotations(self, slowest: float, fastest: float) -> np.ndarray:
+        M = block_rotations(self.hidden_size, slowest, fastest)
+        return M if self.triangular else M / 2  # the full matrix counts twice in W - W^T
 
     def _free(self, W: Array) -> Array:
         """Return W without the entries that are no parameters."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -24,6 +24,7 @@ from numrnn.checks import (
     check_number,
     check_same_kind,
 )
+from numrnn.initializers import InitialValues
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -80,10 +81,13 @@ class Cell(ABC):
         rng: np.random.Generator,
         *,
         weight_std: float = 1.0,
+        input_std: float = 1.0,
+        gate_bias: float = 0.0,
+        rotations: Sequence[float] | None = None,
         dtype: Any = np.float32,
         backend: str | None = None,
     ) -> dict[str, Array]:
-        """Draw initial values: W ~ N(0, weight_std^2 / n), V ~ N(0, 1 / m), biases 0.
+        """Draw initial values: W ~ N(0, weight_std^2 / n), V ~ N(0, input_std^2 / m), biases 0.
 
         Those are variances, not standard deviations. Numbers are drawn on the host in float64, so that one seed gives
         one network for every dtype and backend.
@@ -94,6 +98,13 @@ class Cell(ABC):
             The source of randomness; it advances.
         weight_std : float
             sigma_w >= 0, the standard deviation of the recurrent weights times sqrt(n).
+        input_std : float
+            >= 0, the standard deviation of the input weights times sqrt(m).
+        gate_bias : float
+            Initial b_z; 0 for a cell that has none.
+        rotations : (float, float) or None
+            Angular speeds w_min and w_max > 0 of the blocks of rotations that are added to the recurrent matrix of an
+            antisymmetric cell (see `numrnn.initializers`); weight_std = 0 leaves them alone. None for any other cell.
         dtype : dtype
             float32, float64 or complex128.
         backend : {"numpy", "cupy"} or None
@@ -109,19 +120,31 @@ class Cell(ABC):
         TypeError
             If `rng` is no Generator or `dtype` is not one of the three.
         ValueError
-            If `weight_std` is negative or not finite.
+            If a number is out of range or not finite, or if the cell has no use for `gate_bias` or `rotations`.
         """
         check_generator("rng", rng)
-        weight_std = check_number("weight_std", weight_std, at_least=0)
+        initial = InitialValues(weight_std=weight_std, input_std=input_std, gate_bias=gate_bias, rotations=rotations)
         if np.dtype(dtype).name not in FLOATING:
             raise TypeError(f"dtype must be one of {', '.join(FLOATING)}, got {np.dtype(dtype).name}")
-        values = self._draw(rng, weight_std)
+        values = self._draw(rng, initial)
         return {name: from_numpy(value.astype(dtype), backend) for name, value in values.items()}
 
-    def _draw(self, rng: np.random.Generator, weight_std: float) -> dict[str, np.ndarray]:
+    def _draw(self, rng: np.random.Generator, initial: InitialValues) -> dict[str, np.ndarray]:
         """Draw by the first letter of the name: W recurrent, V input, b bias."""
-        stds = {"W": weight_std / self.hidden_size**0.5, "V": 1 / self.input_size**0.5, "b": 0.0}
-        return {name: stds[name[0]] * rng.standard_normal(shape) for name, shape in self.parameter_shapes.items()}
+        m, n = self.input_size, self.hidden_size
+        stds = {"W": initial.weight_std / n**0.5, "V": initial.input_std / m**0.5, "b": 0.0}
+        values = {name: stds[name[0]] * rng.standard_normal(shape) for name, shape in self.parameter_shapes.items()}
+        if initial.rotations is not None:
+            values["W"] = values["W"] + self._rotations(*initial.rotations)
+        if "b_z" in values:
+            values["b_z"] += initial.gate_bias
+        elif initial.gate_bias != 0:
+            raise ValueError(f"gate_bias must be 0 for the {self.name} cell, got {initial.gate_bias}")
+        return values
+
+    def _rotations(self, slowest: float, fastest: float) -> np.ndarray:
+        """Return what is added to W so that pairs of units turn."""
+        raise ValueError(f"rotations must be None for the {self.name} cell, got {(slowest, fastest)}")
 
     @abstractmethod
     def step(self, params: Params, x: Array, h: Array) -> Array:

@@ -25,6 +25,7 @@ import numpy as np
 
 from numrnn.backend import Array, Params, array_namespace, empty, eye, zeros
 from numrnn.cells.base import Cell, checked, sigmoid
+from numrnn.initializers import InitialValues
 
 FORGET_BIAS = 1.0  # the paper's; it lets memory pass at the start of training
 
@@ -61,8 +62,8 @@ class LSTMCell(Cell):
         m, n = self.input_size, self.hidden_size
         return {"W": (4 * n, n), "V": (4 * n, m), "b": (4 * n,)}
 
-    def _draw(self, rng: np.random.Generator, weight_std: float) -> dict[str, np.ndarray]:
-        values = super()._draw(rng, weight_std)
+    def _draw(self, rng: np.random.Generator, initial: InitialValues) -> dict[str, np.ndarray]:
+        values = super()._draw(rng, initial)
         values["b"][self.hidden_size : 2 * self.hidden_size] = FORGET_BIAS
         return values
 

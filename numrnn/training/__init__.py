@@ -1,5 +1,6 @@
 """Training: a read-out and a loss on top of a cell, optimisers, schedules, checkpoints and the loop."""
 
+from numrnn.training.averaging import AVERAGES
 from numrnn.training.checkpoint import (
     Checkpoint,
     CheckpointError,
@@ -22,6 +23,7 @@ from numrnn.training.schedules import ConstantSchedule, CosineSchedule, Schedule
 from numrnn.training.trainer import Trainer
 
 __all__ = [
+    "AVERAGES",
     "SGD",
     "Adagrad",
     "Adam",

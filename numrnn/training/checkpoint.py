@@ -4,7 +4,7 @@ A file is written beside its final place, forced to the disk and then renamed, s
 the whole file or nothing, whenever the process is killed. A SHA-256 over names, dtypes, shapes, bytes and metadata
 stands in the file; reading compares it. Nothing is pickled: reading a file from a stranger runs no code.
 
-Entries of the archive: "params/NAME", "optimizer/SLOT/NAME", "metadata" (JSON in UTF-8) and "checksum".
+Entries of the archive: "params/NAME", "optimizer/SLOT/NAME", "average/NAME", "metadata" (JSON in UTF-8) and "checksum".
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ class Checkpoint:
         Parameters.
     optimizer : dict
         The optimiser's state: numbers, arrays, and dictionaries of them.
+    average : dict of str to array
+        The average of the weights, like `params`; empty where none is kept.
     generators : dict of str to dict
         States of random generators, see `generator_state`.
     config : dict
@@ -60,6 +62,7 @@ class Checkpoint:
     step: int
     params: dict[str, Array]
     optimizer: dict[str, Any] = field(default_factory=dict)
+    average: dict[str, Array] = field(default_factory=dict)
     generators: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
     progress: dict[str, Any] = field(default_factory=dict)
@@ -118,6 +121,7 @@ def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> Pat
 def _entries(checkpoint: Checkpoint) -> dict[str, Any]:
     """Return what goes into the archive, name by name."""
     arrays = {f"params/{name}": to_numpy(array) for name, array in checkpoint.params.items()}
+    arrays |= {f"average/{name}": to_numpy(array) for name, array in checkpoint.average.items()}
     optimizer, slots = _split(checkpoint.optimizer)
     arrays |= {f"optimizer/{name}": array for name, array in slots.items()}
     for name, array in arrays.items():
@@ -175,6 +179,11 @@ def _join(tree: Mapping[str, Any], arrays: Mapping[str, Array], prefix: str) -> 
     }
 
 
+def _under(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """Return the arrays whose names begin with `prefix`, without it."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
 def _sync_directory(directory: Path) -> None:
     """Force the directory's list of names to the disk, so that a rename survives a power cut."""
     if os.name == "nt":  # Windows cannot open a directory
@@ -219,8 +228,9 @@ def load_checkpoint(path: str | os.PathLike[str], *, backend: str | None = None)
     moved = {name: from_numpy(array, backend) for name, array in arrays.items()}
     return Checkpoint(
         step=metadata["step"],
-        params={name.removeprefix("params/"): a for name, a in moved.items() if name.startswith("params/")},
+        params=_under("params/", moved),
         optimizer=_join(metadata["optimizer"], moved, "optimizer/"),
+        average=_under("average/", moved),
         generators=metadata["generators"],
         config=metadata["config"],
         progress=metadata["progress"],

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from numrnn.backend import BACKENDS
 from numrnn.checks import check_integer, check_number
+from numrnn.initializers import InitialValues
+from numrnn.training.averaging import AVERAGES
 
 # A run may be resumed with other values of these: they change neither parameters nor metrics.
 FREE = ("checkpoint_interval",)
@@ -27,8 +29,12 @@ class TrainingConfig:
         Images an update, >= 1. The last batch of an epoch may be smaller.
     seed : int
         >= 0; all randomness of the run comes from it.
-    weight_std : float
-        sigma_w >= 0 of the initial recurrent weights.
+    weight_std, input_std, gate_bias, rotations
+        Initial values of the cell, see `numrnn.initializers.InitialValues`.
+    average : {"exponential", "tail"} or None
+        Which average of the weights is kept beside them and evaluated in their place, see `numrnn.training.averaging`.
+    average_updates : int
+        N >= 1 of that average, in updates.
     clip : float or None
         Largest global norm of a gradient, > 0; None does not clip.
     validation_size : int
@@ -60,6 +66,11 @@ class TrainingConfig:
     batch_size: int = 128
     seed: int = 0
     weight_std: float = 1.0
+    input_std: float = 1.0
+    gate_bias: float = 0.0
+    rotations: Sequence[float] | None = None
+    average: str | None = None
+    average_updates: int = 1000
     clip: float | None = None
     validation_size: int = 0
     evaluation_batch_size: int = 500
@@ -75,12 +86,15 @@ class TrainingConfig:
             raise ValueError(
                 f"exactly one of epochs and iterations must be given, got {self.epochs!r} and {self.iterations!r}"
             )
-        positive = ("batch_size", "evaluation_batch_size", "log_interval", "checkpoint_interval")
+        positive = ("batch_size", "evaluation_batch_size", "log_interval", "checkpoint_interval", "average_updates")
         for name in (*(name for name in LENGTHS if getattr(self, name) is not None), *positive):
             self._set(name, check_integer(name, getattr(self, name), at_least=1))
         for name in ("seed", "validation_size"):
             self._set(name, check_integer(name, getattr(self, name), at_least=0))
-        self._set("weight_std", check_number("weight_std", self.weight_std, at_least=0))
+        for name, value in self.initial_values().items():
+            self._set(name, value)
+        if self.average is not None and self.average not in AVERAGES:
+            raise ValueError(f"average must be None or one of {', '.join(map(repr, AVERAGES))}, got {self.average!r}")
         if self.clip is not None:
             self._set("clip", check_number("clip", self.clip, above=0))
         if self.dtype not in ("float32", "float64"):
@@ -90,6 +104,11 @@ class TrainingConfig:
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
+
+    def initial_values(self) -> dict[str, Any]:
+        """Return the arguments of `init_params` that decide the initial values."""
+        names = [field.name for field in fields(InitialValues)]
+        return vars(InitialValues(**{name: getattr(self, name) for name in names}))
 
     def steps_per_epoch(self, n_images: int) -> int:
         """Return the number of updates an epoch takes, for `n_images` images of which `validation_size` are held out.
@@ -126,19 +145,24 @@ def check_resumable(stored: Mapping[str, Any], given: Mapping[str, Any]) -> str 
     -------
     str or None
         None if the run may go on: nothing differs that changes its course. A longer run may go on from a shorter one,
-        unless its learning rate depends on its length. Otherwise a text that names the field, what was expected
-        and what came.
+        unless its learning rate or the average of its weights depends on its length. Otherwise a text that names the
+        field, what was expected and what came.
     """
     stored, given = json.loads(json.dumps(stored)), json.loads(json.dumps(given))
+    for known in fields(TrainingConfig):  # a setting that is younger than the checkpoint had its default
+        if known.name in given["training"]:
+            stored["training"].setdefault(known.name, known.default)
     for name in FREE:
         stored["training"].pop(name, None)
         given["training"].pop(name, None)
-    tied = any(path.endswith("total_steps") for path, _ in walk(given.get("optimizer", {})))
+    tied = "the learning rate" if any(p.endswith("total_steps") for p, _ in walk(given.get("optimizer", {}))) else ""
+    if given["training"].get("average") == "tail":
+        tied = tied or "the average of the weights"
     for name in LENGTHS:
         before, now = stored["training"].get(name), given["training"].get(name)
         if before is not None and now is not None and now > before:
             if tied:
-                return f"training.{name} must stay {before}, for the learning rate depends on it, got {now}"
+                return f"training.{name} must stay {before}, for {tied} depends on it, got {now}"
             stored["training"].pop(name)
             given["training"].pop(name)
     difference = first_difference(stored, given)

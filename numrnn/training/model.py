@@ -81,16 +81,18 @@ class Classifier:
         self,
         rng: np.random.Generator,
         *,
-        weight_std: float = 1.0,
         dtype: Any = np.float32,
         backend: str | None = None,
+        **initial: Any,
     ) -> dict[str, Array]:
         """Draw initial values: the cell's, then W_out ~ N(0, variance 1/n); b_out is 0.
 
         Parameters
         ----------
-        rng, weight_std, dtype, backend
+        rng, dtype, backend
             As for `Cell.init_params`.
+        **initial
+            weight_std, input_std, gate_bias and rotations of `Cell.init_params`.
 
         Returns
         -------
@@ -101,7 +103,7 @@ class Classifier:
         TypeError, ValueError
             As `Cell.init_params`.
         """
-        params = self.cell.init_params(rng, weight_std=weight_std, dtype=dtype, backend=backend)
+        params = self.cell.init_params(rng, dtype=dtype, backend=backend, **initial)
         K, n = self.n_classes, self.cell.hidden_size
         W_out = (rng.standard_normal((K, n)) / n**0.5).astype(dtype)
         return params | {"W_out": from_numpy(W_out, backend), "b_out": from_numpy(np.zeros(K, dtype), backend)}

@@ -39,6 +39,8 @@ class Optimizer(ABC):
     ----------
     learning_rate : float or callable
         r > 0, or a function step -> r >= 0 of the number of updates done.
+    multipliers : mapping of str to float or None
+        Factors > 0 of the learning rate, for parameters that are to have one of their own; the others have 1.
 
     Raises
     ------
@@ -49,10 +51,13 @@ class Optimizer(ABC):
     name: ClassVar[str]
     slots: ClassVar[tuple[str, ...]]
 
-    def __init__(self, learning_rate: LearningRate) -> None:
+    def __init__(self, learning_rate: LearningRate, *, multipliers: Mapping[str, float] | None = None) -> None:
         self.learning_rate: LearningRate = (
             learning_rate if callable(learning_rate) else check_number("learning_rate", learning_rate, above=0)
         )
+        self.multipliers = {
+            name: check_number(f"multipliers[{name!r}]", value, above=0) for name, value in (multipliers or {}).items()
+        }
 
     def rate(self, step: int) -> float:
         """Return the learning rate of the update that follows `step` others."""
@@ -72,7 +77,14 @@ class Optimizer(ABC):
         -------
         dict
             {"step": 0, slot: {name: array}, ...}
+
+        Raises
+        ------
+        ValueError
+            If a multiplier is of no parameter.
         """
+        if not set(self.multipliers) <= set(params):
+            raise ValueError(f"multipliers must be of {', '.join(params)}, got {', '.join(self.multipliers)}")
         slots = {slot: {name: zeros(p.shape, like=p) for name, p in params.items()} for slot in self.slots}
         return {"step": 0, **slots}
 
@@ -113,7 +125,8 @@ class Optimizer(ABC):
         new_state: State = {"step": step, **{slot: {} for slot in self.slots}}
         for name, p in params.items():
             old = tuple(state[slot][name] for slot in self.slots)
-            new_params[name], *new = self._one(p, grads[name], *old, rate=rate, step=step)
+            own_rate = rate * self.multipliers.get(name, 1.0)
+            new_params[name], *new = self._one(p, grads[name], *old, rate=own_rate, step=step)
             for slot, array in zip(self.slots, new, strict=True):
                 new_state[slot][name] = array
         return new_params, new_state
@@ -127,13 +140,15 @@ class Optimizer(ABC):
 
         A learning rate that is a function without a `config` of its own is given by its qualified name.
         """
-        return {"optimizer": self.name, "learning_rate": describe(self.learning_rate), **self._config()}
+        own = {"multipliers": dict(self.multipliers)} if self.multipliers else {}
+        return {"optimizer": self.name, "learning_rate": describe(self.learning_rate), **self._config(), **own}
 
     def _config(self) -> dict[str, Any]:
         return {}
 
     def __repr__(self) -> str:
-        arguments = ", ".join(f"{key}={value!r}" for key, value in self._config().items())
+        own = {"multipliers": self.multipliers} if self.multipliers else {}
+        arguments = ", ".join(f"{key}={value!r}" for key, value in {**self._config(), **own}.items())
         return f"{type(self).__name__}({self.learning_rate!r}{', ' if arguments else ''}{arguments})"
 
 
@@ -151,6 +166,8 @@ class SGD(Optimizer):
         mu, 0 <= mu < 1.
     nesterov : bool
         Needs momentum > 0.
+    multipliers : mapping of str to float or None
+        As for `Optimizer`.
 
     Raises
     ------
@@ -170,8 +187,15 @@ class SGD(Optimizer):
     name: ClassVar[str] = "sgd"
     slots: ClassVar[tuple[str, ...]] = ("velocity",)
 
-    def __init__(self, learning_rate: LearningRate, *, momentum: float = 0.0, nesterov: bool = False) -> None:
-        super().__init__(learning_rate)
+    def __init__(
+        self,
+        learning_rate: LearningRate,
+        *,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        multipliers: Mapping[str, float] | None = None,
+    ) -> None:
+        super().__init__(learning_rate, multipliers=multipliers)
         self.momentum = _check_fraction("momentum", momentum)
         if nesterov and self.momentum == 0:
             raise ValueError("nesterov must go with momentum > 0, got momentum 0")
@@ -199,6 +223,8 @@ class Adagrad(Optimizer):
         r > 0, or a function step -> r >= 0.
     epsilon : float
         > 0; keeps the quotient finite where no gradient has come yet.
+    multipliers : mapping of str to float or None
+        As for `Optimizer`.
 
     Raises
     ------
@@ -213,8 +239,14 @@ class Adagrad(Optimizer):
     name: ClassVar[str] = "adagrad"
     slots: ClassVar[tuple[str, ...]] = ("square_sum",)
 
-    def __init__(self, learning_rate: LearningRate, *, epsilon: float = 1e-10) -> None:
-        super().__init__(learning_rate)
+    def __init__(
+        self,
+        learning_rate: LearningRate,
+        *,
+        epsilon: float = 1e-10,
+        multipliers: Mapping[str, float] | None = None,
+    ) -> None:
+        super().__init__(learning_rate, multipliers=multipliers)
         self.epsilon = check_number("epsilon", epsilon, above=0)
 
     def _one(self, p: Array, g: Array, *slots: Array, rate: float, step: int) -> tuple[Array, ...]:
@@ -241,6 +273,8 @@ class Adam(Optimizer):
         From 0 to 1, 1 excluded.
     epsilon : float
         > 0.
+    multipliers : mapping of str to float or None
+        As for `Optimizer`.
 
     Raises
     ------
@@ -252,9 +286,15 @@ class Adam(Optimizer):
     slots: ClassVar[tuple[str, ...]] = ("mean", "square_mean")
 
     def __init__(
-        self, learning_rate: LearningRate, *, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8
+        self,
+        learning_rate: LearningRate,
+        *,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-8,
+        multipliers: Mapping[str, float] | None = None,
     ) -> None:
-        super().__init__(learning_rate)
+        super().__init__(learning_rate, multipliers=multipliers)
         self.beta1 = _check_fraction("beta1", beta1)
         self.beta2 = _check_fraction("beta2", beta2)
         self.epsilon = check_number("epsilon", epsilon, above=0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,8 @@ class TrainingResult:
     ----------
     params : dict of str to array
         Parameters after the last update.
+    average : dict of str to array
+        The average of the weights; empty where none was kept.
     step, total_steps : int
         Updates done, and updates the run was asked for.
     interrupted : bool
@@ -73,6 +75,12 @@ class TrainingResult:
     interrupted: bool
     checkpoint: Path
     metrics: Path
+    average: dict[str, Array] = field(default_factory=dict)
+
+    @property
+    def evaluated(self) -> dict[str, Array]:
+        """What is to be evaluated: the average of the weights where one was kept, else the parameters."""
+        return self.average or self.params
 
     def history(self, kind: str) -> list[dict[str, Any]]:
         """Return the lines of metrics of one kind, "training" or "validation"."""

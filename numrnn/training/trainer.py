@@ -21,6 +21,7 @@ import numpy as np
 
 from numrnn.backend import Array, array_namespace, asarray, backend_module, random_generators, to_numpy
 from numrnn.checks import check_number
+from numrnn.training.averaging import average_weight, move_average
 from numrnn.training.checkpoint import (
     Checkpoint,
     CheckpointError,
@@ -66,6 +67,7 @@ class _Run:
     step: int
     params: dict[str, Array]
     optimizer: dict[str, Any]
+    average: dict[str, Array]  # empty where none is asked for
     generators: dict[str, np.random.Generator]  # "batches" and "noise"
     epoch_start: dict[str, Any]  # state of "batches" before this epoch's permutation
     checkpoint: Path
@@ -114,7 +116,8 @@ class Trainer:
     `log_interval` updates and at the end of an epoch: {"kind": "training", step, epoch, loss, accuracy, gradient_norm,
     largest_gradient_norm, learning_rate}, where loss, accuracy and gradient_norm are means over the updates since the
     line before, and norms are those before clipping. At the end of each epoch and of the run: {"kind": "validation",
-    step, epoch, loss, accuracy}. Wall-clock times go to timings.jsonl.
+    step, epoch, loss, accuracy}, of the average of the weights where one is kept. Wall-clock times go to timings.jsonl:
+    {step, seconds, since}, the seconds from the moment at which this process went on from step `since`.
 
     Examples
     --------
@@ -227,7 +230,7 @@ class Trainer:
         """
         limit = math.inf if time_limit is None else check_number("time_limit", time_limit, above=0)
         run = self._start(resume, overwrite)
-        started = time.monotonic()
+        started, since = time.monotonic(), run.step
         with ExitStack() as stack:
             metrics = stack.enter_context(closing(JsonLines(self.metrics_path)))
             timings = stack.enter_context(closing(JsonLines(self.timings_path)))
@@ -239,7 +242,8 @@ class Trainer:
                 at_end = run.step % self.steps_per_epoch == 0 or run.step == self.total_steps
                 if at_end or run.step % self.config.log_interval == 0:
                     metrics.append(self._training_record(run))
-                    timings.append({"step": run.step, "seconds": round(time.monotonic() - started, 3)})
+                    seconds = round(time.monotonic() - started, 3)
+                    timings.append({"step": run.step, "seconds": seconds, "since": since})
                 if at_end and len(self.validation_rows):
                     record = self._validation_record(run)
                     metrics.append(record)
@@ -251,7 +255,9 @@ class Trainer:
             interrupted = run.step < self.total_steps
             if interrupted:
                 progress.message(f"stopped after step {run.step}; {run.checkpoint} holds the state to resume from")
-        return TrainingResult(run.params, run.step, self.total_steps, interrupted, run.checkpoint, self.metrics_path)
+        return TrainingResult(
+            run.params, run.step, self.total_steps, interrupted, run.checkpoint, self.metrics_path, run.average
+        )
 
     def evaluate(self, params: dict[str, Array], images: np.ndarray, labels: np.ndarray) -> Evaluation:
         """Return loss, accuracy and predictions on labelled images, as the test set at the end.
@@ -330,6 +336,9 @@ class Trainer:
             if not isinstance(value, int | float) and not _all_finite(value):
                 raise DivergenceError(run.step + 1, name.replace(".", " ", 1), run.checkpoint)
         run.params, run.optimizer, run.step = params, optimizer, run.step + 1
+        if self.config.average is not None:
+            weight = average_weight(self.config.average, self.config.average_updates, run.step, self.total_steps)
+            run.average = move_average(run.average, params, weight)
         return self._count(run.interval, float(loss), count_correct(logits, labels), len(rows), norm)
 
     def _count(self, interval: _Interval, loss: float, correct: int, images: int, norm: float) -> dict[str, float]:
@@ -356,7 +365,7 @@ class Trainer:
         }
 
     def _validation_record(self, run: _Run) -> dict[str, Any]:
-        result = self._evaluate(run.params, self.images, self.labels, self.validation_rows)
+        result = self._evaluate(run.average or run.params, self.images, self.labels, self.validation_rows)
         return {
             "kind": "validation",
             "step": run.step,
@@ -375,6 +384,7 @@ class Trainer:
                 step=run.step,
                 params=run.params,
                 optimizer=run.optimizer,
+                average=run.average,
                 generators={"batches": batches, "noise": generator_state(run.generators["noise"])},
                 config=self.describe(),
                 progress={"metrics_size": metrics_size, "interval": vars(run.interval)},
@@ -406,7 +416,7 @@ class Trainer:
         generators = random_generators(self.config.seed, PURPOSES)
         params = self.model.init_params(
             generators["init"],
-            weight_std=self.config.weight_std,
+            **self.config.initial_values(),
             dtype=np.dtype(self.config.dtype),
             backend=self.config.backend,
         )
@@ -414,6 +424,7 @@ class Trainer:
             step=0,
             params=params,
             optimizer=self.optimizer.init(params),
+            average={} if self.config.average is None else dict(params),
             generators=generators,
             epoch_start=generator_state(generators["batches"]),
             checkpoint=checkpoint_path(self.out, 0),
@@ -436,6 +447,7 @@ class Trainer:
             step=checkpoint.step,
             params=checkpoint.params,
             optimizer=checkpoint.optimizer,
+            average=checkpoint.average,
             generators={name: generator_from_state(state) for name, state in checkpoint.generators.items()},
             epoch_start=checkpoint.generators["batches"],
             checkpoint=checkpoint.path or checkpoint_path(self.out, checkpoint.step),

@@ -167,6 +167,35 @@ def test_config_survives_json_and_makes_the_same_optimizer(optimizer):
     assert type(optimizer)(**config).config() == optimizer.config()
 
 
+@pytest.mark.parametrize("kind", [SGD, Adagrad, Adam])
+def test_a_multiplier_is_a_learning_rate_of_its_own(kind, problem):
+    params, grads = problem
+    many = {name: np.stack([g, -0.5 * g, 2 * g]) for name, g in grads.items()}
+    plain, fast = (follow(kind(rate), params, many) for rate in (0.125, 0.5))
+    mixed = follow(kind(0.125, multipliers={"W": 4.0}), params, many)
+    assert np.array_equal(mixed["W"], fast["W"])
+    assert np.array_equal(mixed["b"], plain["b"])
+    assert not np.array_equal(plain["W"], fast["W"])
+
+
+def test_multipliers_are_in_the_config_where_there_are_any():
+    assert Adam(0.1, multipliers={"W": 0.5}).config()["multipliers"] == {"W": 0.5}
+    assert "multipliers" not in Adam(0.1).config()  # else older checkpoints would seem to be of another optimiser
+    assert "multipliers={'W': 0.5}" in repr(SGD(0.1, multipliers={"W": 0.5}))
+
+
+@pytest.mark.parametrize(
+    ("multipliers", "message"),
+    [
+        ({"W": 0.0}, r"multipliers\['W'\] must be a finite number > 0, got 0.0"),
+        ({"w": 1.0}, "multipliers must be of W, b, got w"),
+    ],
+)
+def test_a_multiplier_that_fits_nothing_is_refused(multipliers, message, problem):
+    with pytest.raises(ValueError, match=message):
+        SGD(0.1, multipliers=multipliers).init(problem[0])
+
+
 def test_config_holds_the_schedules_config():
     schedule = ConstantSchedule(learning_rate=0.1, warmup_steps=3)
     assert Adam(schedule).config()["learning_rate"] == schedule.config()
