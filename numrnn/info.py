@@ -22,6 +22,7 @@ from threadpoolctl import ThreadpoolController
 
 import numrnn
 from numrnn.backend import backend_module
+from numrnn.engines import processes
 from numrnn.engines.threads import AVX512_KERNELS, available_cores, one_thread_each
 
 PACKAGES = ("numpy", "scipy", "threadpoolctl")
@@ -29,7 +30,14 @@ LARGE = 2048  # 17 GFLOP: a tenth of a second, and large enough that packing and
 SMALL = (64, 128, 128)  # a product of one step of the CPU engine, for sequential MNIST on two cores
 REPETITIONS = 5
 AVX512_FLAGS = ("avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl")  # what those kernels need
-VARIABLES = ("OPENBLAS_CORETYPE", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMRNN_BACKEND")
+VARIABLES = (
+    "OPENBLAS_CORETYPE",
+    "OPENBLAS_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMRNN_BACKEND",
+    processes.VARIABLE,
+)
 
 
 def collect(*, measure: bool = True) -> dict[str, Any]:
@@ -43,8 +51,9 @@ def collect(*, measure: bool = True) -> dict[str, Any]:
     Returns
     -------
     dict
-        "versions", "system", "processor", "cores", "devices", "blas" (a list), "variables" (those of the environment
-        that matter and are set), "sgemm_gflops" ("large" and "small", if measured) and "hint" (str or None).
+        "versions", "system", "processor", "cores", "devices", "blas" (a list), "slices" ("processes" or "threads": who
+        runs those of a large batch), "variables" (those of the environment that matter and are set), "sgemm_gflops"
+        ("large" and "small", if measured) and "hint" (str or None).
     """
     versions = {"numrnn": numrnn.__version__, "python": platform.python_version()}
     versions |= {name: importlib.metadata.version(name) for name in PACKAGES}
@@ -61,6 +70,7 @@ def collect(*, measure: bool = True) -> dict[str, Any]:
         "cores": available_cores(),
         "devices": devices,
         "blas": libraries,
+        "slices": "processes" if processes.usable() else "threads",
         "variables": variables,
         "hint": kernel_hint(flags, libraries, variables),
     }
@@ -188,6 +198,7 @@ def report_text(report: Mapping[str, Any]) -> str:
         version, kernels = library["version"] or "", library["kernels"] or "unknown"
         threads = f"{library['threads']} threads" + (f" ({library['threading']})" if library["threading"] else "")
         lines.append(("BLAS", f"{library['name']} {version}, kernels {kernels}, {threads}"))
+    lines.append(("large batches", f"in slices run by {report['slices']}"))
     lines += list(report["variables"].items())
     if "sgemm_gflops" in report:
         rates = report["sgemm_gflops"]

@@ -66,6 +66,13 @@ def test_the_report_holds_and_says_what_it_promises():
         assert part in text
 
 
+def test_it_says_who_runs_the_slices_of_a_batch(monkeypatch):
+    monkeypatch.setenv("NUMRNN_PROCESSES", "0")
+    report = info.collect(measure=False)
+    assert report["slices"] == "threads"
+    assert "in slices run by threads" in info.report_text(report)
+
+
 def test_measuring_can_be_left_out():
     assert "sgemm_gflops" not in info.collect(measure=False)
 

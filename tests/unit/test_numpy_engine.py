@@ -5,6 +5,7 @@ import threading
 import time
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -63,9 +64,10 @@ def largest_expansion(cell, params, x, states):
     dtype=st.sampled_from([np.float32, np.float64]),
     padded=st.booleans(),
     every=st.sampled_from([None, 1, 5, 16, 17, "sqrt"]),
+    blocks=st.booleans(),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_the_engine_equals_the_reference_to_rounding(name, sizes, dtype, padded, every, seed):
+def test_the_engine_equals_the_reference_to_rounding(name, sizes, dtype, padded, every, blocks, seed):
     n_steps, batch, m, n = sizes
     rng = np.random.default_rng(seed)
     own = COVERED[name].config()
@@ -75,7 +77,11 @@ def test_the_engine_equals_the_reference_to_rounding(name, sizes, dtype, padded,
     if padded:
         options["lengths"] = rng.integers(1, n_steps + 1, batch)
     d_states = rng.standard_normal((n_steps + 1, batch, cell.state_size)).astype(dtype)
-    got = run("fused", cell, params, x, h0, d_states, **options)
+    with (
+        mock.patch.object(numpy_slices, "unpacked_kernels", return_value=blocks),
+        mock.patch.object(numpy_slices, "UNPACKED_SIZE", 6 * n**2),
+    ):
+        got = run("fused", cell, params, x, h0, d_states, **options)
     wanted = run("reference", cell, params, x, h0, d_states, **options)
     # Sums of n + m + 1 products in every step, of T B in the gradients, each carried through T steps that expand it.
     expansion = largest_expansion(cell, params, x, wanted["states"])
