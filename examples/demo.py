@@ -9,7 +9,6 @@ of how they learn into the folder given by --out.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Sequence
@@ -18,8 +17,10 @@ from pathlib import Path
 
 import mnist
 import numpy as np
+from command_line import BACKEND_HELP, guarded, make_parser, read
 
 from numrnn import plots
+from numrnn.backend import backend_module, from_numpy
 from numrnn.datasets import Dataset
 from numrnn.training import read_json_lines
 
@@ -30,32 +31,43 @@ TIMED_UPDATES = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Seconds of training for each cell (> 0), seed, and the folder for results."""
+    """What is trained; HELP says what each field means."""
 
     seconds: float = 100.0
     seed: int = 0
+    backend: str = "numpy"
     out: str = "runs/demo"
+
+
+HELP = {
+    "seconds": "training time for each cell, > 0",
+    "seed": "seed of both runs, >= 0",
+    "backend": BACKEND_HELP,
+    "out": "folder for results",
+}
 
 
 def seconds_per_update(config: mnist.Config, data: Dataset) -> float:
     """Return how long an update takes here: the fastest of a few, after one that is not counted."""
     trainer = mnist.make_trainer(config, data, show_progress=False)
     params = trainer.model.init_params(np.random.default_rng(0), weight_std=config.weight_std, backend=config.backend)
-    x = trainer.encoder(data.train_images[: config.batch_size], np.random.default_rng(0))
-    labels = data.train_labels[: config.batch_size].astype(np.int64)
+    x = from_numpy(trainer.encoder(data.train_images[: config.batch_size]), config.backend)
+    labels = from_numpy(data.train_labels[: config.batch_size].astype(np.int64), config.backend)
     seconds = []
     for _ in range(TIMED_UPDATES + 1):
         start = time.perf_counter()
-        trainer.model.loss_and_gradient(params, x, labels)
+        float(trainer.model.loss_and_gradient(params, x, labels)[0])  # a GPU answers before it is done
         seconds.append(time.perf_counter() - start)
     return min(seconds[1:])
 
 
 def run(config: Config, *, quiet: bool = False) -> dict[str, float]:
     """Train each cell for the same time and return its test accuracy, 0 to 1."""
+    backend_module(config.backend)
     accuracies, curves, pictures = {}, {}, []
     for name in CELLS:
-        common = {"data": "embedded", "batch_size": BATCH_SIZE, "seed": config.seed, "out": f"{config.out}/{name}"}
+        common = {"data": "embedded", "batch_size": BATCH_SIZE, "seed": config.seed, "backend": config.backend}
+        common["out"] = f"{config.out}/{name}"
         data = mnist.load_data(mnist.make_config(name, **common))
         speed = seconds_per_update(mnist.make_config(name, **common, iterations=1), data)
         iterations = max(1, round(config.seconds / speed))
@@ -85,26 +97,16 @@ def learning_over_time(training: Sequence[dict[str, float]], timings: Path) -> t
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run from the command line; return 0, or 130 after Ctrl-C."""
-    head, _, tail = (__doc__ or "").partition("\n\n")
-    parser = argparse.ArgumentParser(
-        prog="python examples/demo.py",
-        description=head,
-        epilog=tail,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--seconds", type=float, default=100.0, help="training time for each cell, > 0 (default: 100)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of both runs, >= 0 (default: 0)")
-    parser.add_argument("--out", default="runs/demo", help="folder for results (default: runs/demo)")
-    arguments = parser.parse_args(argv)
-    if not arguments.seconds > 0:
-        parser.error(f"--seconds must be > 0, got {arguments.seconds}")
-    try:
-        run(Config(**vars(arguments)))
-    except KeyboardInterrupt:
-        print("stopped")
-        return 130
-    return 0
+    """Run from the command line; return 0, 1 after an error, or 130 after Ctrl-C."""
+
+    def work() -> None:
+        parser = make_parser("demo.py", __doc__, Config, HELP)
+        config = Config(**read(parser, argv, Config))
+        if not config.seconds > 0:
+            parser.error(f"--seconds must be > 0, got {config.seconds}")
+        run(config)
+
+    return guarded(work)
 
 
 if __name__ == "__main__":

@@ -10,19 +10,21 @@ those from which examples/mnist.py trains each cell. Writes gradient_flow_cells.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import mnist
 import numpy as np
+from classification import GRADIENT_FLOW_IMAGES, gradient_norms
+from command_line import BACKEND_HELP, guarded, make_parser, read, write_json
 
 import numrnn
 from numrnn import plots
-from numrnn.datasets import load_embedded_mnist
+from numrnn.backend import backend_module, from_numpy
+from numrnn.datasets import PixelEncoder, load_embedded_mnist
 from numrnn.training import Checkpoint, CheckpointError, Classifier, latest_checkpoint, load_checkpoint
 
 CELLS = ("antisymmetric", "gated", "lstm", "elman")
@@ -30,14 +32,27 @@ CELLS = ("antisymmetric", "gated", "lstm", "elman")
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Cells at their initial values; NAME=PATH of trained ones; n of the initial ones (>= 1); order; seed; folder."""
+    """What is drawn; HELP says what each field means."""
 
-    cells: tuple[str, ...] = CELLS
+    cells: tuple[str, ...] = field(default=CELLS, metadata={"nargs": "*", "metavar": "CELL"})
     checkpoints: tuple[tuple[str, str], ...] = ()
     hidden_size: int = 128
     permuted: bool = False
     seed: int = 0
+    backend: str = "numpy"
     out: str = "runs/figures"
+
+
+HELP = {
+    "cells": f"cells at their initial values, of {', '.join(numrnn.CELLS)}",
+    "checkpoints": "a checkpoint, or the folder of a run; may be repeated",
+    "hidden_size": "n of the initial cells, >= 1",
+    "permuted": "pixels in one fixed random order",
+    "seed": "of the initial values, >= 0",
+    "backend": BACKEND_HELP,
+    "out": "folder for both files",
+}
+UNSAVED = ("out", "checkpoints", "backend")  # settings that do not belong to the numbers
 
 
 def read_network(path: str | Path) -> tuple[Classifier, dict[str, np.ndarray], Checkpoint]:
@@ -73,18 +88,18 @@ def read_network(path: str | Path) -> tuple[Classifier, dict[str, np.ndarray], C
     return model, {name: array.astype(np.float64) for name, array in checkpoint.params.items()}, checkpoint
 
 
-def named_path(text: str) -> tuple[str, str]:
-    """Return NAME and PATH of NAME=PATH.
+def pixel_encoder(path: str | Path, checkpoint: Checkpoint) -> PixelEncoder:
+    """Return what turned images into sequences when a network was trained.
 
     Raises
     ------
-    ValueError
-        If one of them is missing.
+    CheckpointError
+        If the network does not read MNIST pixel by pixel.
     """
-    name, _, path = text.partition("=")
-    if not name or not path:
-        raise ValueError(f"expected NAME=PATH, got {text!r}")
-    return name, path
+    described = dict(checkpoint.config.get("encoder", {}))
+    if described.pop("encoder", None) != "PixelEncoder" or described.get("image_shape") != [28, 28]:
+        raise CheckpointError(f"{path}: must be of a network that reads MNIST pixel by pixel")
+    return PixelEncoder(**described)
 
 
 def run(config: Config) -> dict[str, np.ndarray]:
@@ -100,30 +115,29 @@ def run(config: Config) -> dict[str, np.ndarray]:
     if not config.cells and not config.checkpoints:
         raise ValueError("cells or checkpoints must be given: there is nothing to draw")
     data = load_embedded_mnist()
+    backend_module(config.backend)
     norms: dict[str, np.ndarray] = {}
     for name in config.cells:
         own = mnist.make_config(
             name, data="embedded", hidden_size=config.hidden_size, permuted=config.permuted, seed=config.seed
         )
         trainer = mnist.make_trainer(own, data, show_progress=False)
-        params = trainer.model.init_params(np.random.default_rng(own.seed), weight_std=own.weight_std, backend="numpy")
-        norms[f"{name}, at the start"] = mnist.gradient_norms(trainer.model, params, trainer, data)
+        rng = np.random.default_rng(own.seed)
+        params = trainer.model.init_params(rng, weight_std=own.weight_std, backend=config.backend)
+        label = f"{name}, at the start"
+        norms[label] = gradient_norms(trainer.model, params, trainer.encoder, data, own.seed)
     for name, path in config.checkpoints:
         model, trained, checkpoint = read_network(path)
-        encoder = checkpoint.config.get("encoder", {})
-        if encoder.get("encoder") != "PixelEncoder" or encoder.get("image_shape") != [28, 28]:
-            raise CheckpointError(f"{path}: must be of a network that reads MNIST pixel by pixel")
-        permuted = encoder.get("permutation_seed") is not None
-        trainer = mnist.make_trainer(mnist.make_config(data="embedded", permuted=permuted, seed=config.seed), data)
+        moved = {key: from_numpy(array, config.backend) for key, array in trained.items()}
         label = f"{name}, {checkpoint.step:,} updates"
-        norms[label] = mnist.gradient_norms(model, trained, trainer, data)
+        norms[label] = gradient_norms(model, moved, pixel_encoder(path, checkpoint), data, config.seed)
     out = Path(config.out)
-    mnist.write_json(out / "gradient_flow_cells.json", numbers(config, norms))
+    write_json(out / "gradient_flow_cells.json", numbers(config, norms))
     order = "permuted" if config.permuted else "in order"
     plots.gradient_flow(
         norms,
         out / "gradient_flow_cells.png",
-        title=f"dL/dh$_t$ over {mnist.GRADIENT_FLOW_IMAGES} MNIST test images, pixels {order}",
+        title=f"dL/dh$_t$ over {GRADIENT_FLOW_IMAGES} MNIST test images, pixels {order}",
         floor=1e-30,
     )
     return norms
@@ -131,13 +145,13 @@ def run(config: Config) -> dict[str, np.ndarray]:
 
 def numbers(config: Config, norms: dict[str, np.ndarray]) -> dict[str, Any]:
     """Return what is drawn, to four digits, as JSON can hold it."""
-    settings = {key: value for key, value in dataclasses.asdict(config).items() if key not in ("out", "checkpoints")}
+    settings = {key: value for key, value in dataclasses.asdict(config).items() if key not in UNSAVED}
     settings["checkpoints"] = [name for name, _ in config.checkpoints]
     curves = {
         name: {"log10_first_over_last": decades(values), "norms": [float(f"{value:.4g}") for value in values]}
         for name, values in norms.items()
     }
-    return {"settings": settings, "images": mnist.GRADIENT_FLOW_IMAGES, "curves": curves}
+    return {"settings": settings, "images": GRADIENT_FLOW_IMAGES, "curves": curves}
 
 
 def decades(values: np.ndarray) -> float | None:
@@ -147,46 +161,16 @@ def decades(values: np.ndarray) -> float | None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run from the command line; return 0, or 1 after an error."""
-    head, _, tail = (__doc__ or "").partition("\n\n")
-    parser = argparse.ArgumentParser(
-        prog="python examples/gradient_flow.py",
-        description=head,
-        epilog=tail,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--cells",
-        nargs="*",
-        default=CELLS,
-        choices=tuple(numrnn.CELLS),
-        metavar="CELL",
-        help=f"cells at their initial values, of {', '.join(numrnn.CELLS)} (default: {' '.join(CELLS)})",
-    )
-    parser.add_argument(
-        "--checkpoint",
-        action="append",
-        default=[],
-        dest="checkpoints",
-        metavar="NAME=PATH",
-        help="a checkpoint, or the folder of a run; may be repeated",
-    )
-    parser.add_argument("--hidden-size", type=int, default=128, help="n of the initial cells, >= 1 (default: 128)")
-    parser.add_argument("--permuted", action="store_true", help="pixels in one fixed random order")
-    parser.add_argument("--seed", type=int, default=0, help="of the initial values, >= 0 (default: 0)")
-    parser.add_argument("--out", default="runs/figures", help="folder for both files (default: runs/figures)")
-    given = vars(parser.parse_args(argv))
-    try:
-        given["checkpoints"] = tuple(named_path(text) for text in given["checkpoints"])
-        given["cells"] = tuple(given["cells"])
-        norms = run(Config(**given))
-    except (CheckpointError, OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    for name, values in norms.items():
-        lost = decades(values)
-        print(f"{name:<28} dL/dh_0 : dL/dh_T = {'0' if lost is None else f'10^{lost:+.1f}'}")
-    print(f"written: {Path(given['out']) / 'gradient_flow_cells.png'} and .json")
-    return 0
+
+    def work() -> None:
+        parser = make_parser("gradient_flow.py", __doc__, Config, HELP, {"cells": tuple(numrnn.CELLS)})
+        config = Config(**read(parser, argv, Config))
+        for name, values in run(config).items():
+            lost = decades(values)
+            print(f"{name:<28} dL/dh_0 : dL/dh_T = {'0' if lost is None else f'10^{lost:+.1f}'}")
+        print(f"written: {Path(config.out) / 'gradient_flow_cells.png'} and .json")
+
+    return guarded(work)
 
 
 if __name__ == "__main__":

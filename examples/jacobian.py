@@ -13,7 +13,6 @@ from rounding of the largest entries is drawn as an upper bound. Writes figure2.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import math
 import sys
@@ -23,11 +22,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gradient_flow import named_path, read_network
-from mnist import write_json
+from command_line import BACKEND_HELP, guarded, make_parser, read, write_json
+from gradient_flow import read_network
 
 import numrnn
 from numrnn import plots
+from numrnn.backend import backend_module, from_numpy, to_numpy
 from numrnn.datasets import RowNoiseEncoder, load_cifar10
 from numrnn.datasets.cifar10 import IMAGE_SHAPE
 from numrnn.datasets.encoders import NOISE_MODES
@@ -55,6 +55,7 @@ class Config:
     noise: str = "independent"
     checkpoints: tuple[tuple[str, str], ...] = ()
     seed: int = 0
+    backend: str = "numpy"
     out: str = "runs/figures"
 
 
@@ -70,8 +71,11 @@ HELP = {
     "noise": "independent: its own for every image; fixed: one block for all",
     "checkpoints": "NAME=PATH: a trained network that reads noise-padded rows, in place of initial ones; repeatable",
     "seed": "of initial values, images and noise, >= 0",
+    "backend": BACKEND_HELP,
     "out": "folder for both files",
 }
+CHOICES = {"data": DATA, "noise": NOISE_MODES}
+UNSAVED = ("out", "root", "checkpoints", "backend")  # settings that do not belong to the numbers
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,7 @@ def moduli(product: ScaledMatrix, length: int) -> Moduli:
     """Return statistics of the eigenvalues of end-to-end Jacobians, in logarithms throughout."""
     logs = product.log_eigenvalues().real  # (B, s)
     size = logs.shape[-1]
-    floor = np.asarray(product.log_singular_values())[:, :1] + math.log(size * np.finfo(np.float64).eps)  # (B, 1)
+    floor = to_numpy(product.log_singular_values())[:, :1] + math.log(size * np.finfo(np.float64).eps)  # (B, 1)
     bounded = np.maximum(logs, floor)
     top = logs.max()
     scaled = np.exp(logs - top)
@@ -218,10 +222,12 @@ def run(config: Config, *, say: Callable[[str], Any] = lambda _: None) -> list[C
     2 T n^3 flops for each image and network, eight times that for the LSTM, for each T.
     """
     check(config)
+    backend_module(config.backend)
     images = read_images(config)
     curves = []
     for name, panel, cell, params, encoder, updates in networks(config):
-        x = encoder(images, np.random.default_rng(config.seed))  # (T, B, 96)
+        x = from_numpy(encoder(images, np.random.default_rng(config.seed)), config.backend)  # (T, B, 96)
+        params = {key: from_numpy(array, config.backend) for key, array in params.items()}
         found = [moduli(end_to_end_jacobian(linearize(cell, params, x[:T])), T) for T in config.lengths]
         curves.append(Curve(name, panel, cell.config(), updates, found))
         label = plain(name)
@@ -245,7 +251,7 @@ def text_of(found: Moduli) -> str:
 
 def numbers(config: Config, curves: Sequence[Curve]) -> dict[str, Any]:
     """Return what is drawn as JSON can hold it: minus infinity becomes null."""
-    settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in ("out", "root", "checkpoints")}
+    settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in UNSAVED}
     rows = [
         {
             "name": plain(curve.name),
@@ -327,41 +333,13 @@ def draw_range(axes: Any, curve: Curve, index: int, offset: float) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run from the command line; return 0, or 1 after an error."""
-    head, _, tail = (__doc__ or "").partition("\n\n")
-    parser = argparse.ArgumentParser(
-        prog="python examples/jacobian.py",
-        description=head,
-        epilog=tail,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        argument_default=argparse.SUPPRESS,
-    )
-    for field in dataclasses.fields(Config):
-        text = f"{HELP[field.name]} (default: {field.default})"
-        flag = "--" + field.name.replace("_", "-")
-        if field.name == "checkpoints":
-            parser.add_argument("--checkpoint", action="append", dest=field.name, metavar="NAME=PATH", help=text)
-        elif field.name in ("lengths", "diffusions"):
-            kind: type = int if field.name == "lengths" else float
-            parser.add_argument(flag, type=kind, nargs="+", help=text)
-        else:
-            kind = str if "str" in str(field.type) else int if "int" in str(field.type) else float
-            choices = {"data": DATA, "noise": NOISE_MODES}.get(field.name)
-            parser.add_argument(flag, type=kind, choices=choices, help=text)
-    given: dict[str, Any] = vars(parser.parse_args(argv))
-    given |= {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
-    try:
-        if "checkpoints" in given:
-            given["checkpoints"] = tuple(named_path(text) for text in given["checkpoints"])
-        config = Config(**given)
+
+    def work() -> None:
+        config = Config(**read(make_parser("jacobian.py", __doc__, Config, HELP, CHOICES), argv, Config))
         run(config, say=print)
-    except FileNotFoundError as error:
-        print(f"error: {error}\n--data synthetic draws the figure for random images instead", file=sys.stderr)
-        return 1
-    except (CheckpointError, OSError, RuntimeError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"written: {Path(config.out) / 'figure2.png'} and .json")
-    return 0
+        print(f"written: {Path(config.out) / 'figure2.png'} and .json")
+
+    return guarded(work, {FileNotFoundError: "--data synthetic draws the figure for random images instead"})
 
 
 if __name__ == "__main__":

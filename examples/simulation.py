@@ -11,19 +11,19 @@ Wdiff (antisymmetric with diffusion). The steps are those of numrnn's own cells,
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mnist import write_json
+from command_line import BACKEND_HELP, guarded, make_parser, read, write_json
 
 import numrnn
 from numrnn import plots
+from numrnn.backend import backend_module, from_numpy, to_numpy
 from numrnn.stability import amplification_factors
 
 STARTS = np.array([[0.0, 0.5], [-0.5, -0.5], [0.5, -0.75]])
@@ -40,17 +40,29 @@ LAST_TURNS = 200  # steps at the end of the long run over which the radius is ta
 MARKERS = ("o", "s", "^")
 FAINTEST = 0.15
 FRAMES_PER_SECOND = 10
+UNSAVED = ("out", "animation", "backend")  # settings that do not belong to the numbers
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Seed of the random matrices (>= 0), steps (>= 1), step size of Euler's method (> 0), folder, GIF or None."""
+    """What is drawn; HELP says what each field means."""
 
     seed: int = 0
     steps: int = 50
     step_size: float = 0.1
+    backend: str = "numpy"
     out: str = "runs/figures"
-    animation: str | None = None
+    animation: str | None = field(default=None, metadata={"metavar": "FILE.gif"})
+
+
+HELP = {
+    "seed": "of the random matrices, >= 0",
+    "steps": "steps of each orbit, >= 1",
+    "step_size": "eps of the bottom row, > 0",
+    "backend": BACKEND_HELP,
+    "out": "folder for figure1.*",
+    "animation": "write a moving picture as well",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +131,7 @@ def matrices(seed: int) -> dict[str, np.ndarray]:
     }
 
 
-def orbits(W: np.ndarray, steps: int, step_size: float | None = None) -> np.ndarray:
+def orbits(W: np.ndarray, steps: int, step_size: float | None = None, backend: str = "numpy") -> np.ndarray:
     """Return the states of the three orbits, (steps + 1, 3, 2).
 
     Parameters
@@ -130,22 +142,26 @@ def orbits(W: np.ndarray, steps: int, step_size: float | None = None) -> np.ndar
         >= 1.
     step_size : float or None
         eps > 0 of h + eps tanh(W h); None runs tanh(W h).
+    backend : {"numpy", "cupy"}
+        Where the steps are made.
     """
     cell: numrnn.Cell = numrnn.ElmanCell(1, 2)
     if step_size is not None:
         cell = numrnn.UnstructuredCell(1, 2, step_size=step_size)
-    params = {"W": np.asarray(W, float), "V": np.zeros((2, 1)), "b": np.zeros(2)}
-    no_input = np.zeros((steps, len(STARTS), 1))
-    return numrnn.forward(cell, params, no_input, STARTS)[0]
+    host = {"W": np.asarray(W, float), "V": np.zeros((2, 1)), "b": np.zeros(2)}
+    params = {name: from_numpy(array, backend) for name, array in host.items()}
+    no_input = from_numpy(np.zeros((steps, len(STARTS), 1)), backend)
+    return to_numpy(numrnn.forward(cell, params, no_input, from_numpy(STARTS, backend))[0])
 
 
 def make_panel(name: str, W: np.ndarray, config: Config, *, feedback: bool) -> Panel:
     """Return the orbits of one matrix and the figures about them."""
     step_size = config.step_size if feedback else None
     eigenvalues = np.linalg.eigvals(W)
-    late = np.linalg.norm(orbits(W, LONG_RUN, step_size)[-LAST_TURNS:], axis=-1)
+    late = np.linalg.norm(orbits(W, LONG_RUN, step_size, config.backend)[-LAST_TURNS:], axis=-1)
     factors = amplification_factors(eigenvalues, config.step_size) if feedback else np.abs(eigenvalues)
-    return Panel(name, feedback, W, orbits(W, config.steps, step_size), factors, (float(late.min()), float(late.max())))
+    shown = orbits(W, config.steps, step_size, config.backend)
+    return Panel(name, feedback, W, shown, factors, (float(late.min()), float(late.max())))
 
 
 def run(config: Config) -> list[Panel]:
@@ -162,10 +178,11 @@ def run(config: Config) -> list[Panel]:
         raise ValueError(f"seed must be >= 0 and steps >= 1, got {config.seed} and {config.steps}")
     if config.animation is not None and Path(config.animation).suffix != ".gif":
         raise ValueError(f"animation must end in .gif, got {config.animation}")
+    backend_module(config.backend)
     panels = [make_panel(name, W, config, feedback=False) for name, W in matrices(config.seed).items()]
     panels += [make_panel(name, W, config, feedback=True) for name, W in FEEDBACK.items()]
     out = Path(config.out)
-    settings = {key: value for key, value in dataclasses.asdict(config).items() if key not in ("out", "animation")}
+    settings = {key: value for key, value in dataclasses.asdict(config).items() if key not in UNSAVED}
     write_json(
         out / "figure1.json",
         {"settings": settings, "start_points": STARTS.tolist(), "panels": {p.name: p.numbers() for p in panels}},
@@ -264,30 +281,16 @@ def animate(panels: list[Panel], config: Config, path: str | Path) -> Path:
 
 def main(argv: list[str] | None = None) -> int:
     """Run from the command line; return 0, or 1 after an error."""
-    head, _, tail = (__doc__ or "").partition("\n\n")
-    parser = argparse.ArgumentParser(
-        prog="python examples/simulation.py",
-        description=head,
-        epilog=tail,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of the random matrices, >= 0 (default: 0)")
-    parser.add_argument("--steps", type=int, default=50, help="steps of each orbit, >= 1 (default: 50)")
-    parser.add_argument("--step-size", type=float, default=0.1, help="eps of the bottom row, > 0 (default: 0.1)")
-    parser.add_argument("--out", default="runs/figures", help="folder for figure1.* (default: runs/figures)")
-    parser.add_argument("--animation", metavar="FILE.gif", help="write a moving picture as well")
-    config = Config(**vars(parser.parse_args(argv)))
-    try:
-        panels = run(config)
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    for panel in panels:
-        start, end = (", ".join(f"{r:.4f}" for r in panel.radii[t]) for t in (0, -1))
-        moduli = ", ".join(f"{value:.4f}" for value in panel.factors)
-        print(f"{panel.name:<11} moduli at 0: {moduli:<16} radii {start} -> {end}")
-    print(f"written: {Path(config.out) / 'figure1.png'}, .svg and .json")
-    return 0
+
+    def work() -> None:
+        config = Config(**read(make_parser("simulation.py", __doc__, Config, HELP), argv, Config))
+        for panel in run(config):
+            start, end = (", ".join(f"{r:.4f}" for r in panel.radii[t]) for t in (0, -1))
+            moduli = ", ".join(f"{value:.4f}" for value in panel.factors)
+            print(f"{panel.name:<11} moduli at 0: {moduli:<16} radii {start} -> {end}")
+        print(f"written: {Path(config.out) / 'figure1.png'}, .svg and .json")
+
+    return guarded(work)
 
 
 if __name__ == "__main__":

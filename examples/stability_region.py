@@ -12,7 +12,6 @@ stability_region.png and stability_region.json, and the run itself into the fold
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import sys
 from collections.abc import Callable, Iterator
@@ -22,14 +21,16 @@ from typing import Any
 
 import mnist
 import numpy as np
-from gradient_flow import named_path, read_network
+from command_line import BACKEND_HELP, guarded, make_parser, read, write_json
+from gradient_flow import pixel_encoder, read_network
 
 import numrnn
 from numrnn import plots
+from numrnn.backend import Params, backend_module, from_numpy, to_numpy
 from numrnn.cells.base import EulerCell
 from numrnn.datasets import Dataset, PixelEncoder, load_embedded_mnist
 from numrnn.stability import flow_eigenvalues, share_outside_disc
-from numrnn.training import CheckpointError, Classifier, DivergenceError, list_checkpoints, load_checkpoint
+from numrnn.training import CheckpointError, Classifier, list_checkpoints, load_checkpoint
 
 COLUMNS = 3
 EVALUATION_IMAGES = 1000
@@ -50,6 +51,7 @@ class Config:
     images: int = 2
     times: int = 20
     seed: int = 0
+    backend: str = "numpy"
     out: str = "runs/figures"
 
 
@@ -65,8 +67,10 @@ HELP = {
     "images": "test images whose eigenvalues are drawn, >= 1",
     "times": "time steps at which they are taken, >= 1, evenly from first to last",
     "seed": "of initial values and order of images, >= 0",
+    "backend": BACKEND_HELP,
     "out": "folder for both files and the run",
 }
+UNSAVED = ("out", "checkpoints", "backend")  # settings that do not belong to the numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +120,7 @@ def _digits(values: np.ndarray) -> list[float]:
     return [float(f"{value:.3g}") for value in values]
 
 
-def trained(config: Config, data: Dataset) -> Iterator[tuple[str, Classifier, dict[str, np.ndarray], PixelEncoder]]:
+def trained(config: Config, data: Dataset) -> Iterator[tuple[str, Classifier, Params, PixelEncoder]]:
     """Train a cell; yield name, model, parameters and encoder at the start and after each epoch.
 
     Raises
@@ -144,6 +148,7 @@ def trained(config: Config, data: Dataset) -> Iterator[tuple[str, Classifier, di
             epochs=epoch,
             checkpoint_interval=10**9,  # one at the start and one after each epoch
             seed=config.seed,
+            backend=config.backend,
             out=str(out),
         )
         trainer = mnist.make_trainer(own, data, show_progress=False)
@@ -157,7 +162,7 @@ def trained(config: Config, data: Dataset) -> Iterator[tuple[str, Classifier, di
         yield f"after epoch {epoch}", trainer.model, result.params, trainer.encoder
 
 
-def stored(config: Config) -> Iterator[tuple[str, Classifier, dict[str, np.ndarray], PixelEncoder]]:
+def stored(config: Config) -> Iterator[tuple[str, Classifier, Params, PixelEncoder]]:
     """Yield name, model, parameters and encoder of each checkpoint.
 
     Raises
@@ -167,29 +172,29 @@ def stored(config: Config) -> Iterator[tuple[str, Classifier, dict[str, np.ndarr
     """
     for name, path in config.checkpoints:
         model, params, checkpoint = read_network(path)
-        described = dict(checkpoint.config.get("encoder", {}))
-        if described.pop("encoder", None) != "PixelEncoder" or described.get("image_shape") != [28, 28]:
-            raise CheckpointError(f"{path}: must be of a network that reads MNIST pixel by pixel")
+        encoder = pixel_encoder(path, checkpoint)
         if not isinstance(model.cell, EulerCell):
             raise CheckpointError(f"{path}: must be of an Euler cell, got {type(model.cell).__name__}")
-        yield f"{name}, {checkpoint.step:,} updates", model, params, PixelEncoder(**described)
+        yield f"{name}, {checkpoint.step:,} updates", model, params, encoder
 
 
 def make_panel(
-    name: str, model: Classifier, params: dict[str, np.ndarray], encoder: PixelEncoder, data: Dataset, config: Config
+    name: str, model: Classifier, params: Params, encoder: PixelEncoder, data: Dataset, config: Config
 ) -> Panel:
     """Return the spectrum of one network, computed in float64."""
     cell = model.cell
     assert isinstance(cell, EulerCell)
     test = data.test_images[:EVALUATION_IMAGES], data.test_labels[:EVALUATION_IMAGES].astype(np.int64)
-    single = {key: value.astype(np.float32) for key, value in params.items()}
-    accuracy = model.accuracy(single, encoder(test[0]).astype(np.float32), test[1])
-    double = {key: params[key].astype(np.float64) for key in cell.parameter_shapes}
-    x = encoder(data.test_images[: config.images]).astype(np.float64)
+    host = {key: to_numpy(value) for key, value in params.items()}
+    single = {key: from_numpy(value.astype(np.float32), config.backend) for key, value in host.items()}
+    shown = from_numpy(encoder(test[0]).astype(np.float32), config.backend)
+    accuracy = model.accuracy(single, shown, from_numpy(test[1], config.backend))
+    double = {key: from_numpy(host[key].astype(np.float64), config.backend) for key in cell.parameter_shapes}
+    x = from_numpy(encoder(data.test_images[: config.images]).astype(np.float64), config.backend)
     states, _ = numrnn.forward(cell, double, x)
     times = np.unique(np.linspace(1, len(x), config.times).round().astype(int))
     eigenvalues = flow_eigenvalues(cell, double, x, states, times=times.tolist())
-    matrix = cell.recurrent_matrix(double["W"]) + cell.diffusion * np.eye(cell.hidden_size)
+    matrix = to_numpy(cell.recurrent_matrix(double["W"])) + cell.diffusion * np.eye(cell.hidden_size)
     return Panel(
         name=name,
         step_size=cell.step_size,
@@ -216,6 +221,7 @@ def run(config: Config, *, say: Callable[[str], Any] = lambda _: None) -> list[P
         raise ValueError(
             f"epochs, images and times must be >= 1, got {config.epochs}, {config.images} and {config.times}"
         )
+    backend_module(config.backend)
     data = load_embedded_mnist()
     panels = []
     for found in stored(config) if config.checkpoints else trained(config, data):
@@ -226,9 +232,9 @@ def run(config: Config, *, say: Callable[[str], Any] = lambda _: None) -> list[P
             f" largest |1 + eps lambda| {panel.largest:.5f}; omega {panel.omega:.3f}; accuracy {panel.accuracy:.1%}"
         )
     out = Path(config.out)
-    settings = {key: value for key, value in dataclasses.asdict(config).items() if key not in ("out", "checkpoints")}
+    settings = {key: value for key, value in dataclasses.asdict(config).items() if key not in UNSAVED}
     content = {"settings": None if config.checkpoints else settings, "panels": [panel.numbers() for panel in panels]}
-    mnist.write_json(out / "stability_region.json", content)
+    write_json(out / "stability_region.json", content)
     draw(panels, config, out / "stability_region.png")
     return panels
 
@@ -279,34 +285,13 @@ def draw(panels: list[Panel], config: Config, path: str | Path) -> Path:
 
 def main(argv: list[str] | None = None) -> int:
     """Run from the command line; return 0, 1 after an error, or 130 after Ctrl-C."""
-    head, _, tail = (__doc__ or "").partition("\n\n")
-    parser = argparse.ArgumentParser(
-        prog="python examples/stability_region.py",
-        description=head,
-        epilog=tail,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        argument_default=argparse.SUPPRESS,
-    )
-    for field in dataclasses.fields(Config):
-        text = f"{HELP[field.name]} (default: {field.default})"
-        if field.name == "checkpoints":
-            parser.add_argument("--checkpoint", action="append", dest=field.name, metavar="NAME=PATH", help=text)
-            continue
-        kind: type = {"int": int, "float": float, "str": str}[str(field.type)]
-        parser.add_argument("--" + field.name.replace("_", "-"), type=kind, help=text)
-    given = vars(parser.parse_args(argv))
-    try:
-        given["checkpoints"] = tuple(named_path(text) for text in given.get("checkpoints", ()))
-        config = Config(**given)
+
+    def work() -> None:
+        config = Config(**read(make_parser("stability_region.py", __doc__, Config, HELP), argv, Config))
         run(config, say=print)
-    except (CheckpointError, DivergenceError, OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped")
-        return 130
-    print(f"written: {Path(config.out) / 'stability_region.png'} and .json")
-    return 0
+        print(f"written: {Path(config.out) / 'stability_region.png'} and .json")
+
+    return guarded(work)
 
 
 if __name__ == "__main__":

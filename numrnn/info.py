@@ -79,6 +79,14 @@ def collect(*, measure: bool = True) -> dict[str, Any]:
     return report
 
 
+def machine(backend: str = "numpy") -> str:
+    """Return in a few words what a computation of this process runs on, as results name it: cores, or the GPU."""
+    report = collect(measure=False)
+    if backend == "cupy":
+        return report["devices"][1].partition(" ")[2]
+    return f"{report['cores']} cores of {report['processor']}"
+
+
 def sgemm_rate(m: int, n: int, k: int, *, repetitions: int = REPETITIONS, products: int = 1) -> float:
     """Return the best rate seen of float32 products (m, k) by (k, n), in GFLOP/s.
 

@@ -15,7 +15,7 @@ from numrnn.training.checkpoint import (
 )
 from numrnn.training.config import TrainingConfig
 from numrnn.training.losses import accuracy, mean_squared_error, softmax_cross_entropy
-from numrnn.training.metrics import read_json_lines
+from numrnn.training.metrics import read_json_lines, training_seconds
 from numrnn.training.model import Classifier
 from numrnn.training.optim import SGD, Adagrad, Adam, Optimizer, clip_by_global_norm, global_norm
 from numrnn.training.results import DivergenceError, Evaluation, TrainingResult
@@ -54,4 +54,5 @@ __all__ = [
     "read_json_lines",
     "save_checkpoint",
     "softmax_cross_entropy",
+    "training_seconds",
 ]

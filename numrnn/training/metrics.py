@@ -57,6 +57,15 @@ def read_json_lines(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in Path(path).read_bytes().splitlines()]
 
 
+def training_seconds(path: str | os.PathLike[str]) -> float:
+    """Return the seconds of a whole run, all its processes together, from its timings.jsonl.
+
+    What a process did after its last line there, and what was done twice after a kill, is not counted.
+    """
+    last = {record.get("since", 0): record["seconds"] for record in read_json_lines(path)}
+    return sum(last.values())
+
+
 def cut_back(path: str | os.PathLike[str], step: int) -> int:
     """Shorten a file of JSON lines to the whole lines that lead up to `step`, and return its size in bytes.
 
