@@ -34,15 +34,19 @@ def run(engine, cell, params, x, h0, d_states, **options):
     return {"states": np.asarray(states), **named, "dx": grads.x, "dh0": grads.h0, "dh": grads.states}
 
 
+SUMS = ("dW", "dV", "db", "dV_z", "db_z", "dx")
+
+
 def assert_close(got, wanted, growth, x):
     """Check every array to `growth` roundings of its largest element, or of the largest term of the sum that it is."""
-    # Gradients of parameters are sums of cotangents times rows [h | x | 1], which may cancel.
+    # Gradients of parameters are sums of cotangents times rows [h | x | 1], those of x of cotangents times V, about 1:
+    # sums may cancel.
     term = np.max(np.abs(wanted["dh"])) * max(1, np.max(np.abs(x)), np.max(np.abs(wanted["states"])))
     for key, value in wanted.items():
         assert got[key].dtype == value.dtype, key
         assert got[key].shape == value.shape, key
         error = np.max(np.abs(got[key] - value))
-        size = max(np.max(np.abs(value)), term) if key in ("dW", "dV", "db", "dV_z", "db_z") else np.max(np.abs(value))
+        size = max(np.max(np.abs(value)), term) if key in SUMS else np.max(np.abs(value))
         limit = growth * np.finfo(value.dtype).eps * size
         assert error <= limit, f"{key}: largest difference {error:.3g}, allowed {limit:.3g}"
 
