@@ -2,7 +2,8 @@
 
     python examples/jacobian.py                              all cells at their initial values, real images
     python examples/jacobian.py --data synthetic             random images of the same shape, and the figure says so
-    python examples/jacobian.py --checkpoint trained=DIR     trained networks in place of initial ones
+    python examples/jacobian.py --updates 200                trains each network first, and goes on where it stopped
+    python examples/jacobian.py --checkpoint trained=DIR     networks that are trained already
     python examples/jacobian.py --hidden-size 64 --images 2  smaller and faster
 
 An image is read row by row, m = 96, in 32 steps; then comes N(0, 1) noise to step T. For T = 100, 200, 400 and 800 and
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cifar10
 import numpy as np
 from command_line import BACKEND_HELP, guarded, make_parser, read, write_json
 from gradient_flow import read_network
@@ -32,12 +34,14 @@ from numrnn.datasets import RowNoiseEncoder, load_cifar10
 from numrnn.datasets.cifar10 import IMAGE_SHAPE
 from numrnn.datasets.encoders import NOISE_MODES
 from numrnn.stability import ScaledMatrix, end_to_end_jacobian, linearize
-from numrnn.training import CheckpointError
+from numrnn.training import CheckpointError, list_checkpoints
 
 DATA = ("cifar10", "synthetic")
 DATA_NAMES = {"cifar10": "CIFAR-10", "synthetic": "SYNTHETIC random images, not CIFAR-10"}
 MARKERS = ("o", "s", "^", "D", "*", "P", "X")
 PANELS = ("antisymmetric", "gated", "other cells")
+CELLS = ("antisymmetric", "gated", "lstm", "elman")
+TRAINING = {"task": "noise-padded", "clip": 5.0, "validation_size": 1000}  # what is not a setting of the figure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +57,8 @@ class Config:
     hidden_size: int = 128
     images: int = 4
     noise: str = "independent"
+    cells: tuple[str, ...] = CELLS
+    updates: int = 0
     checkpoints: tuple[tuple[str, str], ...] = ()
     seed: int = 0
     backend: str = "numpy"
@@ -69,6 +75,8 @@ HELP = {
     "hidden_size": "n of the initial cells, >= 1",
     "images": "test images, >= 1; eigenvalues of all of them are taken together",
     "noise": "independent: its own for every image; fixed: one block for all",
+    "cells": "which, unless checkpoints are given",
+    "updates": "of training with Adam before the figure is drawn, >= 0; the networks are kept in --out",
     "checkpoints": "NAME=PATH: a trained network that reads noise-padded rows, in place of initial ones; repeatable",
     "seed": "of initial values, images and noise, >= 0",
     "backend": BACKEND_HELP,
@@ -146,6 +154,49 @@ def moduli(product: ScaledMatrix, length: int) -> Moduli:
     )
 
 
+def kinds(config: Config) -> list[tuple[str, float | None, str]]:
+    """Return cell, gamma and name of each network of a configuration without checkpoints."""
+    found: list[tuple[str, float | None, str]] = []
+    for cell in config.cells:
+        if cell in PANELS:
+            found += [(cell, gamma, f"$\\gamma$ = {gamma:g}") for gamma in config.diffusions]
+        else:
+            found.append((cell, None, cell))
+    return found
+
+
+def train(config: Config) -> list[tuple[str, str]]:
+    """Train the networks of a configuration that are not trained yet; return names and folders, none for 0 updates.
+
+    Raises
+    ------
+    DivergenceError, CheckpointError, FileNotFoundError, ValueError
+        As `cifar10.run`.
+    KeyboardInterrupt
+        If a run was stopped; the same command goes on with it.
+    """
+    found = []
+    for cell, gamma, name in kinds(config) if config.updates else ():
+        out = Path(config.out) / "networks" / (cell if gamma is None else f"{cell}-{gamma:g}")
+        given: dict[str, Any] = {
+            "noise": config.noise,
+            "root": config.root,
+            "seed": config.seed,
+            "backend": config.backend,
+        }
+        given |= {"hidden_size": config.hidden_size, "weight_std": config.weight_std}
+        if gamma is not None:
+            given |= {"step_size": config.step_size, "diffusion": gamma}
+        own = cifar10.make_config(cell, **TRAINING, **given, iterations=config.updates, out=str(out))
+        if (
+            not (out / "result.json").exists()
+            and cifar10.run(own, resume=bool(list_checkpoints(out))).training.interrupted
+        ):
+            raise KeyboardInterrupt
+        found.append((name, str(out)))
+    return found
+
+
 def networks(config: Config) -> list[tuple[str, str, numrnn.Cell, dict[str, np.ndarray], RowNoiseEncoder, int]]:
     """Return name, panel, cell, parameters, encoder and updates of each network.
 
@@ -156,7 +207,7 @@ def networks(config: Config) -> list[tuple[str, str, numrnn.Cell, dict[str, np.n
     """
     common: dict[str, Any] = {"length": max(config.lengths), "dtype": "float64"}
     found: list[tuple[str, str, numrnn.Cell, dict[str, np.ndarray], RowNoiseEncoder, int]] = []
-    for name, path in config.checkpoints:
+    for name, path in config.checkpoints or train(config):
         model, params, checkpoint = read_network(path)
         described = dict(checkpoint.config.get("encoder", {}))
         if described.pop("encoder", None) != "RowNoiseEncoder" or described.get("image_shape") != list(IMAGE_SHAPE):
@@ -167,13 +218,11 @@ def networks(config: Config) -> list[tuple[str, str, numrnn.Cell, dict[str, np.n
     if found:
         return found
     encoder = RowNoiseEncoder(IMAGE_SHAPE, noise=config.noise, noise_seed=config.seed, **common)
-    m, n = encoder.input_size, config.hidden_size
-    cells: list[tuple[str, str, numrnn.Cell]] = []
-    for kind in (numrnn.AntisymmetricCell, numrnn.GatedAntisymmetricCell):
-        for gamma in config.diffusions:
-            euler = kind(m, n, step_size=config.step_size, diffusion=gamma)
-            cells.append((f"$\\gamma$ = {gamma:g}", euler.name, euler))
-    cells += [(name, PANELS[-1], numrnn.CELLS[name](m, n)) for name in ("lstm", "elman")]
+    cells = []
+    for kind, gamma, name in kinds(config):
+        euler = {} if gamma is None else {"step_size": config.step_size, "diffusion": gamma}
+        cell: numrnn.Cell = numrnn.CELLS[kind](encoder.input_size, config.hidden_size, **euler)
+        cells.append((name, kind if kind in PANELS else PANELS[-1], cell))
     for name, panel, cell in cells:
         rng = np.random.default_rng(config.seed)  # anew for each: all strengths of diffusion share one W
         params = cell.init_params(rng, weight_std=config.weight_std, dtype=np.float64, backend="numpy")
@@ -205,6 +254,10 @@ def check(config: Config) -> None:
         raise ValueError(f"lengths must rise and be >= {rows}, got {config.lengths}")
     if config.images < 1 or config.seed < 0:
         raise ValueError(f"images must be >= 1 and seed >= 0, got {config.images} and {config.seed}")
+    if config.updates < 0 or (config.updates and (config.data != "cifar10" or config.checkpoints)):
+        raise ValueError(f"updates must be >= 0, and 0 with synthetic images or checkpoints, got {config.updates}")
+    if not config.cells or not set(config.cells) <= set(CELLS):
+        raise ValueError(f"cells must be of {', '.join(CELLS)}, got {', '.join(config.cells) or 'none'}")
     if not config.diffusions:
         raise ValueError("diffusions must hold one number at least")
 
@@ -290,7 +343,9 @@ def draw(config: Config, curves: Sequence[Curve], path: str | Path) -> Path:
             axes.spines[["top", "right"]].set_visible(False)
     grid[0, 0].set_ylabel("log$_{10}$ of |$\\lambda$|: mean, and 1 std about it", fontsize=9)
     grid[1, 0].set_ylabel("log$_{10}$ of |$\\lambda$|: median (line), smallest (small)", fontsize=9)
-    when = "at their initial values" if not config.checkpoints else "trained"
+    when = "trained" if config.checkpoints else "at their initial values"
+    if config.updates:
+        when = f"after {config.updates} updates"
     noise = f"noise {config.noise}, " if not config.checkpoints else ""
     figure.suptitle(
         f"Eigenvalues of dh$_T$/dh$_0$, networks {when}: noise-padded {DATA_NAMES[config.data]}\n"
