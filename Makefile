@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check lint types unit examples docs oracle checkers benchmarks clean
+.PHONY: help demo test check lint types unit examples docs oracle checkers benchmarks results clean
 
 help:
 	@echo "make demo    train on the images that come with the package, beside an LSTM (about 5 minutes)"
@@ -12,6 +12,7 @@ help:
 	@echo "make oracle  compare with torch and torchrecurrent (installs them into an environment of their own)"
 	@echo "make checkers    plant bugs and write docs/kill_matrix.md anew (in an environment of its own)"
 	@echo "make benchmarks  time the engine beside torch, jax and torchrecurrent (in an environment of its own)"
+	@echo "make results     write the tables of results/README.md anew from the logs of the runs"
 	@echo "make clean   remove the environments and what tools left"
 
 $(BIN)/python:
@@ -77,6 +78,9 @@ benchmarks: $(VENV)-benchmarks/done
 	$(VENV)-benchmarks/bin/python -m benchmarks
 	$(VENV)-benchmarks/bin/python -m benchmarks --scaling
 	$(VENV)-benchmarks/bin/python -m benchmarks --write-docs
+
+results: $(VENV)/examples
+	$(BIN)/python -m results
 
 clean:
 	rm -rf $(VENV) $(VENV)-oracle $(VENV)-checkers $(VENV)-benchmarks build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -9,6 +9,7 @@ here = pathlib.Path(__file__).parent
 version = re.search(r'__version__ = "(.+?)"', (here / "numrnn" / "__init__.py").read_text(encoding="utf-8")).group(1)
 
 EXAMPLES = ["matplotlib>=3.8", "tqdm>=4.66", "pooch>=1.8"]
+SWEEP = ["distributed>=2025.1"]  # workers on this machine or many, tasks of a worker that dies started again
 
 setup(
     name="numrnn",
@@ -24,9 +25,11 @@ setup(
     install_requires=["numpy>=2.0", "scipy>=1.13", "threadpoolctl>=3.5"],
     extras_require={
         "examples": EXAMPLES,
+        "sweep": SWEEP,
         "gpu": ["cupy-cuda12x>=13.0"],
         "dev": [
             *EXAMPLES,
+            *SWEEP,
             "pytest>=8.2",
             "pytest-timeout>=2.3",
             "hypothesis>=6.100",

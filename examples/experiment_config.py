@@ -131,11 +131,22 @@ def read_preset(name: str, names: Sequence[str], config: type) -> dict[str, Any]
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: expected TOML: {error}") from error
+    return checked_values(str(path), values, config)
+
+
+def checked_values(label: str, values: Mapping[str, Any], config: type) -> dict[str, Any]:
+    """Return the values of fields of a configuration after a check of their names and types.
+
+    Raises
+    ------
+    ValueError
+        If a name is that of no field, or a value of another type; the message begins with `label`.
+    """
     hints = typing.get_type_hints(config)
     del hints["preset"]
     if unknown := [key for key in values if key not in hints]:
-        raise ValueError(f"{path}: unknown keys {', '.join(unknown)}; known are {', '.join(hints)}")
-    return {key: typed(f"{path}: {key}", value, hints[key]) for key, value in values.items()}
+        raise ValueError(f"{label}: unknown keys {', '.join(unknown)}; known are {', '.join(hints)}")
+    return {key: typed(f"{label}: {key}", value, hints[key]) for key, value in values.items()}
 
 
 def merged(base: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from numrnn.training import (
     load_checkpoint,
     read_json_lines,
     softmax_cross_entropy,
+    training_seconds,
 )
 from numrnn.training.config import check_resumable
 from numrnn.training.metrics import cut_back
@@ -797,3 +798,23 @@ def test_a_config_survives_json():
 def test_a_config_tells_a_schedule_the_number_of_steps(changes, per_epoch, total):
     config = TrainingConfig(batch_size=128, **changes)
     assert (config.steps_per_epoch(60_000), config.total_steps(60_000)) == (per_epoch, total)
+
+
+# ---------------------------------------------------------------- timings
+
+
+def test_the_seconds_of_a_run_are_those_of_all_its_processes(tmp_path):
+    lines = [(2, 1.5, 0), (4, 3.0, 0), (6, 7.0, 4), (8, 9.0, 4)]  # the second process starts late
+    records = [{"step": step, "seconds": seconds, "since": since} for step, seconds, since in lines]
+    path = tmp_path / "timings.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert training_seconds(path) == 3.0 + 9.0
+    path.write_text('{"step": 2, "seconds": 1.5}\n{"step": 4, "seconds": 3.0}\n')  # written before there was "since"
+    assert training_seconds(path) == 3.0
+
+
+def test_timings_name_the_step_from_which_their_process_went_on(tmp_path):
+    make_trainer(tmp_path, epochs=1).run()
+    make_trainer(tmp_path, epochs=2).run(resume=True)
+    since = {record["step"]: record["since"] for record in read_json_lines(tmp_path / "timings.jsonl")}
+    assert since == {2: 0, 4: 0, 5: 0, 6: 5, 8: 5, 10: 5}

@@ -1,0 +1,36 @@
+"""python -m results [--check]: write the tables of results/README.md anew, or say whether they are as the logs are."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from results.runs import FOLDER, LogError, read_runs
+from results.tables import rebuilt
+
+PAGE = Path(__file__).parent / "README.md"
+
+
+def main(argv: list[str] | None = None, *, page: Path = PAGE, folder: Path = FOLDER) -> int:
+    """Run from the command line; return 0, or 1 where logs are wrong or, with --check, the page is not theirs."""
+    parser = argparse.ArgumentParser(prog="python -m results", description=(__doc__ or "").partition(": ")[2])
+    parser.add_argument("--check", action="store_true", help="write nothing; status 1 if the tables differ")
+    check = parser.parse_args(argv).check
+    try:
+        before = page.read_text(encoding="utf-8")
+        after = rebuilt(before, read_runs(folder))
+    except (LogError, OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if check:
+        if before != after:
+            print(f"{page}: the tables are not those of the logs; run python -m results", file=sys.stderr)
+        return int(before != after)
+    page.write_text(after, encoding="utf-8")
+    print(f"written: {page}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

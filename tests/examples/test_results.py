@@ -1,0 +1,136 @@
+"""results/README.md: its tables are those of the logs, and a log that contradicts another is found."""
+
+import json
+import shutil
+
+import cifar10
+import mnist
+import pytest
+
+from numrnn.training import load_checkpoint
+from results.__main__ import PAGE, main
+from results.runs import LogError, command, read_run, read_runs
+from results.tables import PAPER, accuracy_text, presets, rebuilt, table
+
+RUNS = read_runs()
+EVERY = [run for found in RUNS.values() for run in found]
+PRESET = "pmnist-gated"
+# Of a stored configuration: where it ran, and what does not change its course.
+FREE = ("root", "out", "backend", "engine", "checkpoint_interval", "seed")
+
+
+def test_the_tables_of_the_page_are_those_of_the_logs():
+    assert main(["--check"]) == 0
+
+
+def test_every_row_has_a_preset_and_stands_in_the_tables():
+    assert presets() == [row for task, cells in PAPER.items() for row in (f"{task}-{cell}" for cell in cells)]
+    assert set(presets()) == {*mnist.EXPERIMENT.preset_names(), *cifar10.EXPERIMENT.preset_names()}
+    assert set(RUNS) <= set(presets())
+    page = PAGE.read_text(encoding="utf-8")
+    for preset in presets():
+        assert f"--preset {preset} " in page
+
+
+@pytest.mark.parametrize("run", EVERY, ids=[f"{run.preset}-{run.folder.name}" for run in EVERY])
+def test_a_committed_run_is_that_of_its_preset(run):
+    experiment = cifar10.EXPERIMENT if run.preset.startswith("cifar10-") else mnist.EXPERIMENT
+    expected = json.loads(json.dumps(vars(experiment.make_config(preset=run.preset))))
+    differing = {key for key, value in expected.items() if run.config[key] != value and key not in FREE}
+    assert not differing
+    assert not run.result or load_checkpoint(run.folder / "final.npz").step == run.result["iterations"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Return a folder of two runs of one row, made in short by the example itself."""
+    root = tmp_path_factory.mktemp("paper")
+    for seed in (0, 1):
+        short = {"data": "embedded", "hidden_size": 4, "iterations": 2, "validation_size": 50, "batch_size": 20}
+        config = mnist.make_config(preset=PRESET, seed=seed, **short, out=str(root / PRESET / f"seed-{seed}"))
+        mnist.run(config, quiet=True)
+    return root
+
+
+def test_a_row_with_two_seeds_has_mean_and_spread(folder):
+    runs = read_runs(folder)
+    first, second = (run.result["test_accuracy"] for run in runs[PRESET])
+    (row,) = [line for line in table("table 1", runs).splitlines() if "permuted" in line and "gated" in line]
+    mean, spread = 50 * (first + second), 100 * abs(first - second) / 2**0.5
+    assert f"| 93.1 | {mean:.2f} ± {spread:.2f} (2 seeds) | " in row
+    assert row.endswith("| 2 | 0, 1 |")
+    assert accuracy_text([0.98765]) == "98.77"
+
+
+def test_every_run_is_listed_with_what_it_is(folder):
+    page = rebuilt(PAGE.read_text(encoding="utf-8"), read_runs(folder))
+    for seed in (0, 1):
+        result = json.loads((folder / PRESET / f"seed-{seed}" / "result.json").read_text())
+        (line,) = [line for line in page.splitlines() if line.startswith(f"| [{PRESET}, {seed}]")]
+        assert f"| {100 * result['test_accuracy']:.2f} | {100 * result['validation_accuracy']:.2f} | " in line
+        assert f"| {result['machine']} | pixels standardized, permutation seed 92 | " in line
+        assert f"`{command(PRESET, seed)}`" in line
+    assert f"| mnist-lstm | not run yet | | | | | | | `{command('mnist-lstm')}` |" in page
+
+
+def test_the_command_of_a_row_is_one_that_its_example_takes():
+    for preset in presets():
+        words = command(preset).split()
+        experiment = cifar10 if words[1] == "examples/cifar10.py" else mnist
+        config, resume, overwrite = experiment.parse_arguments(words[2:])
+        assert (config.preset, config.out) == (preset, f"results/paper/{preset}/seed-0")
+        assert not resume
+        assert not overwrite
+
+
+def test_a_run_that_has_not_ended_is_said_to(folder, tmp_path):
+    copy = tmp_path / PRESET / "seed-0"
+    shutil.copytree(folder / PRESET / "seed-0", copy)
+    (copy / "result.json").unlink()
+    runs = read_runs(tmp_path)
+    assert "| 93.1 | not finished | " in table("table 1", runs)
+    assert f"](paper/{PRESET}/seed-0) | not finished | " in rebuilt(PAGE.read_text(encoding="utf-8"), runs)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("result.json", {"validation_accuracy": 0.99}, "validation_accuracy is 0.99 in result.json and "),
+        ("result.json", {"iterations": 50_000}, "iterations is 50000 in result.json and 2 in the other logs"),
+        ("config.json", {"iterations": 3}, "2 iterations, 3 in config.json"),
+        ("config.json", {"seed": 5}, f"config.json is of preset {PRESET} with seed 5"),
+        ("metrics.jsonl", None, "metrics.jsonl missing"),
+        ("final.npz", None, "final.npz missing"),
+        ("learning_curves.png", None, "learning_curves.png missing"),
+    ],
+)
+def test_logs_that_contradict_each_other_are_found(name, changes, message, folder, tmp_path):
+    copy = tmp_path / PRESET / "seed-0"
+    shutil.copytree(folder / PRESET / "seed-0", copy)
+    if changes is None:
+        (copy / name).unlink()
+    else:
+        (copy / name).write_text(json.dumps(json.loads((copy / name).read_text()) | changes))
+    with pytest.raises(LogError, match=message) as caught:
+        read_run(copy)
+    assert str(copy) in str(caught.value)
+
+
+def test_a_checkpoint_that_is_too_large_is_found(folder, tmp_path):
+    copy = tmp_path / PRESET / "seed-0"
+    shutil.copytree(folder / PRESET / "seed-0", copy)
+    (copy / "final.npz").write_bytes(bytes(1_000_000))
+    with pytest.raises(LogError, match="final.npz must be less than 1000000 bytes, got 1000000"):
+        read_run(copy)
+
+
+def test_a_page_that_is_not_that_of_the_logs_is_found_and_mended(folder, tmp_path, capsys):
+    page = tmp_path / "README.md"
+    shutil.copy(PAGE, page)
+    assert main(["--check"], page=page, folder=folder) == 1
+    assert "the tables are not those of the logs" in capsys.readouterr().err
+    assert main([], page=page, folder=folder) == 0
+    assert main(["--check"], page=page, folder=folder) == 0
+    page.write_text(page.read_text(encoding="utf-8").replace("<!-- end of runs -->", ""), encoding="utf-8")
+    assert main([], page=page, folder=folder) == 1
+    assert "'<!-- end of runs -->' once each" in capsys.readouterr().err
