@@ -294,7 +294,7 @@ def draw(ranked: Sequence[Mapping[str, Any]], path: Path, title: str) -> Path:
                     [100 * r["validation_accuracy"] if r["status"] == "finished" else math.nan for r in shown],
                     ("o", "s", "^")[index % 3],
                     color=plots.COLOURS[index],
-                    alpha=0.25 + 0.75 * (rung + 1) / (last + 1) - 0.25 * (last > 0) * (rung < last),
+                    alpha=(rung + 1) / (last + 1),
                     markersize=4,
                     label=optimizer if rung == last else None,
                 )

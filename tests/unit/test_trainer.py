@@ -5,6 +5,7 @@ import importlib
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -798,6 +799,17 @@ def test_a_config_survives_json():
 def test_a_config_tells_a_schedule_the_number_of_steps(changes, per_epoch, total):
     config = TrainingConfig(batch_size=128, **changes)
     assert (config.steps_per_epoch(60_000), config.total_steps(60_000)) == (per_epoch, total)
+
+
+def test_a_run_begun_by_an_older_numrnn_goes_on(tmp_path, reference):
+    # Written by commit f661e5e, before there were averages, rotations, multipliers, and "since" in the timings.
+    shutil.copytree(Path(__file__).parent / "data" / "run-of-0.1.0", tmp_path / "run")
+    result = make_trainer(tmp_path / "run").run(resume=True)
+    assert (result.step, result.average) == (STEPS, {})
+    for name, array in reference.params.items():
+        # Another processor or BLAS may round otherwise; six updates of 0.05 each amplify little.
+        np.testing.assert_allclose(result.params[name], array, rtol=0, atol=1e-3)
+    assert [r["step"] for r in result.history("training")] == [r["step"] for r in reference.history("training")]
 
 
 # ---------------------------------------------------------------- timings
