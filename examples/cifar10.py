@@ -102,7 +102,7 @@ class Cifar10(classification.Experiment):
     def record(self, config: Config) -> dict[str, Any]:
         """Return what result.json says of the task."""
         padded = config.task == "noise-padded"
-        noise = {"noise": config.noise if padded else None}
+        noise: dict[str, Any] = {"noise": config.noise if padded else None}
         if padded and config.noise == "fixed":
             noise["noise_seed"] = config.noise_seed
         return {**super().record(config), **noise}

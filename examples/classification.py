@@ -109,7 +109,7 @@ def initial_values(config: Config) -> dict[str, Any]:
     return {name: getattr(config, name) for name in ("weight_std", "input_std", "gate_bias", "rotations")}
 
 
-def gradient_norms(model: Classifier, params: Any, encoder: Encoder, data: Dataset, seed: int) -> np.ndarray:
+def gradient_norms(model: Classifier, params: Any, encoder: Any, data: Dataset, seed: int) -> np.ndarray:
     """Return the norm of dL/dh_t for t = 0..T over the first test images; `seed` is that of the noise, if there is any.
 
     Where the parameters live, in float64: in float32 the gradients of the Elman network and of the LSTM soon underflow.

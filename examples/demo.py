@@ -51,7 +51,7 @@ def seconds_per_update(config: mnist.Config, data: Dataset) -> float:
     """Return how long an update takes here: the fastest of a few, after one that is not counted."""
     trainer = mnist.make_trainer(config, data, show_progress=False)
     params = trainer.model.init_params(np.random.default_rng(0), weight_std=config.weight_std, backend=config.backend)
-    x = from_numpy(trainer.encoder(data.train_images[: config.batch_size]), config.backend)
+    x = from_numpy(trainer.encoder(data.train_images[: config.batch_size], np.random.default_rng(0)), config.backend)
     labels = from_numpy(data.train_labels[: config.batch_size].astype(np.int64), config.backend)
     seconds = []
     for _ in range(TIMED_UPDATES + 1):

@@ -19,6 +19,7 @@ import logging
 import math
 import sys
 import tomllib
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -120,7 +121,12 @@ def make_trials(config: Config) -> list[Trial]:
     name = "cifar10" if Path(config.preset).stem.startswith("cifar10-") else "mnist"
     experiment = EXPERIMENTS[name]
     own = checked_values("--set", _settings(config.sets), experiment.config)
-    common = {"schedule": "constant", "seed": config.seed, "backend": config.backend, "preset": config.preset}
+    common: dict[str, Any] = {
+        "schedule": "constant",
+        "seed": config.seed,
+        "backend": config.backend,
+        "preset": config.preset,
+    }
     base = experiment.make_config(**common | own)
     fixed = {key: value for key, value in dataclasses.asdict(base).items() if key not in UNUSED}
     space = Space(**{known.name: getattr(config, known.name) for known in dataclasses.fields(Space)})
@@ -132,7 +138,7 @@ def make_trials(config: Config) -> list[Trial]:
 
 def _settings(sets: Sequence[tuple[str, str]]) -> dict[str, Any]:
     """Return settings as TOML reads them; what is no TOML is a word."""
-    settings = {}
+    settings: dict[str, Any] = {}
     for name, text in sets:
         try:
             settings |= tomllib.loads(f"{name} = {text}")
@@ -241,7 +247,10 @@ def _lock(out: Path) -> Iterator[None]:
 
 def _results(client: Client, trials: Sequence[Trial], rung: int, out: str) -> Iterator[dict[str, Any]]:
     """Let the workers train, and yield each result as it comes; of a trial that failed, why."""
-    futures = {client.submit(train, trial, rung, out, pure=False): trial for trial in trials}
+    futures = {}
+    for trial in trials:
+        key = f"{trial.name}-{rung}-{uuid.uuid4().hex}"  # of this sweep alone: a scheduler may have served others
+        futures[client.submit(train, trial, rung, out, key=key)] = trial
     for future in as_completed(list(futures)):
         error = future.exception()
         if error is None:

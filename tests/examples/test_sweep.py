@@ -1,8 +1,10 @@
 """examples/sweep.py: what is tried, who goes on, and that a worker that dies loses nothing."""
 
 import dataclasses
+import json
 import os
 import signal
+import time
 
 import pytest
 import sweep
@@ -12,6 +14,7 @@ from trials import Space, rung_lengths, survivors
 from numrnn.training import read_json_lines
 
 SETS = {"data": "embedded", "hidden_size": "3", "batch_size": "20", "validation_size": "20"}
+FIRST_RUNG = 60
 SMALL = {
     "sets": tuple(SETS.items()),
     "optimizers": ("adam",),
@@ -20,7 +23,7 @@ SMALL = {
     "diffusions": (0.001,),
     "adam_rates": (0.003, 0.03),
     "images": 200,
-    "iterations": 90,
+    "iterations": 3 * FIRST_RUNG,
     "rungs": 2,
     "workers": 2,
 }
@@ -86,7 +89,7 @@ def test_settings_that_matter_make_another_trial_and_folders_do_not():
 
     assert len(names()) == 4
     assert names() == names(out="elsewhere", workers=7, scheduler="tcp://nowhere:1")
-    for changes in ({"images": 100}, {"iterations": 60}, {"seed": 1}, {"preset": "mnist-gated"}):
+    for changes in ({"images": 100}, {"iterations": 90}, {"seed": 1}, {"preset": "mnist-gated"}):
         assert not names() & names(**changes)
     assert len(names(adam_rates=(0.003, 0.03, 0.1)) - names()) == 2
 
@@ -114,7 +117,21 @@ def test_a_trial_that_diverges_is_a_result(tmp_path):
     config = sweep.Config(**{**SMALL, "adam_rates": (1e38,), "weight_stds": (4.0,)})
     line = trials.train(sweep.make_trials(config)[0], 0, str(tmp_path))
     assert (line["status"], line["validation_accuracy"]) == ("diverged", 0.0)
-    assert 1 <= line["step"] < 30
+    assert 1 <= line["step"] < FIRST_RUNG
+
+
+def half_way(client, out):
+    """Return a worker and the trial that it is in the middle of, as soon as there is one."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        for address, keys in client.processing().items():
+            for trial in (key.split("-")[0] for key in keys):
+                path = out / "trials" / trial / "metrics.jsonl"
+                lines = path.read_bytes().splitlines() if path.exists() else []
+                if lines and lines[-1].endswith(b"}") and 10 <= json.loads(lines[-1])["step"] < FIRST_RUNG - 15:
+                    return address, trial
+        time.sleep(0.005)
+    pytest.fail("no trial was seen in its middle within half a minute")
 
 
 @pytest.fixture(scope="module")
@@ -123,14 +140,14 @@ def swept(tmp_path_factory):
     out, said, killed = tmp_path_factory.mktemp("sweep"), [], []
 
     with sweep.local_cluster(2) as cluster, sweep.Client(cluster) as client:
-        workers = set(client.run(os.getpid).values())
+        pids = client.run(os.getpid)
 
         def say(text):
             said.append(text)
             if text.startswith("rung 0: ") and not killed:
-                # The worker that has just sent a result may be idle for a moment: kill the other, which is at work.
-                killed.append(next(iter(workers - {results(out)[0]["pid"]})))
-                os.kill(killed[0], signal.SIGKILL)
+                address, trial = half_way(client, out)
+                os.kill(pids[address], signal.SIGKILL)
+                killed.append((pids[address], trial))
 
         config = sweep.Config(**SMALL, out=str(out), scheduler=cluster.scheduler_address)
         ranked = sweep.run(config, say=say)
@@ -138,12 +155,14 @@ def swept(tmp_path_factory):
 
 
 def test_a_worker_that_is_killed_loses_nothing_and_nothing_runs_twice(swept):
-    config, out, _, _, killed = swept
+    config, out, _, _, (killed, interrupted) = swept
     lines = results(out)
     assert all(line["status"] == "finished" for line in lines)
     keys = [(line["trial"], line["rung"]) for line in lines]
     assert len(set(keys)) == len(keys) == 4 + 2
-    assert killed not in {line["pid"] for line in lines}
+    (line,) = [line for line in lines if (line["trial"], line["rung"]) == (interrupted, 0)]
+    assert line["pid"] != killed
+    assert 0 < line["since"] < FIRST_RUNG
     first = [line for line in lines if line["rung"] == 0]
     assert {line["trial"] for line in first} == {trial.name for trial in sweep.make_trials(config)}
     for line in first:
@@ -153,13 +172,13 @@ def test_a_worker_that_is_killed_loses_nothing_and_nothing_runs_twice(swept):
         timings = read_json_lines(out / "trials" / line["trial"] / "timings.jsonl")
         assert [record["step"] for record in timings] == steps  # each update is that of one process
     # The later rung goes on from the first, and begins no trial anew.
-    assert {line["since"] for line in lines if line["rung"] == 1} == {30}
+    assert {line["since"] for line in lines if line["rung"] == 1} == {FIRST_RUNG}
 
 
 def test_rungs_are_recorded_with_those_that_go_on(swept):
     _, out, ranked, _, _ = swept
     (rung,) = [r for r in read_json_lines(out / sweep.RESULTS_FILE) if r["kind"] == "rung"]
-    assert (rung["rung"], rung["step"], rung["of"], len(rung["kept"])) == (0, 30, 4, 2)
+    assert (rung["rung"], rung["step"], rung["of"], len(rung["kept"])) == (0, FIRST_RUNG, 4, 2)
     best = sorted((r for r in results(out) if r["rung"] == 0), key=lambda r: -r["validation_accuracy"])[:2]
     assert sorted(r["validation_accuracy"] for r in best) == sorted(
         r["validation_accuracy"] for r in results(out) if r["trial"] in rung["kept"] and r["rung"] == 0
