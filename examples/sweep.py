@@ -17,7 +17,9 @@ import contextlib
 import dataclasses
 import logging
 import math
+import signal
 import sys
+import threading
 import tomllib
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -149,14 +151,28 @@ def _settings(sets: Sequence[tuple[str, str]]) -> dict[str, Any]:
 
 def local_cluster(workers: int | None = None) -> LocalCluster:
     """Return a scheduler and workers on this machine: processes of one thread, one a core unless told otherwise."""
-    return LocalCluster(
-        n_workers=available_cores() if workers is None else workers,
-        threads_per_worker=1,
-        processes=True,
-        memory_limit=0,  # Dask would stop a worker at a share of the memory that no trial comes near
-        dashboard_address=None,
-        silence_logs=logging.ERROR,  # that a worker died is told by the results
-    )
+    with _children_ignore_interrupts():
+        return LocalCluster(
+            n_workers=available_cores() if workers is None else workers,
+            threads_per_worker=1,
+            processes=True,
+            memory_limit=0,  # Dask would stop a worker at a share of the memory that no trial comes near
+            dashboard_address=None,
+            silence_logs=logging.ERROR,  # a worker that dies is a warning to Dask; its trial goes on elsewhere
+        )
+
+
+@contextlib.contextmanager
+def _children_ignore_interrupts() -> Iterator[None]:
+    """Let processes that are started meanwhile ignore Ctrl-C, which a terminal sends to all: the sweep ends them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 @contextlib.contextmanager
@@ -228,7 +244,9 @@ def run(config: Config, *, say: Callable[[str], Any] = lambda _: None) -> list[d
     last = {name: result for (name, _), result in sorted(done.items(), key=lambda item: item[0][1]) if name in trials}
     ranked = sorted(last.values(), key=lambda r: (-r["rung"], r["status"], -r["validation_accuracy"]))
     say(table(ranked))
-    draw(ranked, out / "sweep.png", f"{config.preset}: {len(ranked)} trials, up to {lengths[-1]:,} updates")
+    diverged = sum(result["status"] == "diverged" for result in ranked)
+    heading = f"{config.preset}: {len(ranked)} trials, up to {lengths[-1]:,} updates; {diverged} diverged, not shown"
+    draw(ranked, out / "sweep.png", heading)
     return ranked
 
 

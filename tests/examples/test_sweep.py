@@ -138,9 +138,13 @@ def half_way(client, out):
 def swept(tmp_path_factory):
     """Return the folder of a sweep of which one worker was killed on the way, its ranking, and what was said."""
     out, said, killed = tmp_path_factory.mktemp("sweep"), [], []
+    before = signal.getsignal(signal.SIGINT)
 
     with sweep.local_cluster(2) as cluster, sweep.Client(cluster) as client:
         pids = client.run(os.getpid)
+        # A terminal sends Ctrl-C to all processes; the sweep alone is to answer.
+        assert set(client.run(lambda: signal.getsignal(signal.SIGINT)).values()) == {signal.SIG_IGN}
+        assert signal.getsignal(signal.SIGINT) == before
 
         def say(text):
             said.append(text)
