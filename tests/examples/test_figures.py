@@ -5,6 +5,7 @@ import math
 import pathlib
 import re
 
+import cifar10
 import gradient_flow
 import jacobian
 import numpy as np
@@ -14,7 +15,8 @@ import stability_region
 from PIL import Image
 
 import numrnn
-from numrnn.datasets import PixelEncoder, RowNoiseEncoder
+from numrnn.datasets import Dataset, PixelEncoder, RowNoiseEncoder
+from numrnn.datasets.cifar10 import CLASS_NAMES
 from numrnn.stability import ScaledMatrix
 from numrnn.training import Checkpoint, CheckpointError, Classifier, checkpoint_path, save_checkpoint
 
@@ -236,6 +238,23 @@ def test_a_trained_network_takes_the_place_of_initial_ones(tmp_path, capsys):
     assert (row["name"], row["updates"], row["cell"]["diffusion"]) == ("mine", 7, 0.5)
 
 
+def test_networks_are_trained_once_and_drawn(tmp_path, monkeypatch, capsys):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (60, 3, 32, 32), np.uint8)
+    labels = rng.integers(0, 10, 60).astype(np.uint8)
+    data = Dataset(images[:40], labels[:40], images[40:], labels[40:], CLASS_NAMES)
+    monkeypatch.setattr(cifar10.Cifar10, "load_data", lambda self, config: data)
+    monkeypatch.setattr(jacobian, "load_cifar10", lambda root: data)
+    monkeypatch.setitem(jacobian.TRAINING, "validation_size", 8)
+    argv = ["--cells", "antisymmetric", "lstm", "--diffusions", "0.01", "1", "--lengths", "40", "50"]
+    argv += ["--hidden-size", "4", "--updates", "2", "--out", str(tmp_path)]
+    for _ in range(2):
+        assert jacobian.main(argv) == 0
+    assert capsys.readouterr().out.count("test accuracy") == 3
+    rows = json.loads((tmp_path / "figure2.json").read_text())["networks"]
+    assert [(row["name"], row["updates"]) for row in rows] == [("gamma = 0.01", 2), ("gamma = 1", 2), ("lstm", 2)]
+
+
 def test_missing_images_are_never_replaced_unasked(tmp_path, capsys):
     refused(jacobian, ["--root", str(tmp_path), "--out", str(tmp_path / "out")], "data_batch_1.bin", capsys)
     assert jacobian.main(["--root", str(tmp_path), "--out", str(tmp_path / "out")]) == 1
@@ -249,6 +268,8 @@ def test_missing_images_are_never_replaced_unasked(tmp_path, capsys):
         (["--lengths", "10"], "lengths must rise and be >= 32"),
         (["--lengths", "200", "100"], "lengths must rise"),
         (["--images", "0"], "images must be >= 1"),
+        (["--updates", "5"], "updates must be >= 0, and 0 with synthetic images or checkpoints, got 5"),
+        (["--cells", "gru"], "cells must be of antisymmetric, gated, lstm, elman, got gru"),
         (["--hidden-size", "0"], "hidden_size must be"),
         (["--step-size", "-1"], "step_size must be"),
         (["--checkpoint", "nameless"], "expected NAME=PATH, got 'nameless'"),
