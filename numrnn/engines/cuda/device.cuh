@@ -1,0 +1,53 @@
+// What the kernels ask of the device beyond CUDA C++ itself: four instructions, in PTX, so that no header is needed.
+// tests/cuda/standin.h has the same functions for a CPU, and takes the place of this file there.
+
+// Blocks of a cluster run on neighbouring processors and can write into each other's shared memory (sm_90).
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+#define CLUSTER_OF(blocks) __cluster_dims__(blocks)
+#else
+#define CLUSTER_OF(blocks)
+#endif
+
+__device__ inline unsigned char* shared_memory() {
+    extern __shared__ __align__(16) unsigned char memory[];
+    return memory;
+}
+
+__device__ inline unsigned shared_address(const void* pointer) {
+    return static_cast<unsigned>(__cvta_generic_to_shared(pointer));
+}
+
+// Write a value where `own`, an address in this block's shared memory, lies in that of another block of the cluster.
+__device__ inline void store_to_block(float* own, int rank, float value) {
+    unsigned remote;
+    asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(remote) : "r"(shared_address(own)), "r"(rank));
+    asm volatile("st.shared::cluster.f32 [%0], %1;" ::"r"(remote), "f"(value) : "memory");
+}
+
+__device__ inline void store_to_block(double* own, int rank, double value) {
+    unsigned remote;
+    asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(remote) : "r"(shared_address(own)), "r"(rank));
+    asm volatile("st.shared::cluster.f64 [%0], %1;" ::"r"(remote), "d"(value) : "memory");
+}
+
+// Wait for all threads of all blocks of the cluster; what they wrote before it is seen after it.
+__device__ inline void cluster_barrier() {
+    asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+    asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+}
+
+// Start to copy one number from global to shared memory, or a zero where there is none; `commit_copies` closes a group.
+template <typename T>
+__device__ inline void copy_async(T* to, const T* from, bool exists) {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(shared_address(to)), "l"(from),
+                 "n"(sizeof(T)), "r"(exists ? static_cast<int>(sizeof(T)) : 0)
+                 : "memory");
+}
+
+__device__ inline void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+
+// Wait until at most `younger` groups of this thread's copies are still on their way.
+template <int younger>
+__device__ inline void await_copies() {
+    asm volatile("cp.async.wait_group %0;" ::"n"(younger) : "memory");
+}

@@ -1,0 +1,217 @@
+// The one routine that both passes spend their time in: a matrix, kept in registers for all T steps, times a vector that
+// changes at every step. docs/cuda_engine.md draws who holds what. AHEAD, the steps by which the inputs of a step are
+// fetched before it, is defined in front of this text by numrnn/engines/cuda_kernels.py.
+
+constexpr int WARP = 32;
+
+// How the matrix is spread over threads. numrnn/engines/cuda_kernels.py chooses the numbers.
+//   T        float or double
+//   UNITS    n, rounded up to a width that there is a layout for; what is beyond n is zero
+//   ROWS     rows of the batch that a block takes through time together
+//   CLUSTER  blocks that share the matrix, each with UNITS / CLUSTER of its rows
+//   OUTPUTS  rows of the matrix that a thread works on
+//   LANES    neighbouring threads that share those rows, each with UNITS / LANES of their columns
+//   HELD     of a thread's weights, in packs of 16 bytes, the packs in registers; the rest of them is in shared memory
+template <typename T_, int UNITS_, int ROWS_, int CLUSTER_, int OUTPUTS_, int LANES_, int HELD_>
+struct Layout {
+    using T = T_;
+    static constexpr int UNITS = UNITS_, ROWS = ROWS_, CLUSTER = CLUSTER_;
+    static constexpr int OUTPUTS = OUTPUTS_, LANES = LANES_, HELD = HELD_;
+    static constexpr int THREADS = UNITS / CLUSTER / OUTPUTS * LANES;
+    static constexpr int PACK = 16 / sizeof(T);
+    static constexpr int PACKS = UNITS / LANES / PACK;            // of a vector, that a thread reads
+    static constexpr int WEIGHTS = PACKS * OUTPUTS;               // packs of the matrix that a thread has
+    static constexpr int SUMS = ROWS * OUTPUTS;                   // that the lanes of a group add up together
+    static constexpr int KEPT = SUMS > LANES ? SUMS / LANES : 1;  // of these, finished by one lane
+    static constexpr int COPIES = LANES * KEPT / SUMS;            // lanes that finish the same ones; the first counts
+    static_assert(LANES <= WARP && ROWS <= LANES && HELD <= WEIGHTS && PACKS * PACK * LANES == UNITS, "no such layout");
+};
+
+template <typename T>
+struct alignas(16) Pack {
+    T value[16 / sizeof(T)];
+};
+
+// A thread's place: which part of the matrix is its own, and which elements (row of the batch, unit) it finishes.
+template <class L>
+struct Place {
+    int lane;        // in its group of LANES
+    int first_unit;  // of the OUTPUTS rows of the matrix
+    int row_here;    // of its elements, within the block
+    int row, unit;   // of its first element, in the batch; it has KEPT neighbouring units
+    int kept_units;  // of them, those that exist: 0 for rows and units that are padding, and for copies
+    bool counts;     // false for copies
+
+    __device__ Place(int n, int batch) {
+        lane = threadIdx.x % L::LANES;
+        const int rank = blockIdx.x % L::CLUSTER;
+        first_unit = rank * (L::UNITS / L::CLUSTER) + threadIdx.x / L::LANES * L::OUTPUTS;
+        int first = 0;  // where reduce_scatter leaves this lane's sums
+        int count = L::SUMS;
+        for (int distance = L::LANES / 2; distance > 0; distance /= 2) {
+            if (count > 1) {
+                count /= 2;
+                if (lane & distance) first += count;
+            }
+        }
+        counts = lane % L::COPIES == 0;
+        row_here = first / L::OUTPUTS;
+        row = blockIdx.x / L::CLUSTER * L::ROWS + row_here;
+        unit = first_unit + first % L::OUTPUTS;
+        kept_units = counts && row < batch ? (n - unit < L::KEPT ? n - unit : L::KEPT) : 0;
+    }
+
+    __device__ bool exists(int k) const { return k < kept_units; }
+};
+
+// Element (i, j) of W - W^T, or of W: the recurrent matrix without its diffusion, which the steps subtract.
+enum Storage { FULL, TRIANGULAR, UNSTRUCTURED };
+
+template <typename T>
+__device__ T recurrent(const T* W, int n, int i, int j, int storage) {
+    if (storage == UNSTRUCTURED) return W[i * n + j];  // (F9)
+    if (storage == FULL) return W[i * n + j] - W[j * n + i];  // (F1)
+    return i < j ? W[i * n + j] : (i > j ? -W[j * n + i] : T(0));  // (F1)
+}
+
+// A thread's part of the matrix: OUTPUTS rows by UNITS / LANES columns. Pack p holds columns (p LANES + lane) PACK and on,
+// so that the lanes of a group read neighbouring packs of the vector at the same time, without bank conflicts.
+template <class L>
+struct Matrix {
+    using T = typename L::T;
+    Pack<T> held[L::HELD];
+    Pack<T>* rest;  // in shared memory, this thread's; nobody else reads it
+
+    static constexpr int REST_BYTES = (L::WEIGHTS - L::HELD) * L::THREADS * sizeof(Pack<T>);
+
+    // The backward pass needs the transpose. Of an antisymmetric matrix it is the same registers with the sign turned.
+    __device__ Matrix(const T* W, int n, int storage, bool transposed, const Place<L>& own, unsigned char* memory) {
+        rest = reinterpret_cast<Pack<T>*>(memory) + threadIdx.x;
+#pragma unroll
+        for (int p = 0; p < L::PACKS; ++p) {
+#pragma unroll
+            for (int o = 0; o < L::OUTPUTS; ++o) {
+                Pack<T> pack;
+#pragma unroll
+                for (int e = 0; e < L::PACK; ++e) {
+                    const int i = own.first_unit + o, j = (p * L::LANES + own.lane) * L::PACK + e;
+                    pack.value[e] = T(0);
+                    if (i < n && j < n) pack.value[e] = recurrent(W, n, transposed ? j : i, transposed ? i : j, storage);
+                }
+                const int index = p * L::OUTPUTS + o;
+                if (index < L::HELD) {
+                    held[index] = pack;
+                } else {
+                    rest[(index - L::HELD) * L::THREADS] = pack;
+                }
+            }
+        }
+    }
+
+    __device__ Pack<T> at(int p, int o) const {
+        const int index = p * L::OUTPUTS + o;
+        return index < L::HELD ? held[index] : rest[(index - L::HELD) * L::THREADS];
+    }
+};
+
+// Add `sum`, COUNT numbers in each lane, over the lanes of a group; every lane ends with its share of the totals in front.
+// A lane gives away half of what it has in every round, so that LANES lanes take COUNT (1 - 1 / LANES) shuffles, not
+// COUNT log2(LANES).
+template <int COUNT, int DISTANCE, typename T>
+__device__ inline void reduce_scatter(T* sum, int lane) {
+    if constexpr (DISTANCE > 0) {
+        constexpr int HALF = COUNT > 1 ? COUNT / 2 : 1;
+        const bool upper = COUNT > 1 && (lane & DISTANCE);
+#pragma unroll
+        for (int i = 0; i < HALF; ++i) {
+            const T mine = upper ? sum[COUNT - HALF + i] : sum[i];
+            const T given = upper ? sum[i] : sum[COUNT - HALF + i];
+            sum[i] = mine + __shfl_xor_sync(0xffffffffu, given, DISTANCE);
+        }
+        reduce_scatter<HALF, DISTANCE / 2>(sum, lane);
+    }
+}
+
+// kept = the elements of matrix @ vector that this thread finishes; vector is (ROWS, UNITS), in shared memory.
+template <class L>
+__device__ inline void product(const Matrix<L>& matrix, const typename L::T* vector, const Place<L>& own,
+                               typename L::T (&kept)[L::KEPT]) {
+    using T = typename L::T;
+    T sum[L::SUMS];
+#pragma unroll
+    for (int s = 0; s < L::SUMS; ++s) sum[s] = T(0);
+#pragma unroll
+    for (int p = 0; p < L::PACKS; ++p) {
+        Pack<T> in[L::ROWS];
+#pragma unroll
+        for (int r = 0; r < L::ROWS; ++r) {
+            in[r] = reinterpret_cast<const Pack<T>*>(vector + r * L::UNITS)[p * L::LANES + own.lane];
+        }
+#pragma unroll
+        for (int o = 0; o < L::OUTPUTS; ++o) {
+            const Pack<T> weight = matrix.at(p, o);
+#pragma unroll
+            for (int r = 0; r < L::ROWS; ++r) {
+#pragma unroll
+                for (int e = 0; e < L::PACK; ++e) sum[r * L::OUTPUTS + o] += weight.value[e] * in[r].value[e];
+            }
+        }
+    }
+    reduce_scatter<L::SUMS, L::LANES / 2>(sum, own.lane);
+#pragma unroll
+    for (int k = 0; k < L::KEPT; ++k) kept[k] = sum[k];
+}
+
+// The vector that the next product reads, gathered from all threads, in two buffers: while slow threads still read the one
+// of this step, fast ones write that of the next, and one barrier a step is enough.
+template <class L>
+struct Exchange {
+    using T = typename L::T;
+    T* buffers;
+
+    static constexpr int BYTES = 2 * L::ROWS * L::UNITS * sizeof(T);
+
+    // No block may write into another one's memory before that block has begun.
+    __device__ explicit Exchange(unsigned char* memory) : buffers(reinterpret_cast<T*>(memory)) {
+        if constexpr (L::CLUSTER > 1) cluster_barrier();
+    }
+
+    // Put every thread's elements together, and return the vector (ROWS, UNITS).
+    __device__ const T* gather(int step, const T (&elements)[L::KEPT], const Place<L>& own) {
+        T* vector = buffers + step % 2 * (L::ROWS * L::UNITS);
+        if (own.counts) {
+#pragma unroll
+            for (int k = 0; k < L::KEPT; ++k) {
+                T* element = vector + own.row_here * L::UNITS + own.unit + k;
+                if constexpr (L::CLUSTER == 1) {
+                    *element = elements[k];
+                } else {
+#pragma unroll
+                    for (int rank = 0; rank < L::CLUSTER; ++rank) store_to_block(element, rank, elements[k]);
+                }
+            }
+        }
+        if constexpr (L::CLUSTER == 1) {
+            __syncthreads();
+        } else {
+            cluster_barrier();
+        }
+        return vector;
+    }
+};
+
+// What a thread needs from global memory at coming steps, on its way into shared memory: AHEAD steps of ARRAYS numbers for
+// each of its elements. A thread reads what it fetched itself, so that no barrier is needed.
+template <class L, int ARRAYS>
+struct Inputs {
+    using T = typename L::T;
+    T* own_column;
+
+    static constexpr int BYTES = AHEAD * ARRAYS * L::KEPT * L::THREADS * sizeof(T);
+
+    __device__ explicit Inputs(unsigned char* memory) : own_column(reinterpret_cast<T*>(memory) + threadIdx.x) {}
+
+    __device__ T* slot(int step, int array, int k) const {
+        return own_column + ((step % AHEAD * ARRAYS + array) * L::KEPT + k) * L::THREADS;
+    }
+};

@@ -1,0 +1,246 @@
+r"""The CUDA engine: all T steps of a pass in one kernel launch, through CuPy.
+
+It computes what numrnn/bptt.py computes with the cells of numrnn/cells/, for the antisymmetric and the unstructured
+cells, gated or not, in float32 and float64, up to 256 units. How it is divided:
+
+1. What does not go from step to step is one large product, before or after the loop, which cuBLAS does: V x + b for all
+   t; dA, [dV | db] and dx from the deltas of all t.
+2. What does is a kernel, numrnn/engines/cuda/euler.cu, launched once for all steps. It holds the recurrent matrix in
+   registers, so that a step reads and writes B n numbers of each array and nothing else.
+
+The forward kernel computes M h - gamma h, and the backward kernel M^T delta - gamma delta, where M^T is -M for the
+antisymmetric cells: the same matrix in the same registers, by the same routine.
+
+Memory: the states, and c of the same size (for a gated cell c and z); in the backward pass the deltas, once more so
+much. With checkpoints every k-th state, and all that for k steps only, recomputed by the same kernel.
+
+Everything but the launch itself is code for any array library: the tests run it on NumPy arrays, with a launcher that
+runs the same kernel text on the CPU.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+
+from numrnn import bptt
+from numrnn.backend import Array, array_namespace, astype, empty
+from numrnn.cells.antisymmetric import AntisymmetricMatrix, EulerStep
+from numrnn.cells.base import Cell, EulerCell
+from numrnn.cells.gated import GatedEulerStep
+from numrnn.cells.unstructured import UnstructuredMatrix
+from numrnn.checks import dtype_name
+from numrnn.engines.cuda_kernels import (
+    FIRST_CAPABILITY,
+    MOST_UNITS,
+    SCALARS,
+    Launcher,
+    Layout,
+    choose_layout,
+    cupy_launcher,
+)
+from numrnn.tape import CheckpointedStates, Gradients, Problem, Tape
+
+FULL, TRIANGULAR, UNSTRUCTURED = range(3)  # enum Storage of cuda/product.cuh
+NULL = np.uint64(0)
+
+
+def obstacle(problem: Problem, launcher: Launcher | None = None) -> str | None:
+    """Return what of the problem this engine does not cover, or None.
+
+    Parameters
+    ----------
+    problem : Problem
+        A forward pass.
+    launcher : Launcher, optional
+        What runs the kernels; that of the device of the arrays unless given.
+    """
+    if launcher is None and array_namespace(problem.x).__name__ != "cupy":
+        return f"arrays of {array_namespace(problem.x).__name__}"
+    if dtype_name(problem.h0) not in SCALARS:
+        return f"dtype {dtype_name(problem.h0)}"
+    kind: Any = type(problem.cell)
+    # Not isinstance: a subclass may have a step or a matrix of its own.
+    steps = [(own.step, own.step_vjp) for own in (EulerStep, GatedEulerStep)]
+    if (kind.step, kind.step_vjp) not in steps or _storage(problem.cell) is None:
+        return f"the cell {kind.__name__}"
+    n = problem.h0.shape[1]
+    if n > MOST_UNITS:
+        return f"more than {MOST_UNITS} units (there are {n})"
+    device = (launcher or _launcher_of(problem.x)).device
+    on = f"on a GPU of compute capability {device.capability // 10}.{device.capability % 10}"
+    if device.capability < FIRST_CAPABILITY:
+        return f"arrays {on}; it needs {FIRST_CAPABILITY / 10}"
+    if _layout(problem, launcher or _launcher_of(problem.x)) is None:
+        return f"{n} units in {dtype_name(problem.h0)} {on} with {device.shared_bytes} bytes of shared memory a block"
+    return None
+
+
+def run(problem: Problem) -> Tape:
+    """Run a forward pass and return its tape; `obstacle` must have returned None.
+
+    Notes
+    -----
+    Costs 2 T B n (n + m) flops, and (1 + gates) T B n numbers of memory, where gates is 1, or 2 for a gated cell. No
+    call of it, or of `propagate`, waits for the device.
+    """
+    return CudaTape(problem, _launcher_of(problem.x))
+
+
+def _launcher_of(x: Array) -> Launcher:
+    return cupy_launcher(array_namespace(x), x.device.id)
+
+
+def _storage(cell: Cell) -> int | None:
+    """Return how the kernels find the recurrent matrix in W, or None if they cannot."""
+    matrix = getattr(type(cell), "recurrent_matrix", None)
+    if matrix is AntisymmetricMatrix.recurrent_matrix:
+        assert isinstance(cell, AntisymmetricMatrix)
+        return TRIANGULAR if cell.triangular else FULL
+    return UNSTRUCTURED if matrix is UnstructuredMatrix.recurrent_matrix else None
+
+
+def _gates(problem: Problem) -> int:
+    return 2 if "V_z" in problem.params else 1
+
+
+def _layout(problem: Problem, launcher: Launcher) -> Layout | None:
+    batch, n = problem.h0.shape
+    return choose_layout(dtype_name(problem.h0), n, _gates(problem), batch, launcher.device)
+
+
+class CudaTape(Tape):
+    """The tape of this engine: states and activations of all steps, or the state at the start of every segment."""
+
+    def __init__(self, problem: Problem, launcher: Launcher) -> None:
+        n_steps = problem.n_steps
+        super().__init__(problem, n_steps if problem.every is None else min(problem.every, n_steps))
+        self._launcher, self._xp = launcher, array_namespace(problem.x)
+        layout = _layout(problem, launcher)
+        assert layout is not None
+        self._layout, self._gates = layout, _gates(problem)
+        with self._device():
+            xp, params, dtype = self._xp, problem.params, problem.h0.dtype
+            self._W = xp.ascontiguousarray(params["W"], dtype)
+            self._V = xp.concatenate([params[name] for name in ("V", "V_z")[: self._gates]]).astype(dtype)
+            b = xp.concatenate([params[name] for name in ("b", "b_z")[: self._gates]]).astype(dtype)
+            self._V_b = xp.concatenate([self._V, b[:, None]], axis=1)  # (gates n, m + 1), for [x | 1]
+            active = problem.active
+            self._lengths = NULL if active is None else xp.ascontiguousarray(astype(active, np.int32).sum(0), np.int32)
+            self._kept: Any = None
+            h = problem.h0
+            if problem.every is None:
+                self._kept = self._run(0, h)
+                self.states = self._kept[0]
+                return
+            self._checkpoints = []
+            for start in self.starts():
+                self._checkpoints.append(h)
+                h = self._run(start, h)[0][-1].copy()
+            self._checkpoints.append(h)
+            self.states = CheckpointedStates(self)
+
+    @property
+    def final_state(self) -> Array:
+        """h_T."""
+        return self._checkpoints[-1] if self._kept is None else self.states[-1]
+
+    def segment(self, start: int) -> Array:
+        """Return the states of one segment, recomputed from the checkpoint."""
+        return self._segment(start)[0]
+
+    def propagate(self, g: Array, direct: Array | None, wrt: Collection[str]) -> Gradients:
+        """Return the gradients; see `Tape.propagate`."""
+        problem, xp = self.problem, self._xp
+        if g.dtype != problem.h0.dtype:  # a complex cotangent of a real pass: two real ones in one, by linearity
+            return bptt.run(problem).propagate(g, direct, wrt)
+        with self._device():
+            g = xp.ascontiguousarray(g)  # becomes dL/dh_0
+            dx = empty(problem.x.shape, like=g) if "x" in wrt else None
+            all_g = empty((problem.n_steps + 1, *g.shape), like=g) if "states" in wrt else None
+            if all_g is not None:
+                all_g[-1] = g
+            totals: list[Array] = []
+            for start in reversed(self.starts()):
+                states, acts = self._segment(start)
+                deltas, sums = self._run_back(start, acts, g, direct, all_g)
+                stop = start + len(acts)
+                if "params" in wrt:
+                    x_1 = self._inputs(start, stop)
+                    parts = [_flat(sums).T @ _flat(states[:-1]), _flat(deltas).T @ _flat(x_1)]  # (B5) (B4), (B14) (B12)
+                    totals = [a + b for a, b in zip(totals, parts, strict=True)] if totals else parts  # (B27)
+                if dx is not None:
+                    xp.dot(_flat(deltas), self._V, out=_flat(dx[start:stop]))  # (B3) (B11)
+            params = self._collect(*totals) if totals else None
+        return Gradients(params, dx, g if "h0" in wrt else None, all_g)
+
+    def _device(self) -> Any:
+        """Return a context in which the arrays' device is the current one."""
+        return self.problem.x.device if self._xp.__name__ == "cupy" else contextlib.nullcontext()
+
+    def _segment(self, start: int) -> tuple[Array, Array]:
+        """Return states and activations of a segment."""
+        if self._kept is not None:
+            return self._kept
+        with self._device():
+            return self._run(start, self._checkpoints[start // self.every])
+
+    def _inputs(self, start: int, stop: int) -> Array:
+        """Return [x | 1] of the steps from `start` to `stop`, (stop - start, B, m + 1)."""
+        x = self.problem.x[start:stop]
+        return self._xp.concatenate([x, self._xp.ones((*x.shape[:2], 1), x.dtype)], axis=2)
+
+    def _run(self, start: int, h: Array) -> tuple[Array, Array]:
+        """Return the states (steps + 1, B, n) and the activations (steps, B, gates, n) of a segment that starts at h."""
+        stop = min(start + self.every, self.problem.n_steps)
+        batch, n = h.shape
+        states = empty((stop - start + 1, batch, n), like=h)
+        states[0] = h
+        acts = empty((stop - start, batch, self._gates, n), like=h)
+        self._xp.dot(_flat(self._inputs(start, stop)), self._V_b.T, out=_flat(acts))
+        self._launch("forward", start, stop, states, acts)
+        return states, acts
+
+    def _run_back(self, start: int, acts: Array, g: Array, direct: Any, all_g: Any) -> tuple[Array, Array]:
+        """Take g back over a segment, in place; return the deltas, shaped as acts, and their sums over the gates."""
+        stop = start + len(acts)
+        deltas = empty(acts.shape, like=acts)
+        sums = empty((*acts.shape[:2], acts.shape[3]), like=acts) if self._gates == 2 else deltas[:, :, 0]
+        direct = NULL if direct is None else self._xp.ascontiguousarray(direct[start:stop])
+        all_g = NULL if all_g is None else all_g[start:stop]
+        self._launch("backward", start, stop, acts, direct, deltas, sums, g, all_g)
+        return deltas, sums
+
+    def _launch(self, kernel: str, start: int, stop: int, *arrays: Any) -> None:
+        """Run a kernel over the steps from `start` to `stop`."""
+        cell, layout, gates = self.problem.cell, self._layout, self._gates
+        assert isinstance(cell, EulerCell)
+        batch, n = self.problem.h0.shape
+        scalar = np.dtype(layout.dtype).type
+        numbers = (scalar(cell.step_size), scalar(cell.diffusion), *map(np.int32, (n, batch, stop - start, start)))
+        storage = np.int32(_storage(cell) or FULL)
+        self._launcher(
+            layout.name(kernel, gates),
+            layout.blocks(batch),
+            layout.threads,
+            layout.shared_bytes(kernel, gates),
+            (self._W, storage, *numbers, self._lengths, *arrays),
+        )
+
+    def _collect(self, dA: Array, dV_b: Array) -> dict[str, Array]:
+        """Return the gradients of the parameters under their names."""
+        cell, n = self.problem.cell, self.problem.h0.shape[1]
+        assert isinstance(cell, EulerCell)
+        params = {"W": cell.recurrent_matrix_vjp(dA)}
+        for gate, (V, b) in enumerate((("V", "b"), ("V_z", "b_z"))[: self._gates]):
+            rows = dV_b[gate * n : (gate + 1) * n]
+            params |= {V: self._xp.ascontiguousarray(rows[:, :-1]), b: rows[:, -1].copy()}
+        return params
+
+
+def _flat(array: Array) -> Array:
+    """Return the array as a matrix: steps and rows of the batch down, all else across. No copy."""
+    return array.reshape(array.shape[0] * array.shape[1], -1)

@@ -1,0 +1,182 @@
+"""The kernels of the CUDA engine: their text, the layouts that they are compiled for, and how CuPy launches them.
+
+docs/cuda_engine.md explains the layouts. What is chosen here, and only here: which layout a problem gets, and how much
+shared memory that takes.
+"""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+FILES = ("device.cuh", "product.cuh", "euler.cu")
+KERNELS = ("forward", "backward")
+OPTIONS = ("-std=c++17",)
+AHEAD = 3  # steps by which inputs are fetched before they are used: a way to memory takes longer than a step
+PACK_BYTES = 16  # the widest load from shared memory
+FIRST_CAPABILITY = 80  # asynchronous copies
+CLUSTER_CAPABILITY = 90  # clusters of blocks
+SCALARS = {"float32": "float", "float64": "double"}
+
+
+@functools.cache
+def source(files: tuple[str, ...] = FILES) -> str:
+    """Return the text of the kernels as one translation unit: they include nothing, so that no toolkit is needed."""
+    folder = pathlib.Path(__file__).parent / "cuda"
+    return "\n".join(
+        [f"constexpr int AHEAD = {AHEAD};", *((folder / name).read_text(encoding="utf-8") for name in files)]
+    )
+
+
+@dataclass(frozen=True)
+class Device:
+    """What a layout depends on.
+
+    Attributes
+    ----------
+    capability : int
+        Compute capability, 80 for 8.0.
+    processors : int
+        Streaming multiprocessors.
+    shared_bytes : int
+        Shared memory that a block may ask for.
+    """
+
+    capability: int
+    processors: int
+    shared_bytes: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the matrix is spread over threads: the template parameters, which numrnn/engines/cuda/product.cuh explains."""
+
+    dtype: str
+    units: int
+    rows: int
+    cluster: int
+    outputs: int
+    lanes: int
+    held: int
+
+    @property
+    def threads(self) -> int:
+        """Threads of a block."""
+        return self.units // self.cluster // self.outputs * self.lanes
+
+    def blocks(self, batch: int) -> int:
+        """Return the number of blocks that a batch takes."""
+        return -(-batch // self.rows) * self.cluster
+
+    def name(self, kernel: str, gates: int) -> str:
+        """Return the C++ name of an instantiation."""
+        numbers = (gates, self.units, self.rows, self.cluster, self.outputs, self.lanes, self.held)
+        return f"{kernel}<{SCALARS[self.dtype]}, {', '.join(map(str, numbers))}>"
+
+    def shared_bytes(self, kernel: str, gates: int) -> int:
+        """Return the shared memory of a block: weights that registers have no room for, vectors, inputs on their way."""
+        size = np.dtype(self.dtype).itemsize
+        weights = self.units * self.outputs // self.lanes * size // PACK_BYTES  # packs, of a thread
+        rest = (weights - self.held) * self.threads * PACK_BYTES
+        vectors = 2 * self.rows * self.units * size
+        kept = max(1, self.rows * self.outputs // self.lanes)
+        arrays = gates if kernel == "forward" else gates + 1
+        return rest + vectors + AHEAD * arrays * kept * self.threads * size
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A layout but for the rows of the batch; `rows` are those that it compiles for without spilling registers."""
+
+    dtype: str
+    units: int
+    outputs: int
+    lanes: int
+    held: int
+    cluster: int = 1
+    rows: tuple[int, ...] = (1, 2, 4)
+
+    def with_rows(self, rows: int) -> Layout:
+        """Return the layout with so many rows a block."""
+        return Layout(self.dtype, self.units, rows, self.cluster, self.outputs, self.lanes, self.held)
+
+
+# For each dtype in the order of preference: the first that is wide enough and that the device can run is taken.
+TILES = (
+    Tile("float32", 32, outputs=4, lanes=8, held=4),
+    Tile("float32", 64, outputs=4, lanes=8, held=8),
+    Tile("float32", 128, outputs=4, lanes=8, held=16),
+    Tile("float32", 256, outputs=4, lanes=8, held=32, cluster=2),
+    # Before clusters: a fourth of the matrix in shared memory, and two rows at least to make its reading worth while.
+    Tile("float32", 256, outputs=8, lanes=8, held=45, rows=(2,)),
+    Tile("float64", 32, outputs=4, lanes=8, held=8),
+    Tile("float64", 64, outputs=4, lanes=8, held=16),
+    Tile("float64", 128, outputs=4, lanes=8, held=32),
+    Tile("float64", 256, outputs=4, lanes=16, held=32, cluster=4),
+)
+MOST_UNITS = max(tile.units for tile in TILES)
+
+
+def tiles_for(capability: int) -> list[Tile]:
+    """Return the tiles that a device of this compute capability can run."""
+    if capability < FIRST_CAPABILITY:
+        return []
+    return [tile for tile in TILES if tile.cluster == 1 or capability >= CLUSTER_CAPABILITY]
+
+
+def choose_layout(dtype: str, n: int, gates: int, batch: int, device: Device) -> Layout | None:
+    """Return the layout for a problem, or None where the device has none for it.
+
+    As few rows a block as let all blocks run at once: fewer rows make a step shorter, and more let the processors
+    work on all of the batch.
+    """
+    for tile in tiles_for(device.capability):
+        layouts = [tile.with_rows(rows) for rows in tile.rows]
+        fit = [layout for layout in layouts if layout.shared_bytes("backward", gates) <= device.shared_bytes]
+        if tile.dtype == dtype and tile.units >= n and fit:
+            at_once = [layout for layout in fit if layout.blocks(batch) <= device.processors]
+            return at_once[0] if at_once else fit[-1]
+    return None
+
+
+class Launcher(Protocol):
+    """Runs kernels on a device; the tests have one that runs them on the CPU."""
+
+    device: Device
+
+    def __call__(self, kernel: str, blocks: int, threads: int, shared_bytes: int, arguments: tuple[Any, ...]) -> None:
+        """Start a kernel, named as by `Layout.name`; arguments are C-contiguous arrays and NumPy scalars."""
+
+
+class CupyLauncher:
+    """Compiles the kernels with NVRTC at their first use, through CuPy, which keeps them on disk; and launches them."""
+
+    def __init__(self, cupy: Any, index: int) -> None:
+        self._cupy = cupy
+        properties = cupy.cuda.runtime.getDeviceProperties(index)
+        self.device = Device(
+            capability=10 * properties["major"] + properties["minor"],
+            processors=properties["multiProcessorCount"],
+            shared_bytes=properties["sharedMemPerBlockOptin"],
+        )
+        self._kernels: dict[tuple[str, int], Any] = {}
+
+    def __call__(self, kernel: str, blocks: int, threads: int, shared_bytes: int, arguments: tuple[Any, ...]) -> None:
+        """Start a kernel on the current stream; see `Launcher`."""
+        key = kernel, shared_bytes
+        if key not in self._kernels:
+            module = self._cupy.RawModule(code=source(), options=OPTIONS, name_expressions=[kernel])
+            function = module.get_function(kernel)
+            function.max_dynamic_shared_size_bytes = shared_bytes
+            self._kernels[key] = function
+        self._kernels[key]((blocks,), (threads,), arguments, shared_mem=shared_bytes)
+
+
+@functools.cache
+def cupy_launcher(cupy: Any, index: int) -> CupyLauncher:
+    """Return the launcher of a device, one a process."""
+    return CupyLauncher(cupy, index)

@@ -1,0 +1,240 @@
+// Stands in for CUDA, so that g++ compiles the kernels and a CPU runs them: the threads of a cluster are fibers, and every
+// barrier and every shuffle hands over to the next one. Takes the place of numrnn/engines/cuda/device.cuh.
+//
+// It is made to show races. Between two barriers a fiber runs as far as it can before another one starts, and their order
+// is drawn anew for every barrier. Shared memory starts as NaN, and so does what lies behind it, which must stay so. A copy
+// that is asynchronous happens when it is waited for, no sooner.
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <ucontext.h>
+
+#include <algorithm>
+#include <deque>
+#include <functional>
+#include <random>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#define __device__
+#define __global__
+#define __launch_bounds__(...)
+#define CLUSTER_OF(blocks)
+
+namespace standin {
+
+constexpr size_t STACK_BYTES = 64 * 1024, GUARD_BYTES = 4096;
+constexpr int LANES_OF_WARP = 32;
+
+struct Index {
+    int x;
+};
+
+struct Copy {
+    void* to;
+    uint64_t value;
+    size_t bytes;
+};
+
+struct Meeting {  // of the threads that a barrier waits for
+    int wanted = 0, arrived = 0, round = 0;
+};
+
+struct Block {
+    std::vector<unsigned char> memory;
+    Meeting meeting;
+};
+
+struct Warp {
+    Meeting meeting;
+    uint64_t given[2][LANES_OF_WARP];  // two rounds: a fast lane may give for the next one while slow ones read
+};
+
+struct Fiber {
+    Index thread, block;
+    Block* own_block;
+    Warp* warp;
+    std::deque<std::vector<Copy>> groups;  // the last one is open
+    Meeting* waits_for = nullptr;
+    int round = 0;
+    bool ended = false, begun = false;
+    jmp_buf place;
+    ucontext_t start;
+    std::vector<unsigned char> stack;
+};
+
+struct Cluster {
+    std::vector<Fiber> fibers;
+    std::vector<Block> blocks;
+    std::vector<Warp> warps;
+    Meeting meeting;
+};
+
+inline Cluster* cluster;
+inline Fiber* current;
+inline jmp_buf scheduler;
+inline ucontext_t scheduler_context;
+inline std::function<void()> run_kernel;
+
+inline bool met(const Fiber& fiber) { return !fiber.waits_for || fiber.waits_for->round != fiber.round; }
+
+inline void meet(Meeting& meeting) {
+    if (++meeting.arrived == meeting.wanted) {
+        meeting.arrived = 0;
+        ++meeting.round;
+        return;
+    }
+    current->waits_for = &meeting;
+    current->round = meeting.round;
+    if (!_setjmp(current->place)) _longjmp(scheduler, 1);
+}
+
+inline void enter() {
+    run_kernel();
+    current->ended = true;
+    _longjmp(scheduler, 1);
+}
+
+inline void resume(Fiber& fiber) {
+    current = &fiber;
+    fiber.waits_for = nullptr;
+    if (_setjmp(scheduler)) return;
+    if (fiber.begun) _longjmp(fiber.place, 1);
+    fiber.begun = true;
+    swapcontext(&scheduler_context, &fiber.start);
+}
+
+// Run all fibers of a cluster to their end, in rounds of a random order. Returns false if none can go on.
+inline bool run_cluster(std::mt19937& random) {
+    std::vector<Fiber*> order;
+    for (Fiber& fiber : cluster->fibers) order.push_back(&fiber);
+    for (size_t alive = order.size(); alive > 0;) {
+        // A shuffle of whole fibers costs more than their work: turn the order by a random amount, and at times about.
+        std::rotate(order.begin(), order.begin() + random() % order.size(), order.end());
+        if (random() % 2) std::reverse(order.begin(), order.end());
+        bool progress = false;
+        for (Fiber* fiber : order) {
+            if (fiber->ended || !met(*fiber)) continue;
+            resume(*fiber);
+            progress = true;
+            alive -= fiber->ended;
+        }
+        if (!progress) return false;
+    }
+    return true;
+}
+
+enum Failure { NONE, DEADLOCK, MEMORY_OVERRUN };
+
+inline int launch(int blocks, int threads, int blocks_of_cluster, size_t shared_bytes, unsigned seed,
+                  std::function<void()> kernel) {
+    run_kernel = kernel;
+    std::mt19937 random(seed);
+    Cluster all;
+    cluster = &all;
+    all.fibers.resize(threads * blocks_of_cluster);
+    for (Fiber& fiber : all.fibers) fiber.stack.resize(STACK_BYTES);
+    for (int first = 0; first < blocks; first += blocks_of_cluster) {
+        all.blocks.assign(blocks_of_cluster, Block());
+        all.warps.assign(all.fibers.size() / LANES_OF_WARP, Warp());
+        all.meeting = Meeting{static_cast<int>(all.fibers.size())};
+        for (Block& block : all.blocks) {
+            block.memory.assign(shared_bytes + GUARD_BYTES, 0xff);  // NaN in both precisions
+            block.meeting.wanted = threads;
+        }
+        for (Warp& warp : all.warps) warp.meeting.wanted = LANES_OF_WARP;
+        for (size_t i = 0; i < all.fibers.size(); ++i) {
+            Fiber& fiber = all.fibers[i];
+            const int block = i / threads;
+            fiber.thread.x = i % threads;
+            fiber.block.x = first + block;
+            fiber.own_block = &all.blocks[block];
+            fiber.warp = &all.warps[i / LANES_OF_WARP];
+            fiber.groups.assign(1, {});
+            fiber.waits_for = nullptr;
+            fiber.ended = fiber.begun = false;
+            getcontext(&fiber.start);
+            fiber.start.uc_stack.ss_sp = fiber.stack.data();
+            fiber.start.uc_stack.ss_size = STACK_BYTES;
+            fiber.start.uc_link = nullptr;
+            makecontext(&fiber.start, enter, 0);
+        }
+        if (!run_cluster(random)) return DEADLOCK;
+        for (Block& block : all.blocks) {
+            for (size_t i = shared_bytes; i < block.memory.size(); ++i) {
+                if (block.memory[i] != 0xff) return MEMORY_OVERRUN;
+            }
+        }
+    }
+    return NONE;
+}
+
+// Call a kernel with arguments that are given by their addresses, as the driver does.
+template <typename... A, size_t... I>
+int call(void (*kernel)(A...), std::index_sequence<I...>, int blocks, int threads, int blocks_of_cluster, size_t shared_bytes,
+         unsigned seed, void** arguments) {
+    return launch(blocks, threads, blocks_of_cluster, shared_bytes, seed,
+                  [=] { kernel(*static_cast<std::remove_reference_t<A>*>(arguments[I])...); });
+}
+
+template <typename... A>
+int call(void (*kernel)(A...), int blocks, int threads, int blocks_of_cluster, size_t shared_bytes, unsigned seed,
+         void** arguments) {
+    return call(kernel, std::index_sequence_for<A...>(), blocks, threads, blocks_of_cluster, shared_bytes, seed, arguments);
+}
+
+template <typename T>
+T shuffle_xor(T value, int distance) {
+    static_assert(sizeof(T) <= sizeof(uint64_t), "a shuffle moves one number");
+    const int lane = current->thread.x % LANES_OF_WARP;
+    uint64_t* given = current->warp->given[current->warp->meeting.round % 2];
+    memcpy(&given[lane], &value, sizeof(T));
+    meet(current->warp->meeting);
+    memcpy(&value, &given[lane ^ distance], sizeof(T));
+    return value;
+}
+
+}  // namespace standin
+
+#define threadIdx (standin::current->thread)
+#define blockIdx (standin::current->block)
+
+inline void __syncthreads() { standin::meet(standin::current->own_block->meeting); }
+
+template <typename T>
+T __shfl_xor_sync(unsigned, T value, int distance) {
+    return standin::shuffle_xor(value, distance);
+}
+
+inline unsigned char* shared_memory() { return standin::current->own_block->memory.data(); }
+
+template <typename T>
+void store_to_block(T* own, int rank, T value) {
+    const size_t offset = reinterpret_cast<unsigned char*>(own) - shared_memory();
+    memcpy(standin::cluster->blocks[rank].memory.data() + offset, &value, sizeof(T));
+}
+
+inline void cluster_barrier() { standin::meet(standin::cluster->meeting); }
+
+template <typename T>
+void copy_async(T* to, const T* from, bool exists) {
+    standin::Copy copy{to, 0, sizeof(T)};
+    if (exists) memcpy(&copy.value, from, sizeof(T));
+    standin::current->groups.back().push_back(copy);
+}
+
+inline void commit_copies() { standin::current->groups.emplace_back(); }
+
+template <int younger>
+void await_copies() {
+    auto& groups = standin::current->groups;
+    while (groups.size() > younger + 1) {
+        for (const standin::Copy& copy : groups.front()) memcpy(copy.to, &copy.value, copy.bytes);
+        groups.pop_front();
+    }
+}
