@@ -20,7 +20,12 @@ setup(
     license="MIT",
     python_requires=">=3.11",
     packages=find_packages(include=["numrnn", "numrnn.*", "gradcheck", "gradcheck.*"]),
-    package_data={"numrnn": ["py.typed"], "numrnn.datasets": ["embedded/*"], "gradcheck": ["py.typed"]},
+    package_data={
+        "numrnn": ["py.typed"],
+        "numrnn.datasets": ["embedded/*"],
+        "numrnn.engines": ["cuda/*.cu", "cuda/*.cuh"],
+        "gradcheck": ["py.typed"],
+    },
     entry_points={"pytest11": ["gradcheck = gradcheck.pytest_plugin"]},
     install_requires=["numpy>=2.0", "scipy>=1.13", "threadpoolctl>=3.5"],
     extras_require={
@@ -37,6 +42,8 @@ setup(
             "sybil>=9.0",
             "ruff>=0.8",
             "mypy>=1.13",
+            # The compiler of the CUDA kernels, which needs no GPU to show that they compile: 58 MB.
+            "nvidia-cuda-nvrtc>=13.0; platform_system == 'Linux' and platform_machine == 'x86_64'",
         ],
         # torch first and pinned: it is an oracle for values, and a new version must not silently become one.
         "oracle": ["torch==2.13.0", "torchrecurrent==0.2.5"],

@@ -15,7 +15,7 @@ from numrnn.cells import (
     LSTMCell,
     UnstructuredCell,
 )
-from numrnn.engines import forward
+from numrnn.engines import ReferenceLoopWarning, forward
 from numrnn.tape import Gradients, Tape, backward
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "GatedUnstructuredCell",
     "Gradients",
     "LSTMCell",
+    "ReferenceLoopWarning",
     "Tape",
     "UnstructuredCell",
     "backward",

@@ -1,20 +1,28 @@
 """The public forward pass, and the engines that run it.
 
 An engine is a function from a checked `Problem` to a `Tape`. The reference engine is numrnn/bptt.py; the others compute
-the same numbers faster, to a stated multiple of rounding.
+the same numbers faster, to a stated multiple of rounding: numpy_engine.py on the CPU, cuda_engine.py on a GPU.
 """
 
 from __future__ import annotations
 
+import warnings
+from types import ModuleType
 from typing import Any
 
 from numrnn import bptt
-from numrnn.backend import Array, Params
+from numrnn.backend import Array, Params, array_namespace
 from numrnn.cells.base import Cell
-from numrnn.engines import numpy_engine
+from numrnn.engines import cuda_engine, numpy_engine
 from numrnn.tape import Tape, check_problem
 
 ENGINES = ("auto", "reference", "fused")
+
+_warned: set[str] = set()  # the reasons given by a ReferenceLoopWarning
+
+
+class ReferenceLoopWarning(UserWarning):
+    """The reference loop runs on a GPU: a launch or more for every step, where the CUDA engine needs one for all."""
 
 
 def forward(
@@ -43,8 +51,9 @@ def forward(
         1 <= lengths <= T. Row i is a sequence of lengths[i] steps: after them it holds its last state, and what stands
         in x is neither read nor checked.
     engine : {"auto", "reference", "fused"}
-        Which implementation of the loops. "reference" covers everything; "fused" is faster and covers the cells of this
-        package on NumPy arrays of float32 and float64; "auto" is "fused" where that covers the case.
+        Which implementation of the loops. "reference" covers everything; "fused" is faster and covers, in float32 and
+        float64, the cells of this package on NumPy arrays, and the antisymmetric and unstructured ones up to 256 units
+        on CuPy arrays; "auto" is "fused" where that covers the case.
     checkpoint_every : int or "sqrt", optional
         Keep every k-th state only, k >= 1; "sqrt" takes k = ceil(sqrt(T)), which holds 2 sqrt(T) states at most at any
         time of the backward pass.
@@ -63,6 +72,11 @@ def forward(
     ValueError
         If a shape, a length, the engine or `checkpoint_every` is wrong, T or B is 0, devices are mixed, or a NaN or an
         infinity comes in.
+
+    Warns
+    -----
+    ReferenceLoopWarning
+        If "auto" takes the reference loop on a GPU: once for every reason.
 
     Notes
     -----
@@ -89,9 +103,18 @@ def forward(
     if engine not in ENGINES:
         raise ValueError(f"engine must be one of {', '.join(map(repr, ENGINES))}, got {engine!r}")
     problem = check_problem(cell, params, x, h0, lengths, checkpoint_every)
-    obstacle = numpy_engine.obstacle(problem)
+    fast = _fused_engine(problem.x)
+    obstacle = None if engine == "reference" else fast.obstacle(problem)
     if engine == "fused" and obstacle is not None:
         raise ValueError(f"engine='fused' does not cover {obstacle}; take 'auto' or 'reference'")
-    run = bptt.run if engine == "reference" or obstacle is not None else numpy_engine.run
-    tape = run(problem)
+    if obstacle is not None and fast is cuda_engine and obstacle not in _warned:
+        _warned.add(obstacle)
+        text = f"the CUDA engine does not cover {obstacle}: the reference loop runs, a step at a time"
+        warnings.warn(text, ReferenceLoopWarning, stacklevel=2)
+    tape = bptt.run(problem) if engine == "reference" or obstacle is not None else fast.run(problem)
     return tape.states, tape
+
+
+def _fused_engine(x: Array) -> ModuleType:
+    """Return the fused engine of the arrays' library; numpy_engine names any but NumPy as an obstacle."""
+    return cuda_engine if array_namespace(x).__name__ == "cupy" else numpy_engine

@@ -169,8 +169,9 @@ class CudaTape(Tape):
                 deltas, sums = self._run_back(start, acts, g, direct, all_g)
                 stop = start + len(acts)
                 if "params" in wrt:
-                    x_1 = self._inputs(start, stop)
-                    parts = [_flat(sums).T @ _flat(states[:-1]), _flat(deltas).T @ _flat(x_1)]  # (B5) (B4), (B14) (B12)
+                    dA = _flat(sums).T @ _flat(states[:-1])  # (B5) (B14)
+                    dV_b = _flat(deltas).T @ _flat(self._inputs(start, stop))  # (B4) (B12) (B13)
+                    parts = [dA, dV_b]
                     totals = [a + b for a, b in zip(totals, parts, strict=True)] if totals else parts  # (B27)
                 if dx is not None:
                     xp.dot(_flat(deltas), self._V, out=_flat(dx[start:stop]))  # (B3) (B11)
@@ -194,7 +195,7 @@ class CudaTape(Tape):
         return self._xp.concatenate([x, self._xp.ones((*x.shape[:2], 1), x.dtype)], axis=2)
 
     def _run(self, start: int, h: Array) -> tuple[Array, Array]:
-        """Return the states (steps + 1, B, n) and the activations (steps, B, gates, n) of a segment that starts at h."""
+        """Return the states (steps + 1, B, n) and the activations (steps, B, gates, n) of a segment from h on."""
         stop = min(start + self.every, self.problem.n_steps)
         batch, n = h.shape
         states = empty((stop - start + 1, batch, n), like=h)

@@ -53,7 +53,7 @@ class Device:
 
 @dataclass(frozen=True)
 class Layout:
-    """How the matrix is spread over threads: the template parameters, which numrnn/engines/cuda/product.cuh explains."""
+    """How the matrix is spread over threads: the template parameters, as numrnn/engines/cuda/product.cuh explains."""
 
     dtype: str
     units: int
@@ -78,7 +78,7 @@ class Layout:
         return f"{kernel}<{SCALARS[self.dtype]}, {', '.join(map(str, numbers))}>"
 
     def shared_bytes(self, kernel: str, gates: int) -> int:
-        """Return the shared memory of a block: weights that registers have no room for, vectors, inputs on their way."""
+        """Return the shared memory of a block: weights beyond the registers, vectors, inputs on their way."""
         size = np.dtype(self.dtype).itemsize
         weights = self.units * self.outputs // self.lanes * size // PACK_BYTES  # packs, of a thread
         rest = (weights - self.held) * self.threads * PACK_BYTES
@@ -105,7 +105,7 @@ class Tile:
         return Layout(self.dtype, self.units, rows, self.cluster, self.outputs, self.lanes, self.held)
 
 
-# For each dtype in the order of preference: the first that is wide enough and that the device can run is taken.
+# By width for each dtype, and then by preference: a device gets the first of a width that it can run.
 TILES = (
     Tile("float32", 32, outputs=4, lanes=8, held=4),
     Tile("float32", 64, outputs=4, lanes=8, held=8),
@@ -122,10 +122,12 @@ MOST_UNITS = max(tile.units for tile in TILES)
 
 
 def tiles_for(capability: int) -> list[Tile]:
-    """Return the tiles that a device of this compute capability can run."""
-    if capability < FIRST_CAPABILITY:
-        return []
-    return [tile for tile in TILES if tile.cluster == 1 or capability >= CLUSTER_CAPABILITY]
+    """Return the tiles for devices of this compute capability, one for each dtype and width."""
+    tiles: dict[tuple[str, int], Tile] = {}
+    for tile in TILES:
+        if capability >= (FIRST_CAPABILITY if tile.cluster == 1 else CLUSTER_CAPABILITY):
+            tiles.setdefault((tile.dtype, tile.units), tile)
+    return list(tiles.values())
 
 
 def choose_layout(dtype: str, n: int, gates: int, batch: int, device: Device) -> Layout | None:

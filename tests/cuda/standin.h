@@ -1,8 +1,8 @@
 // Stands in for CUDA, so that g++ compiles the kernels and a CPU runs them: the threads of a cluster are fibers, and every
 // barrier and every shuffle hands over to the next one. Takes the place of numrnn/engines/cuda/device.cuh.
 //
-// It is made to show races. Between two barriers a fiber runs as far as it can before another one starts, and their order
-// is drawn anew for every barrier. Shared memory starts as NaN, and so does what lies behind it, which must stay so. A copy
+// It is made to show races. Between two barriers a fiber runs as far as it can before another one starts; their order is
+// drawn anew all the time, and at every barrier the warps that stand still until no other can go on. Shared memory starts as NaN, and so does what lies behind it, which must stay so. A copy
 // that is asynchronous happens when it is waited for, no sooner.
 
 #include <math.h>
@@ -77,6 +77,8 @@ struct Cluster {
 
 inline Cluster* cluster;
 inline Fiber* current;
+inline std::mt19937 draw_order;
+inline unsigned held_back;  // a bit for each warp that stands still until no other can go on
 inline jmp_buf scheduler;
 inline ucontext_t scheduler_context;
 inline std::function<void()> run_kernel;
@@ -87,6 +89,7 @@ inline void meet(Meeting& meeting) {
     if (++meeting.arrived == meeting.wanted) {
         meeting.arrived = 0;
         ++meeting.round;
+        if (meeting.wanted > LANES_OF_WARP) held_back = draw_order();
         return;
     }
     current->waits_for = &meeting;
@@ -110,21 +113,24 @@ inline void resume(Fiber& fiber) {
 }
 
 // Run all fibers of a cluster to their end, in rounds of a random order. Returns false if none can go on.
-inline bool run_cluster(std::mt19937& random) {
+inline bool run_cluster() {
     std::vector<Fiber*> order;
     for (Fiber& fiber : cluster->fibers) order.push_back(&fiber);
+    held_back = 0;
     for (size_t alive = order.size(); alive > 0;) {
         // A shuffle of whole fibers costs more than their work: turn the order by a random amount, and at times about.
-        std::rotate(order.begin(), order.begin() + random() % order.size(), order.end());
-        if (random() % 2) std::reverse(order.begin(), order.end());
+        std::rotate(order.begin(), order.begin() + draw_order() % order.size(), order.end());
+        if (draw_order() % 2) std::reverse(order.begin(), order.end());
         bool progress = false;
         for (Fiber* fiber : order) {
-            if (fiber->ended || !met(*fiber)) continue;
+            const size_t warp = fiber->warp - cluster->warps.data();
+            if (fiber->ended || !met(*fiber) || held_back >> warp % 32 & 1) continue;
             resume(*fiber);
             progress = true;
             alive -= fiber->ended;
         }
-        if (!progress) return false;
+        if (!progress && held_back == 0) return false;
+        if (!progress) held_back = 0;
     }
     return true;
 }
@@ -134,7 +140,7 @@ enum Failure { NONE, DEADLOCK, MEMORY_OVERRUN };
 inline int launch(int blocks, int threads, int blocks_of_cluster, size_t shared_bytes, unsigned seed,
                   std::function<void()> kernel) {
     run_kernel = kernel;
-    std::mt19937 random(seed);
+    draw_order.seed(seed);
     Cluster all;
     cluster = &all;
     all.fibers.resize(threads * blocks_of_cluster);
@@ -164,7 +170,7 @@ inline int launch(int blocks, int threads, int blocks_of_cluster, size_t shared_
             fiber.start.uc_link = nullptr;
             makecontext(&fiber.start, enter, 0);
         }
-        if (!run_cluster(random)) return DEADLOCK;
+        if (!run_cluster()) return DEADLOCK;
         for (Block& block : all.blocks) {
             for (size_t i = shared_bytes; i < block.memory.size(); ++i) {
                 if (block.memory[i] != 0xff) return MEMORY_OVERRUN;

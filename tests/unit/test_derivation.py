@@ -6,6 +6,7 @@ from collections import Counter
 
 ROOT = pathlib.Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "derivation.md").read_text(encoding="utf-8")
+KERNELS = sorted((ROOT / "numrnn" / "engines" / "cuda").glob("*.cu*"))
 SECTIONS = {
     "antisymmetric": "1. The antisymmetric matrix|2. The AntisymmetricRNN",
     "gated": "3. The gated",
@@ -20,14 +21,16 @@ def tags_of_page(text):
 
 
 def tags_of_code(path):
-    """Return the tags at the ends of lines of code, as `# (F2)`, `# (B, n) (F2)` or `# (F5) (F6)`."""
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if "  # " in line]
+    """Return the tags at the ends of lines of code, as `# (F2)`, `# (B, n) (F2)` or `# (F5) (F6)`; `//` in a kernel."""
+    comment = "  # " if path.suffix == ".py" else ";  // "
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if comment in line]
     ends = [re.search(r"(?: \([FTBJ]\d+\))+$", line) for line in lines]
     return [tag for end in ends if end for tag in re.findall(r"[FTBJ]\d+", end[0])]
 
 
 def test_every_equation_of_the_page_is_in_the_code_and_the_other_way_round():
     code = {tag for path in (ROOT / "numrnn").rglob("*.py") for tag in tags_of_code(path)}
+    code |= {tag for path in KERNELS for tag in tags_of_code(path)}
     page = set(tags_of_page(PAGE))
     assert sorted(page - code) == []
     assert sorted(code - page) == []
@@ -43,6 +46,15 @@ def test_a_cells_file_carries_just_the_tags_of_its_section():
         section = [tag for part in parts if re.match(heads, part) for tag in tags_of_page(part)]
         assert section, name
         assert set(tags_of_code(ROOT / "numrnn" / "cells" / f"{name}.py")) == set(section), name
+
+
+def test_the_kernels_carry_every_equation_of_the_steps_that_they_run():
+    """The products of all steps at once are left to cuda_engine.py: (B3) to (B5), and (B11) to (B14)."""
+    kernels = {tag for path in KERNELS for tag in tags_of_code(path)}
+    wanted = {*(f"F{i}" for i in range(1, 10)), "B1", "B2", "B7", "B8", "B9", "B10", "B26"}
+    assert sorted(kernels) == sorted(wanted)
+    products = set(tags_of_code(ROOT / "numrnn" / "engines" / "cuda_engine.py"))
+    assert sorted(products) == sorted(["B3", "B4", "B5", "B11", "B12", "B13", "B14", "B27"])
 
 
 def test_tags_are_numbered_without_gaps():

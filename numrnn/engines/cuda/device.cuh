@@ -1,4 +1,4 @@
-// What the kernels ask of the device beyond CUDA C++ itself: four instructions, in PTX, so that no header is needed.
+// What the kernels ask of the device beyond plain CUDA C++: a few instructions, in PTX, so that no header is needed.
 // tests/cuda/standin.h has the same functions for a CPU, and takes the place of this file there.
 
 // Blocks of a cluster run on neighbouring processors and can write into each other's shared memory (sm_90).

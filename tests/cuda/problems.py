@@ -1,0 +1,86 @@
+"""Passes of the CUDA engine on the CPU stand-in, beside those of the float64 reference."""
+
+from __future__ import annotations
+
+import numpy as np
+from helpers import draw_params
+from standin import StandinLauncher
+
+import numrnn
+from numrnn import backward, bptt
+from numrnn.engines.cuda_engine import CudaTape, obstacle
+from numrnn.tape import GRADIENTS, check_problem
+
+PARAMETERS = ("dW", "dV", "db", "dV_z", "db_z")
+KINDS = ("antisymmetric", "gated", "unstructured", "gated-unstructured")
+
+
+def make_cell(kind, m, n, *, step_size=0.3, diffusion=0.2, triangular=True):
+    storage = {} if "unstructured" in kind else {"triangular": triangular}
+    return numrnn.CELLS[kind](m, n, step_size=step_size, diffusion=diffusion, **storage)
+
+
+def draw(cell, rng, n_steps, batch, dtype):
+    """Return params, x, h0 and cotangents of all states; norm(A) stays near one as n grows."""
+    params = draw_params(cell, rng, dtype)
+    params["W"] = (params["W"] / cell.hidden_size**0.5).astype(dtype)
+    shapes = (n_steps, batch, cell.input_size), (batch, cell.hidden_size), (n_steps + 1, batch, cell.hidden_size)
+    return params, *(rng.standard_normal(shape).astype(dtype) for shape in shapes)
+
+
+def standin_tape(cell, params, x, h0=None, *, lengths=None, every=None, launcher=None):
+    """Return the tape of a forward pass of the CUDA engine."""
+    launcher = launcher or StandinLauncher()
+    problem = check_problem(cell, params, x, h0, lengths, every)
+    assert obstacle(problem, launcher) is None
+    return CudaTape(problem, launcher)
+
+
+def results(tape, d_states):
+    """Return a dict of all that a pass gives."""
+    grads = backward(tape, d_states, wrt=GRADIENTS)
+    named = {f"d{k}": v for k, v in grads.params.items()}
+    return {"states": np.asarray(tape.states), **named, "dx": grads.x, "dh0": grads.h0, "dh": grads.states}
+
+
+def reference(cell, params, x, h0, d_states, lengths=None):
+    """Return the same from the reference engine, in float64."""
+    params, x, h0, d_states = (_double(a) for a in (params, x, h0, d_states))
+    return results(bptt.run(check_problem(cell, params, x, h0, lengths, None)), d_states)
+
+
+def _double(array):
+    return {k: _double(v) for k, v in array.items()} if isinstance(array, dict) else array.astype(np.float64)
+
+
+def largest_errors(got, wanted):
+    """Return for each array the largest difference, relative to the largest element, or to a term of the sum it is.
+
+    A gradient of parameters is a sum of cotangents times rows [h | x | 1], which may cancel: of one unit dW is zero.
+    """
+    assert got.keys() == wanted.keys()
+    term = np.max(np.abs(wanted["dh"])) * max(1, np.max(np.abs(wanted["states"])))
+    sizes = {k: max(np.max(np.abs(v)), term if k in PARAMETERS else 0) for k, v in wanted.items()}
+    return {k: float(np.max(np.abs(got[k] - v)) / sizes[k]) for k, v in wanted.items()}
+
+
+def tolerance(cell, params, n_steps, dtype):
+    """Return the rounding of a pass: of a step, added up over T steps that expand it by 1 + eps norm(A) at most.
+
+    A sum of n products is one of n / LANES in each thread and then a tree: its rounding does not grow with n here.
+    """
+    A = cell.recurrent_matrix(params["W"].astype(np.float64))
+    expansion = (1 + cell.step_size * np.linalg.norm(A, 2)) ** n_steps
+    return 8 * (4 + n_steps) * expansion * float(np.finfo(dtype).eps)
+
+
+def assert_agrees(cell, params, x, h0, d_states, *, lengths=None, every=None, launcher=None, limit=None):
+    """Assert that the engine gives what the float64 reference gives, and return the launcher."""
+    launcher = launcher or StandinLauncher()
+    got = results(standin_tape(cell, params, x, h0, lengths=lengths, every=every, launcher=launcher), d_states)
+    assert all(value.dtype == x.dtype for value in got.values())
+    errors = largest_errors(got, reference(cell, params, x, h0, d_states, lengths))
+    limit = limit or tolerance(cell, params, len(x), x.dtype)
+    worst = max(errors, key=lambda name: errors[name] if errors[name] == errors[name] else np.inf)
+    assert errors[worst] <= limit, f"{worst}: error {errors[worst]:.3g}, allowed {limit:.3g}"
+    return launcher

@@ -1,0 +1,172 @@
+"""Which engine runs, and what is said where the CUDA engine does not."""
+
+import types
+
+import numpy as np
+import pytest
+from helpers import draw_sequence, make_cells
+from problems import make_cell
+from standin import A100, H200, Device, StandinLauncher, missing
+
+import numrnn
+from numrnn import engines, forward
+from numrnn.cells.antisymmetric import EulerStep
+from numrnn.engines import cuda_engine
+from numrnn.engines.cuda_kernels import TILES, CupyLauncher, choose_layout, source, tiles_for
+from numrnn.tape import check_problem
+
+
+def obstacle(cell, rng, device=H200, dtype=np.float32):
+    params, x, h0 = draw_sequence(cell, rng, dtype=dtype)
+    return cuda_engine.obstacle(check_problem(cell, params, x, h0, None, None), StandinLauncher(device))
+
+
+@pytest.mark.parametrize("name", make_cells())
+def test_it_covers_the_antisymmetric_and_the_unstructured_cells(name, rng):
+    cell = make_cells()[name]
+    wanted = f"the cell {type(cell).__name__}" if name in ("elman", "lstm") else None
+    assert obstacle(cell, rng) == wanted
+
+
+def test_a_subclass_with_a_step_or_a_matrix_of_its_own_is_not_covered(rng):
+    class OtherStep(numrnn.AntisymmetricCell):
+        def step(self, params, x, h):
+            return 2 * EulerStep.step(self, params, x, h)
+
+    class OtherMatrix(numrnn.AntisymmetricCell):
+        def recurrent_matrix(self, W):
+            return 2 * W
+
+    assert obstacle(OtherStep(3, 4), rng) == "the cell OtherStep"
+    assert obstacle(OtherMatrix(3, 4), rng) == "the cell OtherMatrix"
+
+
+def test_what_a_device_cannot_run_is_named(rng):
+    assert obstacle(make_cell("gated", 3, 257), rng) == "more than 256 units (there are 257)"
+    old = Device(75, 40, 65_536)
+    assert obstacle(make_cell("gated", 3, 4), rng, old) == "arrays on a GPU of compute capability 7.5; it needs 8.0"
+    text = obstacle(make_cell("gated", 3, 200), rng, A100, np.float64)
+    assert text == "200 units in float64 on a GPU of compute capability 8.0 with 166912 bytes of shared memory a block"
+    assert obstacle(make_cell("gated", 3, 128), rng, A100, np.float64) is None
+
+
+def test_complex_numbers_are_not_covered(rng):
+    assert obstacle(make_cell("gated", 3, 4), rng, dtype=np.complex128) == "dtype complex128"
+
+
+def test_numpy_arrays_are_not_covered_without_the_stand_in(rng):
+    cell = make_cell("gated", 3, 4)
+    params, x, h0 = draw_sequence(cell, rng)
+    assert cuda_engine.obstacle(check_problem(cell, params, x, h0, None, None)) == "arrays of numpy"
+
+
+@pytest.mark.parametrize("n", [1, 32, 33, 128, 129, 256])
+@pytest.mark.parametrize("batch", [1, 3, 128, 131, 512, 5000])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_layout_is_wide_enough_and_fills_the_device_before_it_makes_steps_longer(n, batch, dtype):
+    for device in (H200, A100, Device(89, 128, 101_376)):
+        layout = choose_layout(dtype, n, 2, batch, device)
+        if layout is None:
+            assert (dtype, device.capability < 90, n > 128) == ("float64", True, True)
+            continue
+        assert layout.units >= n
+        assert layout.blocks(batch) * layout.rows >= batch * layout.cluster
+        assert layout.shared_bytes("backward", 2) <= device.shared_bytes
+        assert layout.threads <= 1024
+        if layout.blocks(batch) > device.processors:
+            assert layout.rows == max(t.rows[-1] for t in tiles_for(device.capability) if t.outputs == layout.outputs)
+
+
+def test_every_tile_is_reached_by_some_problem():
+    reached = {
+        (layout.dtype, layout.units, layout.cluster)
+        for device in (H200, A100)
+        for dtype in ("float32", "float64")
+        for n in (32, 64, 128, 256)
+        if (layout := choose_layout(dtype, n, 1, 8, device))
+    }
+    assert reached == {(tile.dtype, tile.units, tile.cluster) for tile in TILES}
+
+
+def test_the_text_of_the_kernels_needs_no_header():
+    assert "#include" not in source()
+
+
+@pytest.fixture
+def as_if_on_a_gpu(monkeypatch):
+    """Let `forward` take the CUDA engine for NumPy arrays, on the stand-in; returns the launcher."""
+    launcher = StandinLauncher()
+    plain = cuda_engine.obstacle
+    monkeypatch.setattr(engines, "_fused_engine", lambda x: cuda_engine)
+    monkeypatch.setattr(cuda_engine, "_launcher_of", lambda x: launcher)
+    monkeypatch.setattr(cuda_engine, "obstacle", lambda problem: plain(problem, launcher))
+    monkeypatch.setattr(engines, "_warned", set())
+    return launcher
+
+
+@pytest.mark.skipif(missing() is not None, reason=str(missing()))
+@pytest.mark.parametrize("engine", ["auto", "fused"])
+def test_auto_and_fused_take_it_where_it_covers_the_case(engine, as_if_on_a_gpu, rng):
+    cell = make_cells()["antisymmetric, full"]
+    params, x, h0 = draw_sequence(cell, rng)
+    states, tape = forward(cell, params, x, h0, engine=engine)
+    assert isinstance(tape, cuda_engine.CudaTape)
+    assert np.allclose(states, forward(cell, params, x, h0, engine="reference")[0], rtol=1e-13, atol=1e-15)
+
+
+def test_auto_says_once_for_every_reason_that_the_reference_loop_runs(as_if_on_a_gpu, rng):
+    for name in ("elman", "lstm"):
+        cell = make_cells()[name]
+        params, x, h0 = draw_sequence(cell, rng)
+        with pytest.warns(numrnn.ReferenceLoopWarning, match=f"does not cover the cell {type(cell).__name__}"):
+            first = forward(cell, params, x, h0)[0]
+        assert np.array_equal(forward(cell, params, x, h0)[0], first)  # and not again: warnings are errors here
+
+
+def test_reference_says_nothing(as_if_on_a_gpu, rng):
+    cell = make_cells()["elman"]
+    params, x, h0 = draw_sequence(cell, rng)
+    forward(cell, params, x, h0, engine="reference")
+
+
+def test_fused_refuses_what_it_does_not_cover(as_if_on_a_gpu, rng):
+    cell = make_cells()["elman"]
+    params, x, h0 = draw_sequence(cell, rng)
+    with pytest.raises(ValueError, match="engine='fused' does not cover the cell ElmanCell"):
+        forward(cell, params, x, h0, engine="fused")
+
+
+def test_the_engine_is_that_of_the_arrays_library(monkeypatch, rng):
+    assert engines._fused_engine(np.ones(1)) is engines.numpy_engine
+    monkeypatch.setattr(engines, "array_namespace", lambda x: types.SimpleNamespace(__name__="cupy"))
+    assert engines._fused_engine(np.ones(1)) is cuda_engine
+
+
+def test_the_launcher_compiles_a_kernel_once_and_gives_it_its_shared_memory():
+    """CuPy's interface, recorded: what it asks for templates and for more than 48 KB of shared memory."""
+    compiled, launched = [], []
+
+    class Module:
+        def __init__(self, *, code, options, name_expressions):
+            assert code == source()
+            assert options == ("-std=c++17",)
+            compiled.extend(name_expressions)
+
+        def get_function(self, name):
+            return Kernel()
+
+    class Kernel:
+        max_dynamic_shared_size_bytes = 48 * 1024
+
+        def __call__(self, grid, block, arguments, *, shared_mem):
+            assert shared_mem <= self.max_dynamic_shared_size_bytes
+            launched.append((grid, block, arguments))
+
+    properties = {"major": 9, "minor": 0, "multiProcessorCount": 132, "sharedMemPerBlockOptin": 232_448}
+    runtime = types.SimpleNamespace(getDeviceProperties=lambda index: properties)
+    launcher = CupyLauncher(types.SimpleNamespace(RawModule=Module, cuda=types.SimpleNamespace(runtime=runtime)), 0)
+    assert launcher.device == H200
+    for _ in range(2):
+        launcher("forward<float, 1>", 128, 256, 100_000, (np.int32(1),))
+    assert compiled == ["forward<float, 1>"]
+    assert launched == [((128,), (256,), (np.int32(1),))] * 2

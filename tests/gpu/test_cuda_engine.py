@@ -1,0 +1,114 @@
+"""The CUDA engine on a GPU gives the numbers of the float64 reference on the host."""
+
+import numpy as np
+import pytest
+from helpers import draw_params
+
+import numrnn
+from benchmarks.workloads import draw, select
+from numrnn import backward, forward
+from numrnn.backend import to_numpy
+from numrnn.engines.cuda_engine import CudaTape
+from numrnn.tape import GRADIENTS
+
+SINGLE = 2e-5  # of the largest element: 168 roundings of float32, for sums over up to 784 steps and 131 rows
+DOUBLE = 1e-11
+WIDTHS = [1, 33, 128, 200, 256]
+PAPER = ["mnist-ungated", "mnist-gated", "cifar-ungated", "cifar-gated"]
+
+
+@pytest.fixture(autouse=True)
+def covered(cupy):
+    """Skip where the GPU is older than the engine's first one."""
+    major = cupy.cuda.runtime.getDeviceProperties(0)["major"]
+    if major < 8:
+        pytest.skip(f"the CUDA engine needs compute capability 8.0, found {major}.x")
+
+
+def results(engine, cell, params, x, h0, d_states, d_final, **options):
+    """Return a dict of all that a pass gives, on the host."""
+    states, tape = forward(cell, params, x, h0, engine=engine, **options)
+    grads = backward(tape, d_states, d_final=d_final, wrt=GRADIENTS)
+    named = {"states": states, **grads.params, "dx": grads.x, "dh0": grads.h0, "dh": grads.states}
+    return tape, {k: to_numpy(v) if hasattr(v, "dtype") else np.asarray(v) for k, v in named.items()}
+
+
+def assert_agrees(cupy, limit, cell, params, x, h0, d_states=None, d_final=None, **options):
+    arrays = [params, x, h0, d_states, d_final]
+    tape, got = results("fused", cell, *(move(cupy.asarray, a) for a in arrays), **options)
+    assert isinstance(tape, CudaTape)
+    options.pop("checkpoint_every", None)
+    _, wanted = results("reference", cell, *(move(lambda a: a.astype(np.float64), a) for a in arrays), **options)
+    # Gradients of parameters are sums of cotangents times states, which may cancel: of one unit dW is zero.
+    term = np.max(np.abs(wanted["dh"])) * max(1, np.max(np.abs(wanted["states"])))
+    sizes = {k: max(np.max(np.abs(v)), term if k in params else 0) for k, v in wanted.items()}
+    errors = {k: np.max(np.abs(got[k] - v)) / sizes[k] for k, v in wanted.items()}
+    worst = max(errors, key=lambda k: errors[k] if errors[k] == errors[k] else np.inf)
+    assert errors[worst] <= limit, f"{worst}: {errors[worst]:.3g}"
+
+
+def move(to, array):
+    """Return the array, or each of a mapping, as `to` makes it."""
+    if isinstance(array, dict):
+        return {k: move(to, v) for k, v in array.items()}
+    return None if array is None else to(array)
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_the_papers_workloads_agree_to_2e_5(name, cupy):
+    data = draw(select([name])[0])
+    assert_agrees(cupy, SINGLE, data.cell, data.params, data.x, data.h0, d_final=data.d_final)
+
+
+def draw_ragged(kind, n, batch, n_steps, dtype, rng):
+    """Return a cell, params, x, h0, cotangents of all states, and lengths."""
+    cell = numrnn.CELLS[kind](3, n, step_size=0.01, diffusion=0.01)
+    params = draw_params(cell, rng, dtype)
+    params["W"] = (params["W"] / n**0.5).astype(dtype)
+    x, h0 = rng.standard_normal((n_steps, batch, 3)).astype(dtype), rng.standard_normal((batch, n)).astype(dtype)
+    d_states = rng.standard_normal((n_steps + 1, batch, n)).astype(dtype)
+    return cell, params, x, h0, d_states, rng.integers(1, n_steps + 1, batch)
+
+
+@pytest.mark.parametrize("kind", ["antisymmetric", "gated"])
+@pytest.mark.parametrize("n", WIDTHS)
+@pytest.mark.parametrize("batch", [1, 3, 131])
+@pytest.mark.parametrize("n_steps", [1, 7, 784])
+def test_ragged_sizes_agree_to_2e_5(kind, n, batch, n_steps, cupy, rng):
+    *case, lengths = draw_ragged(kind, n, batch, n_steps, np.float32, rng)
+    assert_agrees(cupy, SINGLE, *case, lengths=lengths)
+
+
+@pytest.mark.parametrize("kind", ["antisymmetric", "gated", "unstructured", "gated-unstructured"])
+@pytest.mark.parametrize("n", WIDTHS)
+@pytest.mark.parametrize("batch", [3, 1000])
+def test_every_cell_agrees_in_float64(kind, n, batch, cupy, rng):
+    if n > 128 and cupy.cuda.runtime.getDeviceProperties(0)["major"] < 9:
+        pytest.skip("256 units in float64 need clusters of blocks, of compute capability 9.0")
+    *case, lengths = draw_ragged(kind, n, batch, 7, np.float64, rng)
+    assert_agrees(cupy, DOUBLE, *case, lengths=lengths)
+
+
+@pytest.mark.parametrize("every", [1, 10, "sqrt"])
+def test_checkpoints_agree(every, cupy, rng):
+    cell = numrnn.GatedAntisymmetricCell(3, 64, step_size=0.05, diffusion=0.01)
+    params, x = draw_params(cell, rng), rng.standard_normal((77, 5, 3))
+    d_states = rng.standard_normal((78, 5, 64))
+    assert_agrees(cupy, DOUBLE, cell, params, x, d_states[0], d_states, checkpoint_every=every)
+
+
+def test_two_runs_give_the_same_bits(cupy):
+    data = draw(select(["cifar-gated"])[0])
+    arrays = [move(cupy.asarray, a) for a in (data.params, data.x, data.h0, None, data.d_final)]
+    (_, first), (_, second) = (results("fused", data.cell, *arrays) for _ in range(2))
+    assert all(np.array_equal(first[k], second[k]) for k in first)
+
+
+def test_auto_takes_the_engine_and_says_so_where_it_cannot(cupy, rng):
+    for cell in (numrnn.AntisymmetricCell(2, 8), numrnn.UnstructuredCell(2, 8, step_size=0.1)):
+        params = move(cupy.asarray, draw_params(cell, rng))
+        assert isinstance(forward(cell, params, cupy.ones((3, 2, 2)))[1], CudaTape)
+    wide = numrnn.AntisymmetricCell(2, 257)
+    params = move(cupy.asarray, draw_params(wide, rng))
+    with pytest.warns(numrnn.ReferenceLoopWarning, match="more than 256 units"):
+        forward(wide, params, cupy.ones((3, 2, 2)))
