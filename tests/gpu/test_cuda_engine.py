@@ -7,7 +7,7 @@ from helpers import draw_params
 import numrnn
 from benchmarks.workloads import draw, select
 from numrnn import backward, forward
-from numrnn.backend import to_numpy
+from numrnn.backend import is_array, to_numpy
 from numrnn.engines.cuda_engine import CudaTape
 from numrnn.tape import GRADIENTS
 
@@ -30,7 +30,7 @@ def results(engine, cell, params, x, h0, d_states, d_final, **options):
     states, tape = forward(cell, params, x, h0, engine=engine, **options)
     grads = backward(tape, d_states, d_final=d_final, wrt=GRADIENTS)
     named = {"states": states, **grads.params, "dx": grads.x, "dh0": grads.h0, "dh": grads.states}
-    return tape, {k: to_numpy(v) if hasattr(v, "dtype") else np.asarray(v) for k, v in named.items()}
+    return tape, {k: to_numpy(v) if is_array(v) else np.asarray(v) for k, v in named.items()}
 
 
 def assert_agrees(cupy, limit, cell, params, x, h0, d_states=None, d_final=None, **options):
