@@ -12,7 +12,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from numrnn.backend import Array
 from numrnn.checks import check_generator, check_integer
+from numrnn.datasets.resident import ResidentPixels, ResidentRows
 from numrnn.datasets.sequences import (
     PerChannel,
     checked_dtype,
@@ -95,6 +97,12 @@ class PixelEncoder:
         _check_batch(images, self.image_shape)
         return pixels(images, permutation=self.permutation, mean=self.mean, std=self.std, dtype=self.dtype)
 
+    def on_device(self, images: np.ndarray, like: Array) -> ResidentPixels:
+        """Copy uint8 images (N, *image_shape) beside a CuPy array; return what makes batches of them there."""
+        _check_batch(images, self.image_shape)
+        common = {"mean": self.mean, "std": self.std, "dtype": self.dtype, "shape": (self.length, self.input_size)}
+        return ResidentPixels(images, like, permutation=self.permutation, **common)
+
     def config(self) -> dict[str, Any]:
         """Return the arguments of the constructor, and its name under "encoder", as types that JSON knows."""
         return {
@@ -171,6 +179,12 @@ class RowNoiseEncoder:
         _check_batch(images, self.image_shape)
         noise = self.noise_block if self.noise_block is not None else check_generator("rng", rng)
         return rows_with_noise(images, noise, length=self.length, mean=self.mean, std=self.std, dtype=self.dtype)
+
+    def on_device(self, images: np.ndarray, like: Array) -> ResidentRows:
+        """Copy uint8 images (N, *image_shape) beside a CuPy array; return what makes batches of them there."""
+        _check_batch(images, self.image_shape)
+        common = {"mean": self.mean, "std": self.std, "dtype": self.dtype, "shape": (self.length, self.input_size)}
+        return ResidentRows(images, like, noise=self.noise_block, **common)
 
     def config(self) -> dict[str, Any]:
         """Return the arguments of the constructor, and its name under "encoder", as types that JSON knows."""

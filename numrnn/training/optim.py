@@ -21,12 +21,15 @@ R. Pascanu, T. Mikolov, Y. Bengio, "On the difficulty of training recurrent neur
 from __future__ import annotations
 
 import math
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from numrnn.backend import Array, Params, array_namespace, astype, zeros
-from numrnn.checks import check_array, check_number, check_same_kind
+from numrnn.checks import check_array, check_number, check_same_kind, dtype_name
+from numrnn.kernels import covers
+from numrnn.training.fused import SQUARES, UPDATES
 
 LearningRate = float | Callable[[int], float]
 State = dict[str, Any]
@@ -113,7 +116,8 @@ class Optimizer(ABC):
 
         Notes
         -----
-        Elementwise: at most about 12 flops and 7 times reading or writing each parameter (Adam).
+        Elementwise: at most about 12 flops and 7 times reading or writing each parameter (Adam); on a GPU one launch a
+        parameter, and no wait.
         """
         _check_alike("grads", grads, params)
         if set(state) != {"step", *self.slots}:
@@ -126,14 +130,22 @@ class Optimizer(ABC):
         for name, p in params.items():
             old = tuple(state[slot][name] for slot in self.slots)
             own_rate = rate * self.multipliers.get(name, 1.0)
-            new_params[name], *new = self._one(p, grads[name], *old, rate=own_rate, step=step)
+            constants = self._constants(own_rate, step)
+            if covers(p):
+                new_params[name], *new = UPDATES[self.name](p, grads[name], *old, *constants, beside=p)
+            else:
+                new_params[name], *new = self._one(p, grads[name], *old, constants=constants)
             for slot, array in zip(self.slots, new, strict=True):
                 new_state[slot][name] = array
         return new_params, new_state
 
     @abstractmethod
-    def _one(self, p: Array, g: Array, *slots: Array, rate: float, step: int) -> tuple[Array, ...]:
-        """Return the new p and the new slots; `step` counts from 1."""
+    def _constants(self, rate: float, step: int) -> tuple[float, ...]:
+        """Return the numbers of an update, in the order in which its kernel takes them; `step` counts from 1."""
+
+    @abstractmethod
+    def _one(self, p: Array, g: Array, *slots: Array, constants: tuple[float, ...]) -> tuple[Array, ...]:
+        """Return the new p and the new slots."""
 
     def config(self) -> dict[str, Any]:
         """Return the optimiser's name and arguments, as JSON can hold them.
@@ -201,10 +213,13 @@ class SGD(Optimizer):
             raise ValueError("nesterov must go with momentum > 0, got momentum 0")
         self.nesterov = bool(nesterov)
 
-    def _one(self, p: Array, g: Array, *slots: Array, rate: float, step: int) -> tuple[Array, ...]:
-        (v,) = slots
-        v = self.momentum * v + g
-        direction = g + self.momentum * v if self.nesterov else v
+    def _constants(self, rate: float, step: int) -> tuple[float, ...]:
+        return rate, self.momentum, float(self.nesterov)
+
+    def _one(self, p: Array, g: Array, *slots: Array, constants: tuple[float, ...]) -> tuple[Array, ...]:
+        (v,), (rate, momentum, nesterov) = slots, constants
+        v = momentum * v + g
+        direction = g + momentum * v if nesterov else v
         return p - rate * direction, v
 
     def _config(self) -> dict[str, Any]:
@@ -249,10 +264,13 @@ class Adagrad(Optimizer):
         super().__init__(learning_rate, multipliers=multipliers)
         self.epsilon = check_number("epsilon", epsilon, above=0)
 
-    def _one(self, p: Array, g: Array, *slots: Array, rate: float, step: int) -> tuple[Array, ...]:
-        (s,) = slots
+    def _constants(self, rate: float, step: int) -> tuple[float, ...]:
+        return rate, self.epsilon
+
+    def _one(self, p: Array, g: Array, *slots: Array, constants: tuple[float, ...]) -> tuple[Array, ...]:
+        (s,), (rate, epsilon) = slots, constants
         s = s + g * g
-        return p - rate * g / (array_namespace(s).sqrt(s) + self.epsilon), s
+        return p - rate * g / (array_namespace(s).sqrt(s) + epsilon), s
 
     def _config(self) -> dict[str, Any]:
         return {"epsilon": self.epsilon}
@@ -299,13 +317,16 @@ class Adam(Optimizer):
         self.beta2 = _check_fraction("beta2", beta2)
         self.epsilon = check_number("epsilon", epsilon, above=0)
 
-    def _one(self, p: Array, g: Array, *slots: Array, rate: float, step: int) -> tuple[Array, ...]:
-        m, v = slots
-        m = self.beta1 * m + (1 - self.beta1) * g
-        v = self.beta2 * v + (1 - self.beta2) * (g * g)
-        scale = math.sqrt(1 - self.beta2**step)
-        denominator = array_namespace(v).sqrt(v) / scale + self.epsilon
-        return p - rate / (1 - self.beta1**step) * (m / denominator), m, v
+    def _constants(self, rate: float, step: int) -> tuple[float, ...]:
+        beta1, beta2 = self.beta1, self.beta2
+        scale = math.sqrt(1 - beta2**step)
+        return rate / (1 - beta1**step), beta1, 1 - beta1, beta2, 1 - beta2, scale, self.epsilon
+
+    def _one(self, p: Array, g: Array, *slots: Array, constants: tuple[float, ...]) -> tuple[Array, ...]:
+        (m, v), (rate, beta1, rest1, beta2, rest2, scale, epsilon) = slots, constants
+        m = beta1 * m + rest1 * g
+        v = beta2 * v + rest2 * (g * g)
+        return p - rate * (m / (array_namespace(v).sqrt(v) / scale + epsilon)), m, v
 
     def _config(self) -> dict[str, Any]:
         return {"beta1": self.beta1, "beta2": self.beta2, "epsilon": self.epsilon}
@@ -349,27 +370,42 @@ def clip_by_global_norm(grads: Params, max_norm: float) -> tuple[dict[str, Array
     return {name: g * factor for name, g in grads.items()}, norm
 
 
+def clip_on_device(grads: Params, max_norm: float) -> tuple[dict[str, Array], Array]:
+    """Return what `clip_by_global_norm` returns, bit for bit, without a wait: the norm is an array of shape ().
+
+    Gradients that need no scaling are multiplied by one.
+    """
+    norm = norm_on_device(grads)
+    xp = array_namespace(norm)
+    too_large = xp.isfinite(norm) & (norm > max_norm)
+    one = xp.ones_like(norm)
+    factor = xp.where(too_large, max_norm / xp.where(too_large, norm, one), one)
+    return {name: g * astype(factor, g.dtype) for name, g in grads.items()}, norm
+
+
 def global_norm(arrays: Params) -> float:
     """Return the Euclidean norm of all elements of all arrays together, summed in float64.
 
     Elements are divided by the largest one first, so that no square overflows or vanishes.
     """
-    peaks = [float(_namespace_max(array)) for array in arrays.values()]
-    # max() of Python would drop a NaN that is not first.
-    peak = math.nan if any(map(math.isnan, peaks)) else max(peaks, default=0.0)
-    if peak == 0 or not math.isfinite(peak):
-        return peak
-    total = 0.0
-    for array in arrays.values():
-        xp = array_namespace(array)
-        scaled = astype(array, xp.float64) / peak
-        total += float(xp.sum(scaled * scaled))
-    return peak * math.sqrt(total)
+    return float(norm_on_device(arrays)) if arrays else 0.0
 
 
-def _namespace_max(array: Array) -> Array:
-    xp = array_namespace(array)
-    return xp.max(xp.abs(array))
+def norm_on_device(arrays: Params) -> Array:
+    """Return the norm of `global_norm` as an array of shape (), float64, without a wait; at least one array."""
+    values = list(arrays.values())
+    xp = array_namespace(*values)
+    if all(covers(array) and dtype_name(array) == "float32" for array in values):
+        return xp.sqrt(xp.sum(xp.stack([SQUARES(array, beside=array) for array in values])))
+    peak = xp.max(xp.stack([astype(xp.max(xp.abs(array)), xp.float64) for array in values]))
+    # A peak of 0, NaN or infinity is the norm; the sum is then not looked at, and must not warn.
+    sound = xp.isfinite(peak) & (peak > 0)
+    divisor = xp.where(sound, peak, xp.full_like(peak, sys.float_info.max))
+    total = xp.zeros_like(peak)
+    for array in values:
+        scaled = astype(array, xp.float64) / divisor
+        total = total + xp.sum(scaled * scaled)
+    return xp.where(sound, peak * xp.sqrt(total), peak)
 
 
 def describe(obj: Any) -> Any:

@@ -1,8 +1,9 @@
 """The training loop: batches in an order fixed by the seed, metrics, checkpoints, and resuming bit for bit.
 
-Everything that the loop needs to go on stands in its `_Run`, and a checkpoint stores just that. Metrics are written
-before the checkpoint that counts on them, so that a process may be killed at any moment: a resumed run cuts the metrics
-back to its checkpoint and writes the same lines again.
+Everything that the loop needs to go on stands in its `_Run`, and a checkpoint stores just that. On a GPU no update
+waits for the device: what it has to tell goes into a `Ledger`, which is read once for up to 50 updates. Metrics are
+written before the checkpoint that counts on them, so that a process may be killed at any moment: a resumed run cuts
+the metrics back to its checkpoint and writes the same lines again.
 """
 
 from __future__ import annotations
@@ -11,17 +12,17 @@ import hashlib
 import math
 import os
 import time
-from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from numrnn.backend import Array, array_namespace, asarray, backend_module, random_generators, to_numpy
-from numrnn.checks import check_number
+from numrnn.backend import Array, array_namespace, astype, backend_module, empty, random_generators, to_numpy
+from numrnn.checks import check_number, trusted_values
 from numrnn.training.averaging import average_weight, move_average
+from numrnn.training.batches import Batches, Encoder, batches_of, check_data
 from numrnn.training.checkpoint import (
     Checkpoint,
     CheckpointError,
@@ -33,31 +34,18 @@ from numrnn.training.checkpoint import (
     prune_checkpoints,
     save_checkpoint,
 )
-from numrnn.training.config import TrainingConfig, check_resumable, walk
+from numrnn.training.config import TrainingConfig, check_resumable
 from numrnn.training.interrupt import deferred_interrupt
-from numrnn.training.losses import count_correct, softmax_cross_entropy
+from numrnn.training.ledger import LOSS, Interval, Ledger
+from numrnn.training.losses import correct_rows, softmax_cross_entropy
 from numrnn.training.metrics import JsonLines, cut_back
 from numrnn.training.model import Classifier
-from numrnn.training.optim import Optimizer, clip_by_global_norm, describe, global_norm
+from numrnn.training.optim import Optimizer, clip_on_device, describe, norm_on_device
 from numrnn.training.progress import Progress
 from numrnn.training.results import DivergenceError, Evaluation, TrainingResult
 
-Encoder = Callable[[np.ndarray, np.random.Generator], Array]
-
 # Order matters: a generator belongs to its place in this list. New purposes go to the end.
 PURPOSES = ("init", "batches", "noise", "split", "evaluation")
-
-
-@dataclass
-class _Interval:
-    """Sums over the updates since the last line of metrics."""
-
-    updates: int = 0
-    images: int = 0
-    correct: int = 0
-    loss: float = 0.0
-    norm: float = 0.0
-    largest_norm: float = 0.0
 
 
 @dataclass
@@ -71,7 +59,7 @@ class _Run:
     generators: dict[str, np.random.Generator]  # "batches" and "noise"
     epoch_start: dict[str, Any]  # state of "batches" before this epoch's permutation
     checkpoint: Path
-    interval: _Interval = field(default_factory=_Interval)
+    interval: Interval = field(default_factory=Interval)
     order: np.ndarray | None = None
 
 
@@ -87,7 +75,8 @@ class Trainer:
     encoder : callable
         encoder(images, rng) -> x: turns a batch of images (B, ...) into sequences (T, B, m), and takes randomness, if
         it needs any, from `rng` only. x is converted to the parameters' dtype and device. If it has a `config()`, that
-        is compared on resuming, and otherwise its name.
+        is compared on resuming, and otherwise its name. With `on_device`, as the encoders of `numrnn.datasets`, it
+        makes its batches on a GPU from images that are copied there once (see `numrnn.datasets.resident`).
     data : tuple of numpy.ndarray
         Training images (N, ...) of any dtype, usually uint8, and their labels (N,), integers from 0 to K - 1. They are
         never written to. The test set has no place here.
@@ -158,7 +147,7 @@ class Trainer:
         if not callable(encoder):
             raise TypeError(f"encoder must be callable, got {type(encoder).__name__}")
         self.model, self.optimizer, self.encoder, self.config = model, optimizer, encoder, config
-        self.images, self.labels = _check_data(data, model.n_classes)
+        self.images, self.labels = check_data(data, model.n_classes)
         self.out, self.show_progress = Path(out), show_progress
         n_images = len(self.images)
         self.steps_per_epoch = config.steps_per_epoch(n_images)
@@ -219,7 +208,8 @@ class Trainer:
         Raises
         ------
         DivergenceError
-            If a loss, gradient, parameter or a number of the optimiser becomes NaN or infinite.
+            If a loss, gradient, parameter or a number of the optimiser becomes NaN or infinite. It names the first
+            update after which that was so; on a GPU it comes at most 50 updates later.
         FileExistsError
             If `out` holds a run and neither `resume` nor `overwrite` is given.
         CheckpointError
@@ -237,19 +227,34 @@ class Trainer:
             progress = Progress(self.total_steps, run.step, show=self.show_progress)
             stack.enter_context(closing(progress))
             interrupt = stack.enter_context(deferred_interrupt())
+            batches = batches_of(self.encoder, self.images, self.labels, run.params["W_out"])
+            ledger = Ledger(run.params, run.optimizer)
+
+            def settle() -> None:
+                """Read the ledger, and write the lines that it fills."""
+                updates, failure = ledger.read()
+                for update in updates:
+                    progress.update(run.interval.add(update))
+                    if self._ends_epoch(update.step) or update.step % self.config.log_interval == 0:
+                        metrics.append(self._training_record(run, update.step))
+                        seconds = round(time.monotonic() - started, 3)
+                        timings.append({"step": update.step, "seconds": seconds, "since": since})
+                if failure is not None:
+                    raise DivergenceError(*failure, run.checkpoint)
+
             while run.step < self.total_steps and not (interrupt.pressed or time.monotonic() - started > limit):
-                progress.update(self._update(run))
-                at_end = run.step % self.steps_per_epoch == 0 or run.step == self.total_steps
-                if at_end or run.step % self.config.log_interval == 0:
-                    metrics.append(self._training_record(run))
-                    seconds = round(time.monotonic() - started, 3)
-                    timings.append({"step": run.step, "seconds": seconds, "since": since})
+                self._update(run, batches, ledger)
+                at_end = self._ends_epoch(run.step)
+                at_checkpoint = at_end or run.step % self.config.checkpoint_interval == 0
+                if at_checkpoint or ledger.full:
+                    settle()
                 if at_end and len(self.validation_rows):
-                    record = self._validation_record(run)
+                    record = self._validation_record(run, batches)
                     metrics.append(record)
                     progress.message(f"epoch {record['epoch']}: validation accuracy {record['accuracy']:.4f}")
-                if at_end or run.step % self.config.checkpoint_interval == 0:
+                if at_checkpoint:
                     self._save(run, metrics.sync())
+            settle()
             if run.checkpoint != checkpoint_path(self.out, run.step):  # stopped between two checkpoints
                 self._save(run, metrics.sync())
             interrupted = run.step < self.total_steps
@@ -282,28 +287,30 @@ class Trainer:
         -----
         Noise that the encoder draws comes from a generator of its own, the same at each call.
         """
-        return self._evaluate(params, *_check_data((images, labels), self.model.n_classes), np.arange(len(images)))
+        images, labels = check_data((images, labels), self.model.n_classes)
+        batches = batches_of(self.encoder, images, labels, params["W_out"])
+        return self._evaluate(params, batches, np.arange(len(images)))
 
-    def _evaluate(
-        self, params: dict[str, Array], images: np.ndarray, labels: np.ndarray, rows: np.ndarray
-    ) -> Evaluation:
+    def _evaluate(self, params: dict[str, Array], batches: Batches, rows: np.ndarray) -> Evaluation:
         rng = random_generators(self.config.seed, PURPOSES)["evaluation"]
-        loss, correct, predictions = 0.0, 0, []
-        for first in range(0, len(rows), self.config.evaluation_batch_size):
-            batch = rows[first : first + self.config.evaluation_batch_size]
-            x, y = self._encode(params, images[batch], labels[batch], rng)
+        size, like = self.config.evaluation_batch_size, params["W_out"]
+        xp, starts = array_namespace(like), range(0, len(rows), size)
+        sums = empty((len(starts), 2), like=like, dtype=xp.float64)  # loss and correct predictions of each batch
+        predictions = empty((len(rows),), like=like, dtype=xp.int64)
+        for index, first in enumerate(starts):
+            x, y = batches(rows[first : first + size], rng)
             logits = self.model.logits(params, x, engine=self.config.engine)
-            loss += float(softmax_cross_entropy(logits, y)[0]) * len(batch)
-            correct += count_correct(logits, y)
-            predictions.append(np.argmax(to_numpy(logits), axis=1))
-        return Evaluation(loss / len(rows), correct / len(rows), np.concatenate(predictions))
+            sums[index, 0] = astype(softmax_cross_entropy(logits, y)[0], xp.float64)
+            sums[index, 1] = astype(correct_rows(logits, y), xp.float64)
+            predictions[first : first + size] = astype(xp.argmax(logits, axis=1), xp.int64)
+        loss, correct = 0.0, 0
+        for first, (batch_loss, batch_correct) in zip(starts, to_numpy(sums).tolist(), strict=True):
+            loss += batch_loss * min(size, len(rows) - first)
+            correct += int(batch_correct)
+        return Evaluation(loss / len(rows), correct / len(rows), to_numpy(predictions))
 
-    def _encode(
-        self, params: dict[str, Array], images: np.ndarray, labels: np.ndarray, rng: np.random.Generator
-    ) -> tuple[Array, Array]:
-        """Return x (T, B, m) and labels (B,) beside the parameters."""
-        like = params["W_out"]
-        return asarray(self.encoder(images, rng), like=like, dtype=like.dtype), asarray(labels, like=like)
+    def _ends_epoch(self, step: int) -> bool:
+        return step % self.steps_per_epoch == 0 or step == self.total_steps
 
     def _next_batch(self, run: _Run) -> np.ndarray:
         """Return the rows of the next batch; at the start of an epoch, or of a resumed part of one, draw its order."""
@@ -315,57 +322,41 @@ class Trainer:
         size = self.config.batch_size
         return run.order[position * size : (position + 1) * size]
 
-    def _update(self, run: _Run) -> dict[str, float]:
-        """Make one update; return what the progress bar shows."""
+    def _update(self, run: _Run, batches: Batches, ledger: Ledger) -> None:
+        """Make one update and note it; on a GPU that only puts work in line."""
         rows = self._next_batch(run)
-        x, labels = self._encode(run.params, self.images[rows], self.labels[rows], run.generators["noise"])
-        # Overflow is looked for below, in every result, and reported with its step.
-        with np.errstate(over="ignore", invalid="ignore"):
+        x, labels = batches(rows, run.generators["noise"])
+        clip = self.config.clip
+        # Overflow is looked for by the ledger, in every result, and reported with its step.
+        with np.errstate(over="ignore", invalid="ignore"), _no_waits(run.params):
             try:
                 loss, grads, logits = self.model.loss_and_gradient(
                     run.params, x, labels, engine=self.config.engine, checkpoint_every=self.config.recompute_every
                 )
             except FloatingPointError:
-                raise DivergenceError(run.step + 1, "loss", run.checkpoint) from None
-            clip = self.config.clip
-            grads, norm = (grads, global_norm(grads)) if clip is None else clip_by_global_norm(grads, clip)
-            if not math.isfinite(norm):
-                raise DivergenceError(run.step + 1, "the gradient's norm", run.checkpoint)
-            params, optimizer = self.optimizer.update(run.params, grads, run.optimizer)
-        for name, value in walk({"parameter": params, "optimizer": optimizer}):
-            if not isinstance(value, int | float) and not _all_finite(value):
-                raise DivergenceError(run.step + 1, name.replace(".", " ", 1), run.checkpoint)
-        run.params, run.optimizer, run.step = params, optimizer, run.step + 1
-        if self.config.average is not None:
-            weight = average_weight(self.config.average, self.config.average_updates, run.step, self.total_steps)
-            run.average = move_average(run.average, params, weight)
-        return self._count(run.interval, float(loss), count_correct(logits, labels), len(rows), norm)
+                raise DivergenceError(run.step + 1, LOSS, run.checkpoint) from None
+            grads, norm = (grads, norm_on_device(grads)) if clip is None else clip_on_device(grads, clip)
+            run.params, run.optimizer = self.optimizer.update(run.params, grads, run.optimizer)
+            run.step += 1
+            ledger.note(run.step, len(rows), loss, correct_rows(logits, labels), norm, run.params, run.optimizer)
+            if self.config.average is not None:
+                weight = average_weight(self.config.average, self.config.average_updates, run.step, self.total_steps)
+                run.average = move_average(run.average, run.params, weight)
 
-    def _count(self, interval: _Interval, loss: float, correct: int, images: int, norm: float) -> dict[str, float]:
-        interval.updates += 1
-        interval.images += images
-        interval.correct += correct
-        interval.loss += loss * images
-        interval.norm += norm
-        interval.largest_norm = max(interval.largest_norm, norm)
-        return {"loss": loss, "accuracy": interval.correct / interval.images, "gradient norm": norm}
-
-    def _training_record(self, run: _Run) -> dict[str, Any]:
+    def _training_record(self, run: _Run, step: int) -> dict[str, Any]:
         """Return the line of metrics for the updates since the last one, and begin to count anew."""
-        done, run.interval = run.interval, _Interval()
+        done, run.interval = run.interval, Interval()
         return {
             "kind": "training",
-            "step": run.step,
-            "epoch": -(-run.step // self.steps_per_epoch),
-            "loss": done.loss / done.images,
-            "accuracy": done.correct / done.images,
-            "gradient_norm": done.norm / done.updates,
-            "largest_gradient_norm": done.largest_norm,
-            "learning_rate": self.optimizer.rate(run.step - 1),
+            "step": step,
+            "epoch": -(-step // self.steps_per_epoch),
+            **done.means(),
+            "learning_rate": self.optimizer.rate(step - 1),
         }
 
-    def _validation_record(self, run: _Run) -> dict[str, Any]:
-        result = self._evaluate(run.average or run.params, self.images, self.labels, self.validation_rows)
+    def _validation_record(self, run: _Run, batches: Batches) -> dict[str, Any]:
+        with _no_waits(run.params):
+            result = self._evaluate(run.average or run.params, batches, self.validation_rows)
         return {
             "kind": "validation",
             "step": run.step,
@@ -451,26 +442,10 @@ class Trainer:
             generators={name: generator_from_state(state) for name, state in checkpoint.generators.items()},
             epoch_start=checkpoint.generators["batches"],
             checkpoint=checkpoint.path or checkpoint_path(self.out, checkpoint.step),
-            interval=_Interval(**checkpoint.progress["interval"]),
+            interval=Interval(**checkpoint.progress["interval"]),
         )
 
 
-def _all_finite(array: Array) -> bool:
-    xp = array_namespace(array)
-    return bool(xp.all(xp.isfinite(array)))
-
-
-def _check_data(data: tuple[np.ndarray, np.ndarray], n_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return images and labels after a check of both; all labels are looked at now, not in the middle of an epoch."""
-    if not isinstance(data, tuple) or len(data) != 2 or not all(isinstance(part, np.ndarray) for part in data):
-        raise TypeError("data must be a tuple of two NumPy arrays, images and labels")
-    images, labels = data
-    if labels.dtype.kind not in "iu":
-        raise TypeError(f"labels must be integers, got {labels.dtype}")
-    if images.ndim < 1 or labels.shape != images.shape[:1] or len(images) == 0:
-        raise ValueError(f"images must be (N, ...) and labels (N,) with N >= 1, got {images.shape} and {labels.shape}")
-    if labels.min() < 0 or labels.max() >= n_classes:
-        raise ValueError(
-            f"labels must be from 0 to K - 1 = {n_classes - 1}, got values from {labels.min()} to {labels.max()}"
-        )
-    return images, labels
+def _no_waits(params: dict[str, Array]) -> AbstractContextManager[None]:
+    """Return a context without checks of values, unless reading them is free; data and labels were checked at first."""
+    return nullcontext() if array_namespace(params["W_out"]) is np else trusted_values()

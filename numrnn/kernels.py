@@ -1,0 +1,88 @@
+"""Elementwise kernels: one launch on a GPU in place of one for every operation of an array expression.
+
+A kernel is text, C++ in the terms of cupy.ElementwiseKernel, beside the array code that says the same for any library.
+That array code is the reference: it runs wherever the arrays are not CuPy's, and the tests hold each kernel against it,
+compiled by an ordinary C++ compiler where there is no GPU. No launch waits for the device.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+from numrnn.backend import Array, array_namespace
+from numrnn.checks import dtype_name
+
+REAL = ("float32", "float64")
+
+
+def covers(*arrays: Array) -> bool:
+    """Tell whether kernels run on these arrays: CuPy's, of float32 or float64."""
+    return array_namespace(*arrays).__name__ == "cupy" and all(dtype_name(array) in REAL for array in arrays)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """An elementwise kernel; the fields are the arguments of cupy.ElementwiseKernel.
+
+    Attributes
+    ----------
+    name : str
+        What profilers call it.
+    inputs, outputs : str
+        Parameters, as "T p, raw float64 rate": `raw` ones are indexed by the text, the others broadcast.
+    operation : str
+        What is done for element number `i`.
+    preamble : str
+        Functions that the operation calls.
+    """
+
+    name: str
+    inputs: str
+    outputs: str
+    operation: str
+    preamble: str = ""
+
+    def __call__(self, *arguments: Any, beside: Array) -> Any:
+        """Launch on the device of `beside`; without output arguments, return new arrays."""
+        with beside.device:
+            return _elementwise(self, array_namespace(beside))(*arguments)
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """A sum over all elements; the fields are arguments of cupy.ReductionKernel.
+
+    Attributes
+    ----------
+    name, inputs, outputs : str
+        As for `Kernel`.
+    term : str
+        What is added up.
+    """
+
+    name: str
+    inputs: str
+    outputs: str
+    term: str
+
+    def __call__(self, *arguments: Any, beside: Array) -> Any:
+        """Launch on the device of `beside`; return the sum, of shape ()."""
+        with beside.device:
+            return _reduction(self, array_namespace(beside))(*arguments)
+
+
+@functools.cache
+def _elementwise(kernel: Kernel, cupy: Any) -> Any:
+    return cupy.ElementwiseKernel(
+        kernel.inputs, kernel.outputs, kernel.operation, f"numrnn_{kernel.name}", preamble=kernel.preamble
+    )
+
+
+@functools.cache
+def _reduction(kernel: Reduction, cupy: Any) -> Any:
+    output = kernel.outputs.split()[-1]
+    return cupy.ReductionKernel(
+        kernel.inputs, kernel.outputs, kernel.term, "a + b", f"{output} = a", "0", f"numrnn_{kernel.name}"
+    )

@@ -1,0 +1,154 @@
+"""What the updates of a run have to tell, kept beside the parameters until it is read.
+
+On a GPU, to read a number is to wait until everything before it is done, and then nothing is in line for the device to
+do next. So an update writes its loss, its correct predictions and its gradient's norm into a small array on the device,
+and, for every quantity that must stay finite, the first update after which it was not. The host reads that array at
+once for up to WAIT_EVERY updates. On the CPU, where reading is free, it does so after each.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from numrnn.backend import Array, array_namespace, asarray, astype, empty, to_numpy
+from numrnn.kernels import covers
+from numrnn.training.config import walk
+from numrnn.training.fused import NOT_FINITE, RECORD
+
+WAIT_EVERY = 50  # updates between two readings where a reading waits for a GPU
+LOSS, NORM = "loss", "the gradient's norm"
+NUMBERS = 3  # of an update: loss, correct predictions, norm
+
+
+@dataclass(frozen=True)
+class Update:
+    """What one update told.
+
+    Attributes
+    ----------
+    step : int
+        Its number, from 1.
+    images, correct : int
+        Images in its batch, and how many of them were predicted rightly.
+    loss, norm : float
+        Mean loss of the batch, and the gradient's norm before clipping.
+    """
+
+    step: int
+    images: int
+    correct: int
+    loss: float
+    norm: float
+
+
+class Ledger:
+    """Notes of updates, and a reading of them that waits once.
+
+    Parameters
+    ----------
+    params : mapping of str to array
+        The parameters, whose device is the ledger's.
+    optimizer : mapping
+        The optimiser's state.
+    """
+
+    def __init__(self, params: Mapping[str, Array], optimizer: Mapping[str, Any]) -> None:
+        like = next(iter(params.values()))
+        self.every = 1 if array_namespace(like).__name__ == "numpy" else WAIT_EVERY
+        self._quantities = [LOSS, NORM, *_must_be_finite(params, optimizer)]
+        self._first_bad = NUMBERS * self.every
+        xp = array_namespace(like)
+        self._array = empty((self._first_bad + len(self._quantities),), like=like, dtype=xp.float64)
+        self._array[...] = math.inf
+        self._noted: list[tuple[int, int]] = []  # step and images
+
+    @property
+    def full(self) -> bool:
+        """Whether it must be read before the next note."""
+        return len(self._noted) == self.every
+
+    def note(
+        self,
+        step: int,
+        images: int,
+        loss: Array,
+        correct: Array,
+        norm: Array,
+        params: Mapping[str, Array],
+        optimizer: Mapping[str, Any],
+    ) -> None:
+        """Write down an update, without a wait: its three numbers, and what it left."""
+        arrays = _must_be_finite(params, optimizer).values()
+        row, bad, ledger = NUMBERS * len(self._noted), self._first_bad, self._array
+        self._noted.append((step, images))
+        if covers(loss):
+            RECORD(loss, correct, norm, step, row, bad, ledger, beside=ledger)
+            for index, array in enumerate(arrays, start=bad + 2):
+                NOT_FINITE(array, step, index, ledger, beside=ledger)
+            return
+        xp = array_namespace(ledger)
+        for index, number in enumerate((loss, correct, norm), start=row):
+            ledger[index] = astype(number, xp.float64)
+        now = asarray(float(step), like=ledger, dtype=xp.float64)
+        for index, array in enumerate((loss, norm, *arrays), start=bad):
+            finite = xp.all(xp.isfinite(array))
+            ledger[index] = xp.where(finite, ledger[index], xp.minimum(ledger[index], now))
+
+    def read(self) -> tuple[list[Update], tuple[int, str] | None]:
+        """Return the updates since the last reading, up to the first that failed, and its step and what was not finite.
+
+        Waits once, and only if there is something to read.
+        """
+        noted, self._noted = self._noted, []
+        if not noted:
+            return [], None
+        numbers = to_numpy(self._array).tolist()
+        first_bad = numbers[self._first_bad :]
+        failed = min(first_bad)
+        updates = [
+            Update(step, images, int(numbers[row + 1]), numbers[row], numbers[row + 2])
+            for row, (step, images) in zip(range(0, self._first_bad, NUMBERS), noted, strict=False)
+            if step < failed
+        ]
+        failure = None if failed == math.inf else (int(failed), self._quantities[first_bad.index(failed)])
+        return updates, failure
+
+
+def _must_be_finite(params: Mapping[str, Array], optimizer: Mapping[str, Any]) -> dict[str, Array]:
+    """Return the arrays that an update leaves, under the names that errors use."""
+    leaves = walk({"parameter": params, "optimizer": optimizer})
+    return {name.replace(".", " ", 1): value for name, value in leaves if not isinstance(value, int | float)}
+
+
+@dataclass
+class Interval:
+    """Sums over the updates since the last line of metrics."""
+
+    updates: int = 0
+    images: int = 0
+    correct: int = 0
+    loss: float = 0.0
+    norm: float = 0.0
+    largest_norm: float = 0.0
+
+    def add(self, update: Update) -> dict[str, float]:
+        """Count an update; return what the progress bar shows."""
+        self.updates += 1
+        self.images += update.images
+        self.correct += update.correct
+        self.loss += update.loss * update.images
+        self.norm += update.norm
+        self.largest_norm = max(self.largest_norm, update.norm)
+        return {"loss": update.loss, "accuracy": self.correct / self.images, "gradient norm": update.norm}
+
+    def means(self) -> dict[str, float]:
+        """Return what a line of metrics says of these updates."""
+        return {
+            "loss": self.loss / self.images,
+            "accuracy": self.correct / self.images,
+            "gradient_norm": self.norm / self.updates,
+            "largest_gradient_norm": self.largest_norm,
+        }
