@@ -270,24 +270,24 @@ CLIP = (
         ("not clipped", "norm <= max_norm", "norm >= max_norm"),
     ),
     *at(
-        "training.optim:global_norm",
-        ("square root forgotten", "peak * math.sqrt(total)", "peak * total"),
-        ("norm without the largest element", "peak * math.sqrt(total)", "math.sqrt(total)"),
-        ("norm of the last array only", "total += float", "total = float"),
+        "training.optim:norm_on_device",
+        ("square root forgotten", "peak * xp.sqrt(total)", "peak * total"),
+        ("norm without the largest element", "peak * xp.sqrt(total)", "xp.sqrt(total)"),
+        ("norm of the last array only", "total = total + xp.sum", "total = xp.sum"),
     ),
 )
 UPDATE = (
     *at(
         "training.optim:SGD._one",
-        ("momentum dampened", "v = self.momentum * v + g", "v = self.momentum * v + (1 - self.momentum) * g"),
-        ("old velocity forgotten", "v = self.momentum * v + g", "v = g"),
-        ("gradient and velocity swapped", "g + self.momentum * v if", "v + self.momentum * g if"),
+        ("momentum dampened", "v = momentum * v + g", "v = momentum * v + (1 - momentum) * g"),
+        ("old velocity forgotten", "v = momentum * v + g", "v = g"),
+        ("gradient and velocity swapped", "g + momentum * v if", "v + momentum * g if"),
         ("sign of the step", "p - rate", "p + rate"),
     ),
     *at(
         "training.optim:Adam._one",
-        ("Adam's mean of squares", "(1 - self.beta1) * g", "(1 - self.beta1) * g * g"),
-        ("beta2 for beta1", "(1 - self.beta1) * g", "(1 - self.beta2) * g"),
+        ("Adam's mean of squares", "rest1 * g", "rest1 * g * g"),
+        ("beta2 for beta1", "rest1 * g", "rest2 * g"),
     ),
 )
 EULER_TANGENT = (
