@@ -10,6 +10,7 @@ version = re.search(r'__version__ = "(.+?)"', (here / "numrnn" / "__init__.py").
 
 EXAMPLES = ["matplotlib>=3.8", "tqdm>=4.66", "pooch>=1.8"]
 SWEEP = ["distributed>=2025.1"]  # workers on this machine or many, tasks of a worker that dies started again
+GPU_CUDA12 = ["cupy-cuda12x[ctk]>=14.0"]
 
 setup(
     name="numrnn",
@@ -31,7 +32,10 @@ setup(
     extras_require={
         "examples": EXAMPLES,
         "sweep": SWEEP,
-        "gpu": ["cupy-cuda12x>=13.0"],
+        # ctk: NVRTC, cuBLAS and the others as wheels, so that nothing but the driver need be there.
+        "gpu": GPU_CUDA12,
+        "gpu-cuda12": GPU_CUDA12,
+        "gpu-cuda13": ["cupy-cuda13x[ctk]>=14.0"],
         "dev": [
             *EXAMPLES,
             *SWEEP,

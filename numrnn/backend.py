@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from numrnn import gpu
+
 Array = Any  # an array of NumPy, CuPy or another array-API library; none of them shares a base class
 Params = Mapping[str, Array]
 
@@ -90,7 +92,8 @@ def backend_module(backend: str | None = None) -> Any:
     ValueError
         If the name is neither "numpy" nor "cupy".
     RuntimeError
-        If CuPy is asked for and is not installed, or finds no GPU: the message says what to install and what was found.
+        If CuPy is asked for and is not installed, or finds no GPU: the message says what to install and what was found,
+        the version of CUDA too.
     """
     source = "backend"
     if backend is None:
@@ -104,18 +107,19 @@ def _cupy() -> Any:
     try:
         import cupy
     except ImportError as error:
-        raise RuntimeError(
-            "backend='cupy' needs CuPy: install it with `pip install numrnn[gpu]` (CUDA 12) or "
-            f"`pip install cupy-cuda13x` (CUDA 13); found: {error}"
-        ) from error
+        cuda = gpu.find_cuda()
+        raise RuntimeError(f"backend='cupy' needs CuPy: {cuda.advice}; found: {cuda}, {error}") from error
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as error:
         raise RuntimeError(
-            f"backend='cupy' needs an NVIDIA GPU and its driver; found: CuPy {cupy.__version__}, {error}"
+            "backend='cupy' needs an NVIDIA GPU, and a driver for the CUDA of CuPy; "
+            f"found: {gpu.find_cuda()}, CuPy {cupy.__version__}, {error}"
         ) from error
     if count == 0:
-        raise RuntimeError(f"backend='cupy' needs an NVIDIA GPU; found: CuPy {cupy.__version__} and no device")
+        raise RuntimeError(
+            f"backend='cupy' needs an NVIDIA GPU; found: {gpu.find_cuda()}, CuPy {cupy.__version__}, no device"
+        )
     return cupy
 
 

@@ -21,6 +21,7 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 import numrnn
+from numrnn import gpu
 from numrnn.backend import backend_module
 from numrnn.engines import processes
 from numrnn.engines.threads import AVX512_KERNELS, available_cores, one_thread_each
@@ -51,9 +52,9 @@ def collect(*, measure: bool = True) -> dict[str, Any]:
     Returns
     -------
     dict
-        "versions", "system", "processor", "cores", "devices", "blas" (a list), "slices" ("processes" or "threads": who
-        runs those of a large batch), "variables" (those of the environment that matter and are set), "sgemm_gflops"
-        ("large" and "small", if measured) and "hint" (str or None).
+        "versions", "system", "processor", "cores", "devices", "cuda" (the versions found), "blas" (a list), "slices"
+        ("processes" or "threads": who runs those of a large batch), "variables" (those of the environment that matter
+        and are set), "sgemm_gflops" ("large" and "small", if measured) and "hint" (str or None).
     """
     versions = {"numrnn": numrnn.__version__, "python": platform.python_version()}
     versions |= {name: importlib.metadata.version(name) for name in PACKAGES}
@@ -61,7 +62,7 @@ def collect(*, measure: bool = True) -> dict[str, Any]:
     if cupy_version is not None:
         versions["cupy"] = cupy_version
     processor, flags = processor_of(_cpuinfo())
-    libraries = blas_libraries()
+    libraries, cuda = blas_libraries(), gpu.find_cuda()
     variables = {name: os.environ[name] for name in VARIABLES if name in os.environ}
     report: dict[str, Any] = {
         "versions": versions,
@@ -69,6 +70,7 @@ def collect(*, measure: bool = True) -> dict[str, Any]:
         "processor": processor,
         "cores": available_cores(),
         "devices": devices,
+        "cuda": str(cuda) if cupy_version else f"{cuda}; to compute on a GPU, {cuda.advice}",
         "blas": libraries,
         "slices": "processes" if processes.usable() else "threads",
         "variables": variables,
@@ -201,7 +203,7 @@ def report_text(report: Mapping[str, Any]) -> str:
         ("cores", f"{report['cores']} available"),
     ]
     lines += list(report["versions"].items())
-    lines.append(("devices", ", ".join(report["devices"])))
+    lines += [("devices", ", ".join(report["devices"])), ("CUDA", report["cuda"])]
     for library in report["blas"]:
         version, kernels = library["version"] or "", library["kernels"] or "unknown"
         threads = f"{library['threads']} threads" + (f" ({library['threading']})" if library["threading"] else "")
