@@ -419,9 +419,21 @@ def test_the_table_of_the_stability_region_is_that_of_the_stored_numbers():
         np.testing.assert_allclose(row, expected, rtol=3e-3, atol=0.051)
 
 
+def test_the_table_of_trained_networks_is_that_of_the_stored_numbers():
+    networks = json.loads((STORED / "figure2_trained.json").read_text())["networks"]
+    rows = table("trained, gamma = 0.001", "trained LSTM")
+    assert len(rows) == len(networks) == 7
+    for row, network in zip(rows, networks, strict=True):
+        name = "lstm" if network["name"] == "lstm" else network["name"].replace("gamma = ", "antisymmetric-")
+        run = json.loads((STORED / "figure2_networks" / f"{name}.json").read_text())
+        assert (run["iterations"], network["updates"]) == (200, 200)
+        np.testing.assert_allclose(row[:4], [m["mean"] for m in network["log10_moduli"]], rtol=0, atol=0.0051)
+        assert row[4] == pytest.approx(100 * run["test_accuracy"], abs=0.051)
+
+
 def test_every_picture_of_the_page_is_there_and_small():
     names = re.findall(r"\(pictures/(\w+\.png)\)", PAGE)
-    assert len(names) == 4
+    assert len(names) == 5
     for name in names:
         assert (ROOT / "docs" / "pictures" / name).stat().st_size < 250_000
 
