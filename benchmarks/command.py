@@ -28,6 +28,7 @@ python -m benchmarks --only mnist --repetitions 15    sequential MNIST, ungated 
 python -m benchmarks --contenders fused torch jax     some contenders
 python -m benchmarks --scaling                        growth with T, B and n, and nothing else
 python -m benchmarks --write-docs                     put the results in --out into docs/benchmarks.md
+python -m benchmarks --gpu --help                     the comparison on a GPU, which has options of its own
 """
 
 
@@ -152,8 +153,13 @@ def say(line: str) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run from the command line; return 0, 1 after an error, or 130 after Ctrl-C."""
-    options = parse_arguments(argv)
+    """Run from the command line; return 0, 1 after an error, or 130 after Ctrl-C; with --gpu, 2 where there is none."""
+    given = sys.argv[1:] if argv is None else argv
+    if "--gpu" in given:
+        from benchmarks.gpu.command import main as main_on_gpu
+
+        return main_on_gpu([word for word in given if word != "--gpu"])
+    options = parse_arguments(given)
     try:
         if options.write_docs:
             report.write_page(PAGE, options.out)

@@ -65,7 +65,7 @@ def compare(workload: Workload, names: Sequence[str], settings: Settings, say: C
     with ExitStack() as stack:
         for name in names:
             say(f"{workload.name}: {name}, first call and values")
-            outcomes[name], worker = _admit(name, workload, wanted, settings)
+            outcomes[name], worker = admit(name, workload, wanted, settings)
             if worker is not None:
                 workers[name] = stack.enter_context(worker)
             if outcomes[name]["status"] != "ready":
@@ -92,7 +92,7 @@ def expected_numbers(workload: Workload, settings: Settings) -> dict[str, np.nda
         return worker.ask("first", timeout=WITHIN)[1]
 
 
-def _admit(
+def admit(
     name: str, workload: Workload, wanted: Mapping[str, np.ndarray], settings: Settings
 ) -> tuple[dict[str, Any], Worker | None]:
     """Return what is known of a contender after its first call, and its worker if it may be timed."""

@@ -111,7 +111,8 @@ class _Session:
     def start(self) -> dict[str, Any]:
         """Return what the contender says of itself."""
         kind = type(self.contender)
-        return {"versions": kind.versions(), "note": kind.note, "ours": kind.ours, "same_cell": kind.same_cell}
+        told = {name: getattr(kind, name) for name in ("note", "ours", "same_cell", "dtype")}
+        return {"versions": kind.versions(), **told}
 
     def first(self) -> tuple[float, dict[str, np.ndarray]]:
         """Return the seconds of the first call, which compiles what there is to compile, and its numbers."""
@@ -133,10 +134,7 @@ class _Session:
         """
         gc.collect()
         self.contender.run()
-        start = time.perf_counter()
-        for _ in range(self.workload.calls):
-            self.contender.run()
-        return (time.perf_counter() - start) / self.workload.calls
+        return self.contender.seconds(self.workload.calls)
 
     def peak(self) -> int | None:
         """Return by how much memory peaks above what it was before the first call, in bytes."""

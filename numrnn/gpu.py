@@ -65,6 +65,12 @@ def find_cuda() -> Cuda:
     return Cuda(driver=_driver_version(), toolkit=_toolkit_version())
 
 
+def driver_release() -> str | None:
+    """Return the release of the driver, as "550.54.15", or None where nvidia-smi does not tell."""
+    text = _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
+    return text.splitlines()[0].strip() if text.strip() else None
+
+
 def _driver_version() -> Version | None:
     for name in DRIVER_LIBRARIES:
         try:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
+import importlib.machinery
 import operator
 import shutil
 import subprocess
@@ -276,6 +277,7 @@ def make_module():
         getDeviceCount=lambda: 1, getDeviceProperties=lambda index: {"name": b"stand-in"}, CUDARuntimeError=RuntimeError
     )
     module.__version__ = "0 (stand-in)"
+    module.__spec__ = importlib.machinery.ModuleSpec("cupy", None)
     module.cuda = types.SimpleNamespace(runtime=runtime, Device=Device)
     module.ndarray, module.asarray = ndarray, asarray
     module.ElementwiseKernel, module.ReductionKernel = ElementwiseKernel, ReductionKernel

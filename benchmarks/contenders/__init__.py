@@ -24,13 +24,28 @@ CONTENDERS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "torch.nn.LSTM": ("with_torch", "TorchLSTM", ("torch",)),
 }
 
+# The same of `python -m benchmarks --gpu`; modules of benchmarks.gpu.
+ON_GPU: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "CUDA engine": ("on_cupy", "Auto", ("cupy",)),
+    "CuPy loop": ("on_cupy", "Reference", ("cupy",)),
+    "torch eager": ("on_torch", "Eager", ("torch",)),
+    "torch.compile": ("on_torch", "Compiled", ("torch",)),
+    "torch.compile chunks": ("on_torch", "CompiledChunks", ("torch",)),
+    "torch CUDA graph": ("on_torch", "Graph", ("torch",)),
+    "jax scan": ("on_jax", "Scan", ("jax",)),
+    "cuDNN RNN": ("on_torch", "CudnnRNN", ("torch",)),
+    "cuDNN LSTM": ("on_torch", "CudnnLSTM", ("torch",)),
+    "FlashRNN": ("on_torch", "FlashRNN", ("torch", "flashrnn")),
+}
+
 
 def load(name: str) -> type[Contender]:
     """Return the class of a contender, and import what it needs."""
-    module, cls, _ = CONTENDERS[name]
-    return getattr(import_module(f"benchmarks.contenders.{module}"), cls)
+    package = "benchmarks.gpu" if name in ON_GPU else "benchmarks.contenders"
+    module, cls, _ = (CONTENDERS | ON_GPU)[name]
+    return getattr(import_module(f"{package}.{module}"), cls)
 
 
 def missing(name: str) -> list[str]:
     """Return the packages that a contender needs and that are not installed."""
-    return [package for package in CONTENDERS[name][2] if importlib.util.find_spec(package) is None]
+    return [package for package in (CONTENDERS | ON_GPU)[name][2] if importlib.util.find_spec(package) is None]

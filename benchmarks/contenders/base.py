@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -25,11 +26,14 @@ class Contender(ABC):
         Whether it is numrnn.
     same_cell : bool
         Whether it computes the paper's cell; others are timed, but their numbers cannot be checked.
+    dtype : str
+        What it computes in.
     """
 
     note: ClassVar[str]
     ours: ClassVar[bool] = False
     same_cell: ClassVar[bool] = True
+    dtype: ClassVar[str] = "float32"
 
     @classmethod
     def set_threads(cls, threads: int) -> None:
@@ -47,6 +51,13 @@ class Contender(ABC):
     @abstractmethod
     def run(self) -> Any:
         """Run one forward and one full backward pass, and return when all of it is done."""
+
+    def seconds(self, calls: int) -> float:
+        """Return the mean seconds of `calls` calls in a row."""
+        start = time.perf_counter()
+        for _ in range(calls):
+            self.run()
+        return (time.perf_counter() - start) / calls
 
     @abstractmethod
     def numbers(self, result: Any) -> Mapping[str, np.ndarray]:

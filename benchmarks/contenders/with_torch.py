@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -17,7 +17,15 @@ Steps = tuple[torch.Tensor, ...]
 
 
 class Torch(Contender):
-    """What all contenders on torch share."""
+    """What all contenders on torch share.
+
+    Attributes
+    ----------
+    device : str
+        Where they compute.
+    """
+
+    device: ClassVar[str] = "cpu"
 
     @classmethod
     def set_threads(cls, threads: int) -> None:
@@ -28,6 +36,10 @@ class Torch(Contender):
     def versions(cls) -> dict[str, str]:
         """See `Contender.versions`."""
         return {"torch": torch.__version__}
+
+    def tensor(self, array: np.ndarray) -> torch.Tensor:
+        """Return a copy of an array on the device."""
+        return torch.from_numpy(array.copy()).to(self.device)
 
 
 class Eager(Torch):
@@ -43,10 +55,10 @@ class Eager(Torch):
     def __init__(self, data: Data) -> None:
         self.step_size, self.diffusion = data.cell.step_size, data.cell.diffusion
         self.names = tuple(data.params)
-        self.leaves = [torch.from_numpy(data.params[name].copy()).requires_grad_() for name in self.names]
-        self.leaves.append(torch.from_numpy(data.h0.copy()).requires_grad_())
-        self.x, self.d_final = torch.from_numpy(data.x), torch.from_numpy(data.d_final)
-        self.identity = torch.eye(data.h0.shape[1])
+        self.leaves = [self.tensor(data.params[name]).requires_grad_() for name in self.names]
+        self.leaves.append(self.tensor(data.h0).requires_grad_())
+        self.x, self.d_final = self.tensor(data.x), self.tensor(data.d_final)
+        self.identity = torch.eye(data.h0.shape[1], device=self.device)
 
     def final_state(self, x: torch.Tensor, *leaves: torch.Tensor) -> torch.Tensor:
         """Return h_T, (B, n)."""
@@ -85,7 +97,7 @@ class Eager(Torch):
         """See `Contender.numbers`."""
         h, gradients = result
         named = dict(zip((*self.names, "h0"), gradients, strict=True))
-        return {"final": h.detach().numpy(), **{name: value.numpy() for name, value in named.items()}}
+        return {"final": h.detach().cpu().numpy(), **{name: value.cpu().numpy() for name, value in named.items()}}
 
 
 class Compiled(Eager):
@@ -125,9 +137,9 @@ class Layer(Torch):
     """A ready-made layer of torch's interface: module(x, state) -> output, state."""
 
     def __init__(self, data: Data) -> None:
-        self.module = self.make(data)
-        self.x, self.d_final = torch.from_numpy(data.x), torch.from_numpy(data.d_final)
-        self.h0 = torch.from_numpy(data.h0.copy())[None].requires_grad_()
+        self.module = self.make(data).to(self.device)
+        self.x, self.d_final = self.tensor(data.x), self.tensor(data.d_final)
+        self.h0 = self.tensor(data.h0)[None].requires_grad_()
         self.state: Any = self.h0
         self.leaves = [p for p in self.module.parameters() if p.requires_grad] + [self.h0]
 
@@ -143,7 +155,7 @@ class Layer(Torch):
     def numbers(self, result: Any) -> Mapping[str, np.ndarray]:
         """See `Contender.numbers`."""
         h, gradients = result
-        return {"final": h.detach().numpy(), "h0": gradients[-1][0].numpy()}
+        return {"final": h.detach().cpu().numpy(), "h0": gradients[-1][0].cpu().numpy()}
 
 
 class TorchRecurrent(Layer):

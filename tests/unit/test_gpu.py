@@ -108,6 +108,13 @@ def test_a_library_without_a_driver_behind_it_is_no_driver(machine):
     assert str(gpu.find_cuda()) == "no NVIDIA driver found"
 
 
+@pytest.mark.skipif(os.name == "nt", reason="the programs are shell scripts")
+@pytest.mark.parametrize(("text", "release"), [("550.54.15\n550.54.15\n", "550.54.15"), (None, None)])
+def test_the_release_of_the_driver_is_that_of_the_first_card(machine, text, release):
+    machine(programs={"nvidia-smi": text})
+    assert gpu.driver_release() == release
+
+
 @pytest.mark.parametrize("number", [12040, 13000, None])
 def test_the_error_without_cupy_names_cuda_and_the_extra(machine, monkeypatch, number):
     machine(driver=number)
