@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check lint types unit examples docs oracle checkers benchmarks results clean
+.PHONY: help demo test check lint types unit examples docs oracle checkers benchmarks results gpu-proof clean
 
 help:
 	@echo "make demo    train on the images that come with the package, beside an LSTM (about 5 minutes)"
@@ -13,6 +13,7 @@ help:
 	@echo "make checkers    plant bugs and write docs/kill_matrix.md anew (in an environment of its own)"
 	@echo "make benchmarks  time the engine beside torch, jax and torchrecurrent (in an environment of its own)"
 	@echo "make results     write the tables of results/README.md anew from the logs of the runs"
+	@echo "make gpu-proof   on a machine with an NVIDIA GPU: tests, sanitizer and timings in under 8 minutes"
 	@echo "make clean   remove the environments and what tools left"
 
 $(BIN)/python:
@@ -82,5 +83,9 @@ benchmarks: $(VENV)-benchmarks/done
 results: $(VENV)/examples
 	$(BIN)/python -m results
 
+# Ends with exit code 2 and one line where there is no GPU.
+gpu-proof:
+	$(PYTHON) tools/gpu_proof.py
+
 clean:
-	rm -rf $(VENV) $(VENV)-oracle $(VENV)-checkers $(VENV)-benchmarks build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-oracle $(VENV)-checkers $(VENV)-benchmarks $(VENV)-gpu build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
