@@ -12,7 +12,7 @@ EULER = "cells.antisymmetric:EulerStep"
 GATED_EULER = "cells.gated:GatedEulerStep"
 MATRIX = "cells.antisymmetric:AntisymmetricMatrix"
 UNSTRUCTURED_MATRIX = "cells.unstructured:UnstructuredMatrix"
-ENGINE = "engines.numpy_engine:"
+ENGINE_PASS = "engines.numpy_pass:"
 ENGINE_SLICES = "engines.numpy_slices:"
 ENGINE_STEPS = "engines.numpy_steps:"
 TRIANGULAR = (
@@ -225,12 +225,16 @@ FUSED = (
 )
 FUSED_CHECKPOINTS = (
     *at(
-        f"{ENGINE}FusedTape._recompute",
-        ("the first checkpoint for all", "[start // self.every, rows.rows]", "[0, rows.rows]"),
+        f"{ENGINE_PASS}Pass._recompute",
+        ("the first checkpoint for all", "[start // self.every, part.rows]", "[0, part.rows]"),
     ),
     *at(
-        f"{ENGINE}FusedTape._run_back",
-        ("segments in the wrong order", "reversed(self.starts())", "self.starts()"),
+        f"{ENGINE_PASS}Pass.backward",
+        (
+            "segments in the wrong order",
+            "reversed(range(0, self.n_steps, self.every))",
+            "range(0, self.n_steps, self.every)",
+        ),
     ),
 )
 READ_OUT = (
