@@ -8,14 +8,15 @@ from helpers import make_cells
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True, max_examples=50)
-settings.register_profile(
-    "by-hand",
-    deadline=None,
-    print_blob=True,
-    max_examples=10_000,
-    suppress_health_check=[HealthCheck.too_slow],
-    database=None,
-)
+for name, examples in (("by-hand", 10_000), ("by-hand-1000", 1000)):
+    settings.register_profile(
+        name,
+        deadline=None,
+        print_blob=True,
+        max_examples=examples,
+        suppress_health_check=[HealthCheck.too_slow],
+        database=None,
+    )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))  # --hypothesis-profile goes before both
 
 CELLS = make_cells()
