@@ -8,7 +8,7 @@ import pytest
 
 from numrnn.datasets import Dataset
 from numrnn.datasets.cifar10 import CLASS_NAMES
-from numrnn.training import latest_checkpoint, load_checkpoint
+from numrnn.training import latest_checkpoint, load_checkpoint, training_seconds
 
 SHORT = {"hidden_size": 4, "batch_size": 16, "iterations": 3, "log_interval": 1}
 
@@ -89,7 +89,9 @@ def test_a_stopped_run_goes_on_and_its_seconds_are_those_of_both_parts(images, t
     result = cifar10.run(config, resume=True, data=images, quiet=True)
     assert result.test_accuracy == whole.test_accuracy
     assert result.training.metrics.read_bytes() == whole.training.metrics.read_bytes()
-    assert json.loads((tmp_path / "b" / "result.json").read_text())["seconds"] > 0
+    seconds = training_seconds(tmp_path / "b" / "timings.jsonl")
+    assert seconds > 0
+    assert json.loads((tmp_path / "b" / "result.json").read_text())["seconds"] == round(seconds, 1)
 
 
 def test_missing_images_are_answered_by_one_clear_error(tmp_path, capsys):

@@ -104,7 +104,8 @@ def test_every_example_answers_clearly_where_cupy_cannot_be_had(module, tmp_path
     argv = {mnist: ["--data", "embedded"], jacobian: ["--data", "synthetic"]}.get(module, [])
     assert module.main([*argv, "--backend", "cupy", "--out", str(tmp_path / "out")]) == 1
     error = capsys.readouterr().err
-    assert error.startswith("error: backend='cupy' needs CuPy: install it with `pip install")
+    assert error.startswith("error: backend='cupy' needs CuPy: install ")
+    assert "pip install numrnn[gpu-cuda12]" in error
     assert not (tmp_path / "out").exists()
 
 
