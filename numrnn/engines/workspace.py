@@ -16,6 +16,7 @@ import numpy as np
 _lock = threading.Lock()
 _buffers: list[np.ndarray] = []
 _makers: list[Callable[..., np.ndarray]] = []  # of each buffer, in the same order
+IDLE_BUFFERS = 256  # a search looks at each: a program with sequences of many lengths must not be slowed by all of them
 IDLE_BYTES = 2**29  # 512 MiB: twice the tape of a batch of 128 sequences of 1,000 steps and 128 units
 
 
@@ -59,7 +60,7 @@ def take(shape: tuple[int, ...], dtype: Any, make: Callable[..., np.ndarray] = n
                 _buffers.append(_buffers.pop(position))  # the list is in the order of last use
                 _makers.append(_makers.pop(position))
                 return _buffers[-1].view()
-        _drop_idle(limit=IDLE_BYTES)
+        _drop_idle(limit=IDLE_BYTES, most=IDLE_BUFFERS)
         new = make(shape, dtype)
         _buffers.append(new)
         _makers.append(make)
@@ -69,7 +70,7 @@ def take(shape: tuple[int, ...], dtype: Any, make: Callable[..., np.ndarray] = n
 def clear() -> None:
     """Give the memory that nobody uses back to the system."""
     with _lock:
-        _drop_idle(limit=0)
+        _drop_idle(limit=0, most=0)
 
 
 def forget(make: Callable[..., np.ndarray]) -> None:
@@ -78,13 +79,13 @@ def forget(make: Callable[..., np.ndarray]) -> None:
     _buffers[:], _makers[:] = [buffer for buffer, _ in kept], [maker for _, maker in kept]
 
 
-def _drop_idle(limit: int) -> None:
-    """Forget idle buffers, the longest unused first, until those left have `limit` bytes at most."""
-    idle = sum(_buffers[position].nbytes for position in range(len(_buffers)) if _idle(position))
-    position = 0
-    while idle > limit:
+def _drop_idle(limit: int, most: int) -> None:
+    """Forget idle buffers, the longest unused first, until those left are so few and have so few bytes."""
+    sizes = [_buffers[position].nbytes for position in range(len(_buffers)) if _idle(position)]
+    idle, count, position = sum(sizes), len(sizes), 0
+    while idle > limit or count > most:
         if _idle(position):
-            idle -= _buffers.pop(position).nbytes
+            idle, count = idle - _buffers.pop(position).nbytes, count - 1
             _makers.pop(position)
         else:
             position += 1

@@ -279,6 +279,14 @@ def test_memory_that_nobody_holds_is_used_again(rng):
     assert workspace.held_bytes() == 0
 
 
+def test_memory_of_many_sizes_is_not_kept_for_ever():
+    workspace.clear()
+    for size in range(1, 3 * workspace.IDLE_BUFFERS):
+        workspace.take((size,), np.float32)
+    assert len(workspace._buffers) <= workspace.IDLE_BUFFERS + 1
+    workspace.clear()
+
+
 def test_the_loops_allocate_nothing(rng):
     """Peak memory of a warm call does not grow with T: what a step needs is there already."""
     cell = numrnn.GatedAntisymmetricCell(1, 16)
