@@ -59,6 +59,30 @@ def compare(workload: Workload, names: Sequence[str], settings: Settings, say: C
         Receives lines on the progress.
     """
     rates: list[float] = []
+    outcomes = time_contenders(workload, names, settings, say, lambda: rates.append(_sgemm(settings)), peaks=True)
+    return derive(workload, outcomes, max(rates))
+
+
+def time_contenders(
+    workload: Workload,
+    names: Sequence[str],
+    settings: Settings,
+    say: Callable[[str], None],
+    each_round: Callable[[], None],
+    *,
+    peaks: bool,
+) -> dict[str, dict[str, Any]]:
+    """Return what is known of each contender after its values were checked and its time was taken.
+
+    Parameters
+    ----------
+    workload, names, settings, say
+        As for `compare`.
+    each_round : callable
+        Called before every round of measurements and after the last.
+    peaks : bool
+        Whether to ask for the peak memory of the process too.
+    """
     wanted = expected_numbers(workload, settings)
     outcomes: dict[str, dict[str, Any]] = {}
     workers: dict[str, Worker] = {}
@@ -70,13 +94,13 @@ def compare(workload: Workload, names: Sequence[str], settings: Settings, say: C
                 workers[name] = stack.enter_context(worker)
             if outcomes[name]["status"] != "ready":
                 say(f"{workload.name}: {name}: {outcomes[name]['status']}: {outcomes[name]['reason']}")
-        measured = interleaved(workers, settings.repetitions, say, each_round=lambda: rates.append(_sgemm(settings)))
+        measured = interleaved(workers, settings.repetitions, say, each_round=each_round)
         for name, seconds in measured.items():
             outcomes[name] |= summary(seconds)
-        for name, worker in workers.items():
+        for name, worker in workers.items() if peaks else ():
             if outcomes[name]["status"] == "timed":
                 outcomes[name]["peak_bytes"] = worker.ask("peak", timeout=WITHIN)
-    return derive(workload, outcomes, max(rates))
+    return outcomes
 
 
 def _sgemm(settings: Settings) -> float:

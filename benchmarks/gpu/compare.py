@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, replace
 from typing import Any
 
 from benchmarks.check import tolerance
-from benchmarks.compare import Settings, admit, expected_numbers, interleaved, summary
+from benchmarks.compare import Settings, time_contenders
 from benchmarks.gpu.ceilings import Ceilings
-from benchmarks.worker import Worker
 from benchmarks.workloads import WORKLOADS, Workload
 
 OURS = "CUDA engine"
@@ -77,20 +75,7 @@ def compare_on_gpu(
     say : callable
         Receives lines on the progress.
     """
-    wanted = expected_numbers(workload, settings)
-    outcomes: dict[str, dict[str, Any]] = {}
-    workers: dict[str, Worker] = {}
-    with ExitStack() as stack:
-        for name in names:
-            say(f"{workload.name}: {name}, first call and values")
-            outcomes[name], worker = admit(name, workload, wanted, settings)
-            if worker is not None:
-                workers[name] = stack.enter_context(worker)
-            else:
-                say(f"{workload.name}: {name}: {outcomes[name]['status']}: {outcomes[name]['reason']}")
-        measured = interleaved(workers, settings.repetitions, say, each_round=measure_ceilings)
-    for name, seconds in measured.items():
-        outcomes[name] |= summary(seconds)
+    outcomes = time_contenders(workload, names, settings, say, measure_ceilings, peaks=False)
     return derive(workload, outcomes, ceilings)
 
 
