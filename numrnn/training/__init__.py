@@ -13,11 +13,12 @@ from numrnn.training.checkpoint import (
     prune_checkpoints,
     save_checkpoint,
 )
+from numrnn.training.clipping import clip_by_global_norm, global_norm
 from numrnn.training.config import TrainingConfig
 from numrnn.training.losses import accuracy, mean_squared_error, softmax_cross_entropy
 from numrnn.training.metrics import read_json_lines, training_seconds
 from numrnn.training.model import Classifier
-from numrnn.training.optim import SGD, Adagrad, Adam, Optimizer, clip_by_global_norm, global_norm
+from numrnn.training.optim import SGD, Adagrad, Adam, Optimizer
 from numrnn.training.results import DivergenceError, Evaluation, TrainingResult
 from numrnn.training.schedules import ConstantSchedule, CosineSchedule, Schedule, StepSchedule
 from numrnn.training.trainer import Trainer

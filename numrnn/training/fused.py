@@ -43,7 +43,7 @@ CORRECT = Kernel(
     """,
 )
 
-# optim.norm_on_device, for float32: no square of a float32 overflows or vanishes in float64.
+# clipping.norm_on_device, for float32: no square of a float32 overflows or vanishes in float64.
 SQUARES = Reduction(name="squares", inputs="T g", outputs="float64 total", term="double(g) * double(g)")
 
 # optim.SGD._one, optim.Adagrad._one, optim.Adam._one: the scalars are those of `_constants`.

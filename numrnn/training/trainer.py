@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from numrnn.backend import Array, array_namespace, astype, backend_module, empty, random_generators, to_numpy
+from numrnn.backend import Array, array_namespace, backend_module, random_generators
 from numrnn.checks import check_number, trusted_values
 from numrnn.training.averaging import average_weight, move_average
 from numrnn.training.batches import Batches, Encoder, batches_of, check_data
@@ -34,13 +34,15 @@ from numrnn.training.checkpoint import (
     prune_checkpoints,
     save_checkpoint,
 )
+from numrnn.training.clipping import clip_on_device, norm_on_device
 from numrnn.training.config import TrainingConfig, check_resumable
+from numrnn.training.evaluation import evaluate_rows
 from numrnn.training.interrupt import deferred_interrupt
 from numrnn.training.ledger import LOSS, Interval, Ledger
-from numrnn.training.losses import correct_rows, softmax_cross_entropy
+from numrnn.training.losses import correct_rows
 from numrnn.training.metrics import JsonLines, cut_back
 from numrnn.training.model import Classifier
-from numrnn.training.optim import Optimizer, clip_on_device, describe, norm_on_device
+from numrnn.training.optim import Optimizer, describe
 from numrnn.training.progress import Progress
 from numrnn.training.results import DivergenceError, Evaluation, TrainingResult
 
@@ -196,8 +198,8 @@ class Trainer:
         overwrite : bool
             Delete checkpoints and metrics of another run in `out` first.
         time_limit : float or None
-            Seconds, > 0, after which to stop as Ctrl-C would: for jobs with a limit, and for comparing models in equal
-            time.
+            Seconds, > 0, after which to stop as Ctrl-C would, but not before one update is done: for jobs with a limit,
+            and for comparing models in equal time.
 
         Returns
         -------
@@ -242,7 +244,12 @@ class Trainer:
                 if failure is not None:
                     raise DivergenceError(*failure, run.checkpoint)
 
-            while run.step < self.total_steps and not (interrupt.pressed or time.monotonic() - started > limit):
+            def may_go_on() -> bool:
+                # One update at least: a run that is resumed again and again, a moment each time, comes to its end too.
+                in_time = run.step == since or time.monotonic() - started <= limit
+                return run.step < self.total_steps and in_time and not interrupt.pressed
+
+            while may_go_on():
                 self._update(run, batches, ledger)
                 at_end = self._ends_epoch(run.step)
                 at_checkpoint = at_end or run.step % self.config.checkpoint_interval == 0
@@ -289,25 +296,12 @@ class Trainer:
         """
         images, labels = check_data((images, labels), self.model.n_classes)
         batches = batches_of(self.encoder, images, labels, params["W_out"])
-        return self._evaluate(params, batches, np.arange(len(images)))
+        return self._evaluation(params, batches, np.arange(len(images)))
 
-    def _evaluate(self, params: dict[str, Array], batches: Batches, rows: np.ndarray) -> Evaluation:
+    def _evaluation(self, params: dict[str, Array], batches: Batches, rows: np.ndarray) -> Evaluation:
         rng = random_generators(self.config.seed, PURPOSES)["evaluation"]
-        size, like = self.config.evaluation_batch_size, params["W_out"]
-        xp, starts = array_namespace(like), range(0, len(rows), size)
-        sums = empty((len(starts), 2), like=like, dtype=xp.float64)  # loss and correct predictions of each batch
-        predictions = empty((len(rows),), like=like, dtype=xp.int64)
-        for index, first in enumerate(starts):
-            x, y = batches(rows[first : first + size], rng)
-            logits = self.model.logits(params, x, engine=self.config.engine)
-            sums[index, 0] = astype(softmax_cross_entropy(logits, y)[0], xp.float64)
-            sums[index, 1] = astype(correct_rows(logits, y), xp.float64)
-            predictions[first : first + size] = astype(xp.argmax(logits, axis=1), xp.int64)
-        loss, correct = 0.0, 0
-        for first, (batch_loss, batch_correct) in zip(starts, to_numpy(sums).tolist(), strict=True):
-            loss += batch_loss * min(size, len(rows) - first)
-            correct += int(batch_correct)
-        return Evaluation(loss / len(rows), correct / len(rows), to_numpy(predictions))
+        size, engine = self.config.evaluation_batch_size, self.config.engine
+        return evaluate_rows(self.model, params, batches, rows, rng, size=size, engine=engine)
 
     def _ends_epoch(self, step: int) -> bool:
         return step % self.steps_per_epoch == 0 or step == self.total_steps
@@ -356,7 +350,7 @@ class Trainer:
 
     def _validation_record(self, run: _Run, batches: Batches) -> dict[str, Any]:
         with _no_waits(run.params):
-            result = self._evaluate(run.average or run.params, batches, self.validation_rows)
+            result = self._evaluation(run.average or run.params, batches, self.validation_rows)
         return {
             "kind": "validation",
             "step": run.step,

@@ -12,8 +12,8 @@ from numrnn.checks import trusted_values
 from numrnn.datasets import PixelEncoder, RowNoiseEncoder, load_embedded_mnist
 from numrnn.training import SGD, Adagrad, Adam, Classifier, Trainer, TrainingConfig, softmax_cross_entropy
 from numrnn.training.batches import batches_of
+from numrnn.training.clipping import clip_on_device
 from numrnn.training.ledger import WAIT_EVERY, Ledger
-from numrnn.training.optim import clip_on_device
 
 EPS32 = float(np.finfo(np.float32).eps)
 HOLD = """

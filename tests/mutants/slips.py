@@ -269,12 +269,12 @@ SQUARES = (
 )
 CLIP = (
     *at(
-        "training.optim:clip_by_global_norm",
+        "training.clipping:clip_by_global_norm",
         ("scaled by the inverse", "factor = max_norm / norm", "factor = norm / max_norm"),
         ("not clipped", "norm <= max_norm", "norm >= max_norm"),
     ),
     *at(
-        "training.optim:norm_on_device",
+        "training.clipping:norm_on_device",
         ("square root forgotten", "peak * xp.sqrt(total)", "peak * total"),
         ("norm without the largest element", "peak * xp.sqrt(total)", "xp.sqrt(total)"),
         ("norm of the last array only", "total = total + xp.sum", "total = xp.sum"),

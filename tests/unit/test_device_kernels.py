@@ -19,7 +19,7 @@ from numrnn.checks import trusted_values
 from numrnn.datasets import PixelEncoder, RowNoiseEncoder
 from numrnn.datasets.resident import PHILOX
 from numrnn.training import SGD, Adagrad, Adam, accuracy, clip_by_global_norm, global_norm, softmax_cross_entropy
-from numrnn.training.optim import clip_on_device
+from numrnn.training.clipping import clip_on_device
 
 pytestmark = pytest.mark.skipif(standin_cupy.COMPILER is None, reason="needs g++ or clang++ on the path")
 REALS = ["float32", "float64"]

@@ -685,6 +685,15 @@ def test_a_time_limit_ends_the_run_as_ctrl_c_would(tmp_path, reference):
     assert_same_run(make_trainer(tmp_path).run(resume=True, time_limit=600), reference)
 
 
+def test_a_run_resumed_for_a_moment_each_time_makes_an_update_each_time_and_comes_to_the_same_end(tmp_path, reference):
+    steps, result = [], make_trainer(tmp_path).run(time_limit=1e-9)
+    while result.interrupted and len(steps) < result.total_steps:
+        steps.append(result.step)
+        result = make_trainer(tmp_path).run(resume=True, time_limit=1e-9)
+    assert steps == list(range(1, result.total_steps))
+    assert_same_run(result, reference)
+
+
 def test_a_time_limit_of_zero_is_refused_before_any_work(tmp_path):
     with pytest.raises(ValueError, match="time_limit must be a finite number > 0, got 0"):
         make_trainer(tmp_path / "out").run(time_limit=0)

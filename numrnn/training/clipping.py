@@ -1,0 +1,92 @@
+"""The norm of a gradient, and clipping by it.
+
+References
+----------
+R. Pascanu, T. Mikolov, Y. Bengio, "On the difficulty of training recurrent neural networks", ICML 2013.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+
+from numrnn.backend import Array, Params, array_namespace, astype
+from numrnn.checks import check_number, dtype_name
+from numrnn.kernels import covers
+from numrnn.training.fused import SQUARES
+
+
+def clip_by_global_norm(grads: Params, max_norm: float) -> tuple[dict[str, Array], float]:
+    """Scale all gradients by one factor so that their common Euclidean norm is at most `max_norm`.
+
+    Parameters
+    ----------
+    grads : mapping of str to array
+        Gradients of any shapes; float32 or float64.
+    max_norm : float
+        > 0.
+
+    Returns
+    -------
+    grads : dict of str to array
+        grads * min(1, max_norm / norm), dtypes kept; the same arrays where nothing is to be scaled.
+    norm : float
+        The norm before. NaN or infinity where a gradient holds one: then nothing is scaled, for a factor of 0 or NaN
+        would only hide where it came from.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `max_norm` is no number > 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> clipped, norm = clip_by_global_norm({"w": np.array([3.0, 4.0])}, 1.0)
+    >>> clipped["w"], norm
+    (array([0.6, 0.8]), 5.0)
+    """
+    max_norm = check_number("max_norm", max_norm, above=0)
+    norm = global_norm(grads)
+    if not math.isfinite(norm) or norm <= max_norm:
+        return dict(grads), norm
+    factor = max_norm / norm
+    return {name: g * factor for name, g in grads.items()}, norm
+
+
+def clip_on_device(grads: Params, max_norm: float) -> tuple[dict[str, Array], Array]:
+    """Return what `clip_by_global_norm` returns, bit for bit, without a wait: the norm is an array of shape ().
+
+    Gradients that need no scaling are multiplied by one.
+    """
+    norm = norm_on_device(grads)
+    xp = array_namespace(norm)
+    too_large = xp.isfinite(norm) & (norm > max_norm)
+    one = xp.ones_like(norm)
+    factor = xp.where(too_large, max_norm / xp.where(too_large, norm, one), one)
+    return {name: g * astype(factor, g.dtype) for name, g in grads.items()}, norm
+
+
+def global_norm(arrays: Params) -> float:
+    """Return the Euclidean norm of all elements of all arrays together, summed in float64.
+
+    Elements are divided by the largest one first, so that no square overflows or vanishes.
+    """
+    return float(norm_on_device(arrays)) if arrays else 0.0
+
+
+def norm_on_device(arrays: Params) -> Array:
+    """Return the norm of `global_norm` as an array of shape (), float64, without a wait; at least one array."""
+    values = list(arrays.values())
+    xp = array_namespace(*values)
+    if all(covers(array) and dtype_name(array) == "float32" for array in values):
+        return xp.sqrt(xp.sum(xp.stack([SQUARES(array, beside=array) for array in values])))
+    peak = xp.max(xp.stack([astype(xp.max(xp.abs(array)), xp.float64) for array in values]))
+    # A peak of 0, NaN or infinity is the norm; the sum is then not looked at, and must not warn.
+    sound = xp.isfinite(peak) & (peak > 0)
+    divisor = xp.where(sound, peak, xp.full_like(peak, sys.float_info.max))
+    total = xp.zeros_like(peak)
+    for array in values:
+        scaled = astype(array, xp.float64) / divisor
+        total = total + xp.sum(scaled * scaled)
+    return xp.where(sound, peak * xp.sqrt(total), peak)
