@@ -15,37 +15,12 @@ GATED = replace(TINY, name="tiny-gated", gated=True)
 SETTINGS = compare.Settings(threads=1, repetitions=3, sgemm_size=64, compile_limit=100)
 
 
-class HereWorker:
-    """A worker in this process, for tests that take a contender of their own."""
-
-    def __init__(self, contender, workload, threads):
-        self.session = worker._Session(contender, workload, threads)
-
-    def ask(self, name, *arguments, timeout=None):
-        return getattr(self.session, name)(*arguments)
-
-    def close(self):
-        pass
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-
 def silent(line):
     pass
 
 
 def outcome(result, name):
     return next(one for one in result["contenders"] if one["name"] == name)
-
-
-@pytest.fixture
-def here(monkeypatch):
-    monkeypatch.setattr(compare, "Worker", HereWorker)
-    monkeypatch.setattr(compare, "PAUSE", 0)
 
 
 @pytest.fixture
@@ -206,7 +181,7 @@ def test_growth_is_measured_and_written(tmp_path, capsys, monkeypatch, here):
     )
     monkeypatch.setattr(command, "hold_to", lambda threads: None)
     monkeypatch.setattr(scaling, "QUICK", series)
-    monkeypatch.setattr(scaling, "Worker", HereWorker)
+    monkeypatch.setattr(scaling, "Worker", here)
     assert command.main(["--quick", "--scaling", "--repetitions", "1", "--out", str(tmp_path)]) == 0
     content = json.loads((tmp_path / report.SCALING_FILE).read_text())
     over_T, over_n = content["series"]

@@ -56,33 +56,6 @@ def cupy(monkeypatch):
     return module
 
 
-class HereWorker:
-    """A worker in this process."""
-
-    def __init__(self, contender, workload, threads):
-        from benchmarks import worker
-
-        self.session = worker._Session(contender, workload, threads)
-
-    def ask(self, name, *arguments, timeout=None):
-        return getattr(self.session, name)(*arguments)
-
-    def close(self):
-        pass
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-
-@pytest.fixture
-def here(monkeypatch):
-    monkeypatch.setattr(cpu_compare, "Worker", HereWorker)
-    monkeypatch.setattr(cpu_compare, "PAUSE", 0)
-
-
 @pytest.fixture
 def torch(monkeypatch):
     """Let the contenders of torch compute on the CPU."""
