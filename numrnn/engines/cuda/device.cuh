@@ -32,6 +32,7 @@ __device__ inline void store_to_block(double* own, int rank, double value) {
 
 // Wait for all threads of all blocks of the cluster; what they wrote before it is seen after it.
 __device__ inline void cluster_barrier() {
+    __syncwarp();  // "aligned" takes it for granted that the threads of a warp come together
     asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
     asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
