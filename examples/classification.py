@@ -51,6 +51,7 @@ from numrnn.training import (
 RESULT_FILE = "result.json"
 FINAL_CHECKPOINT = "final.npz"  # what was tested, without the state of the optimiser
 GRADIENT_FLOW_IMAGES = 50
+COMPARED = ("antisymmetric", "lstm", "elman")  # whose gradients at the start are drawn beside the trained ones
 
 
 @dataclass(frozen=True, eq=False)
@@ -309,11 +310,14 @@ class Experiment(ABC):
             return gradient_norms(model, params, trainer.encoder, data, config.seed)
 
         flows = {f"{config.cell}, trained": norms(trainer.model, training.evaluated)}
-        for name in ("antisymmetric", "lstm", "elman"):
-            other = self.make_config(name, hidden_size=config.hidden_size, backend=config.backend)
+        for name in COMPARED:
+            if name == config.cell:
+                other = config
+            else:
+                other = self.make_config(name, hidden_size=config.hidden_size, backend=config.backend)
             model = Classifier(make_cell(other, trainer.model.cell.input_size), data.n_classes)
             rng = np.random.default_rng(config.seed)
-            params = model.init_params(rng, weight_std=other.weight_std, backend=config.backend)
+            params = model.init_params(rng, **initial_values(other), backend=config.backend)
             flows[f"{name}, at the start"] = norms(model, params)
         history = training.history
         return [

@@ -20,6 +20,7 @@ except ImportError as error:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 1)))
 DPI = 150
+MOST_MARKERS = 30  # on one curve
 
 
 def line_style(index: int) -> dict[str, Any]:
@@ -75,7 +76,8 @@ def learning_curves(
         for index, (name, records) in enumerate((("training", training), ("validation", validation))):
             points = [(r["step"], r[key] * (100 if key == "accuracy" else 1)) for r in records if key in r]
             if points:
-                axes.plot(*zip(*points, strict=True), label=name, marker="o" if index else None, **line_style(index))
+                marker = "o" if index and len(points) <= MOST_MARKERS else None  # more of them would hide the lines
+                axes.plot(*zip(*points, strict=True), label=name, marker=marker, **line_style(index))
         axes.set_xlabel("updates")
         axes.set_ylabel(label)
         if key == "gradient_norm":

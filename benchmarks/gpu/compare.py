@@ -64,16 +64,10 @@ def compare_on_gpu(
 
     Parameters
     ----------
-    workload : Workload
-        What to run.
-    names : sequence of str
-        Contenders; ratios are to the first of the workload's own list.
-    settings : Settings
-        How to measure; `threads` are those of the host.
+    workload, names, settings, say
+        As for `benchmarks.compare.compare`; the threads of the settings are those of the host.
     ceilings : Ceilings
         Filled by `measure_ceilings`, which is called before every round and after the last.
-    say : callable
-        Receives lines on the progress.
     """
     outcomes = time_contenders(workload, names, settings, say, measure_ceilings, peaks=False)
     return derive(workload, outcomes, ceilings)

@@ -8,12 +8,14 @@ import subprocess
 import sys
 import time
 
+import classification
 import mnist
 import numpy as np
 import pytest
 
 import numrnn
-from numrnn.training import latest_checkpoint, read_json_lines
+from numrnn import plots
+from numrnn.training import Classifier, latest_checkpoint, read_json_lines
 
 ROOT = pathlib.Path(__file__).parents[2]
 SHORT = {"data": "embedded", "hidden_size": 6, "batch_size": 250, "epochs": 2, "checkpoint_interval": 5}
@@ -62,6 +64,34 @@ def test_a_run_writes_its_config_metrics_result_and_pictures(finished):
         assert content.startswith(b"\x89PNG")
         assert len(content) > 10_000
     assert [path.name for path in result.pictures] == list(PICTURES)
+
+
+def test_the_curve_of_the_run_s_own_cell_at_the_start_is_that_of_the_run_s_own_initial_values(tmp_path, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(plots, "gradient_flow", lambda flows, path, **_: drawn.update(flows) or path)
+    own = {"weight_std": 0.5, "rotations": (0.1, 9.0), "step_size": 0.05, "input_std": 2.0}
+    config = mnist.make_config("antisymmetric", **{**SHORT, "epochs": 1}, **own, out=str(tmp_path))
+    mnist.run(config, quiet=True)
+    cell = numrnn.AntisymmetricCell(1, 6, step_size=0.05, diffusion=config.diffusion)
+    model, data = Classifier(cell, 10), mnist.load_data(config)
+    values = {name: own[name] for name in ("weight_std", "rotations", "input_std")}
+    params = model.init_params(np.random.default_rng(config.seed), **values)
+    encoder = mnist.make_trainer(config, data, show_progress=False).encoder
+    wanted = classification.gradient_norms(model, params, encoder, data, config.seed)
+    assert np.array_equal(drawn["antisymmetric, at the start"], wanted)
+    assert set(drawn) == {"antisymmetric, trained", *(f"{name}, at the start" for name in classification.COMPARED)}
+
+
+@pytest.mark.parametrize(("epochs", "markers"), [(plots.MOST_MARKERS, True), (plots.MOST_MARKERS + 1, False)])
+def test_the_marks_of_a_long_run_s_epochs_do_not_hide_its_curves(epochs, markers, tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(plots, "save_figure", lambda figure, path: figures.append(figure) or path)
+    records = [{"step": i, "loss": 1 / i, "accuracy": 0.5, "gradient_norm": 1.0} for i in range(1, epochs + 1)]
+    plots.learning_curves(
+        records, [{k: r[k] for k in ("step", "loss", "accuracy")} for r in records], tmp_path / "a.png"
+    )
+    for axes in figures[0].axes[:2]:
+        assert [line.get_marker() == "o" for line in axes.lines] == [False, markers]
 
 
 def test_the_test_accuracy_is_that_of_the_parameters_in_the_last_checkpoint(finished):
