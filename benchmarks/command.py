@@ -123,18 +123,18 @@ def used_versions(contenders: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def run_scaling(options: argparse.Namespace, settings: Settings) -> None:
-    """Measure growth, print the tables and write the files."""
-    series = scaling.measure(scaling.QUICK if options.quick else scaling.FULL, settings, say)
-    content = header(options, settings) | {"series": series}
-    for one in series:
-        print()
-        print(report.text_table((one["grows"], *report.SCALING_COLUMNS), report.scaling_rows(one)))
-        for line in report.scaling_lines(one):
-            print(line)
-    report.write_json(options.out / report.SCALING_FILE, content)
+    """Measure growth, print the tables and write the files; after each series, so that none is lost."""
+    content = header(options, settings) | {"series": []}
+    for series in scaling.QUICK if options.quick else scaling.FULL:
+        result = scaling.measure(series, settings, say)
+        content["series"].append(result)
+        print(f"\n{report.text_table((series.grows, *report.SCALING_COLUMNS), report.scaling_rows(result))}")
+        print("".join(f"{line}\n" for line in report.scaling_lines(result)), end="", flush=True)
+        report.write_json(options.out / report.SCALING_FILE, content)
+    print()
     print("\n".join(report.environment_lines(content)))
     print(f"written: {options.out / report.SCALING_FILE}")
-    draw(options.out / report.SCALING_PICTURE, "growth", series)
+    draw(options.out / report.SCALING_PICTURE, "growth", content["series"])
 
 
 def draw(path: Path, picture: str, results: list[dict[str, Any]]) -> None:

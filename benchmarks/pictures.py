@@ -53,11 +53,14 @@ def _look(result: Mapping[str, Any]) -> tuple[str, str | None]:
 
 
 def growth(series: Sequence[Mapping[str, Any]], path: Path) -> Path:
-    """Draw time and peak memory of each engine over T, B and n."""
+    """Draw time and peak memory of each engine over T, B and n; ticks are at the sizes that were measured."""
+    from matplotlib.ticker import NullLocator
+
     figure = plots.new_figure(4.2 * len(series), 6.4)
     panels = figure.subplots(2, len(series), squeeze=False)
     for column, one in enumerate(series):
         engines = dict.fromkeys(point["engine"] for point in one["points"])
+        sizes = sorted({point["value"] for point in one["points"]})
         for index, engine in enumerate(engines):
             points = [point for point in one["points"] if point["engine"] == engine]
             for axes, key, scale in zip(panels[:, column], ("median", "peak_bytes"), (1, 1e-6), strict=True):
@@ -68,6 +71,9 @@ def growth(series: Sequence[Mapping[str, Any]], path: Path) -> Path:
         panels[0, column].set_title(f"{fixed}, m = 1", fontsize=10)
         for axes, label in zip(panels[:, column], ("seconds", "peak memory [MB]"), strict=True):
             axes.set_xlabel(one["grows"])
+            axes.set_xscale("log")
+            axes.set_xticks(sizes, [f"{size:,}" for size in sizes], fontsize=8)
+            axes.xaxis.set_minor_locator(NullLocator())
             axes.set_ylabel(label)
             axes.grid(alpha=0.25, linewidth=0.6)
             axes.spines[["top", "right"]].set_visible(False)

@@ -63,12 +63,8 @@ QUICK = (
 )
 
 
-def measure(series: tuple[Series, ...], settings: Settings, say: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Return the results of all series, as they go into the JSON."""
-    return [_measure_one(one, settings, say) for one in series]
-
-
-def _measure_one(series: Series, settings: Settings, say: Callable[[str], None]) -> dict[str, Any]:
+def measure(series: Series, settings: Settings, say: Callable[[str], None]) -> dict[str, Any]:
+    """Return the results of a series, as they go into the JSON."""
     workers: dict[tuple[int, str], Worker] = {}
     peaks: dict[tuple[int, str], int | None] = {}
     with ExitStack() as stack:

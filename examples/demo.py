@@ -1,6 +1,6 @@
 """The AntisymmetricRNN beside an LSTM: the same images, the same time to train in.
 
-    python examples/demo.py                 100 seconds of training each, on the embedded images
+    python examples/demo.py                 about 100 seconds of training each, on the embedded images
     python examples/demo.py --seconds 600   more
 
 Both read 28 x 28 images pixel by pixel in 784 steps. Prints their test accuracies, and writes their runs and a picture
@@ -40,7 +40,7 @@ class Config:
 
 
 HELP = {
-    "seconds": "training time for each cell, > 0",
+    "seconds": "training time for each cell, > 0; how many updates that is, a few timed ones tell",
     "seed": "seed of both runs, >= 0",
     "backend": BACKEND_HELP,
     "out": "folder for results",
@@ -80,10 +80,10 @@ def run(config: Config, *, quiet: bool = False) -> dict[str, float]:
         accuracies[name] = result.test_accuracy
         curves[name] = learning_over_time(result.training.history("training"), Path(own.out) / "timings.jsonl")
         pictures += result.pictures
-    title = f"Sequential MNIST, 5,000 images: {config.seconds:g} s of training each"
+    title = f"Sequential MNIST, 5,000 images: about {config.seconds:g} s of training each"
     pictures.insert(0, plots.compare_learning(curves, Path(config.out) / "demo.png", title=title))
     if not quiet:
-        print(f"\ntest accuracy after {config.seconds:g} s of training")
+        print(f"\ntest accuracy after about {config.seconds:g} s of training each")
         for name, accuracy in accuracies.items():
             print(f"  {name:<15}{100 * accuracy:6.2f} %")
         print("pictures: " + ", ".join(str(path) for path in pictures))

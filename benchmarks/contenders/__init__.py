@@ -24,12 +24,12 @@ CONTENDERS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "torch.nn.LSTM": ("with_torch", "TorchLSTM", ("torch",)),
 }
 
-# The same of `python -m benchmarks --gpu`; modules of benchmarks.gpu.
+# The same of `python -m benchmarks --gpu`; modules of benchmarks.gpu. Workers are told a name only: none is in both.
 ON_GPU: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "CUDA engine": ("on_cupy", "Auto", ("cupy",)),
     "CuPy loop": ("on_cupy", "Reference", ("cupy",)),
     "torch eager": ("on_torch", "Eager", ("torch",)),
-    "torch.compile": ("on_torch", "Compiled", ("torch",)),
+    "torch.compile loop": ("on_torch", "Compiled", ("torch",)),
     "torch.compile chunks": ("on_torch", "CompiledChunks", ("torch",)),
     "torch CUDA graph": ("on_torch", "Graph", ("torch",)),
     "jax scan": ("on_jax", "Scan", ("jax",)),

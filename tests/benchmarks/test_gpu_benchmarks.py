@@ -14,10 +14,10 @@ from benchmarks import command as cpu_command
 from benchmarks import compare as cpu_compare
 from benchmarks import contenders
 from benchmarks.check import tolerance, worst_error
-from benchmarks.contenders import ON_GPU
+from benchmarks.contenders import CONTENDERS, ON_GPU
 from benchmarks.gpu import command, compare, epoch, report
 from benchmarks.gpu.ceilings import Ceilings
-from benchmarks.workloads import Workload, draw
+from benchmarks.workloads import WORKLOADS, Workload, draw
 from numrnn import engines
 
 TINY = Workload(name="tiny", title="tiny", T=12, B=6, m=3, n=8, contenders=("CUDA engine", "CuPy loop"), calls=2)
@@ -207,6 +207,11 @@ def test_the_large_batches_are_timed_beside_the_papers():
     }
     assert all(w.contenders[0] == "CUDA engine" for w in workloads.values())
     assert all(set(w.contenders) <= set(ON_GPU) for w in workloads.values())
+
+
+def test_no_contender_of_the_cpu_is_taken_for_one_of_a_gpu():
+    assert not set(CONTENDERS) & set(ON_GPU)
+    assert all(name in CONTENDERS for workload in WORKLOADS for name in workload.contenders)
 
 
 def test_the_ceilings_are_the_best_rates_seen(cupy):

@@ -14,7 +14,7 @@ from numrnn.tape import GRADIENTS
 SINGLE = 2e-5  # of the largest element: 168 roundings of float32, for sums over up to 784 steps and 131 rows
 DOUBLE = 1e-11
 WIDTHS = [1, 33, 128, 200, 256]
-PAPER = ["mnist-ungated", "mnist-gated", "cifar-ungated", "cifar-gated"]
+PAPER = [f"{task}-{kind}" for task in ("mnist", "cifar", "noise") for kind in ("ungated", "gated")]
 
 
 @pytest.fixture(autouse=True)
