@@ -121,6 +121,7 @@ def test_wrong_numbers_are_refused(cupy, here, monkeypatch):
 
 @pytest.mark.parametrize("workload", [TINY, GATED], ids=["ungated", "gated"])
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # the compiler looks at it
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # the compiler uses it
 @pytest.mark.parametrize("name", ["torch eager", "torch.compile chunks", "cuDNN RNN", "cuDNN LSTM"])
 def test_torchs_contenders_are_built_and_compute_the_cell(torch, here, name, workload):
     one = run(workload, [name])["contenders"][0]
