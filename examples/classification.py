@@ -33,6 +33,7 @@ from numrnn.training import (
     SGD,
     Adagrad,
     Adam,
+    AdamW,
     Checkpoint,
     Classifier,
     ConstantSchedule,
@@ -102,6 +103,8 @@ def make_optimizer(config: Config, total_steps: int) -> Optimizer:
         return SGD(schedule, momentum=MOMENTUM, multipliers=multipliers)
     if config.optimizer == "adagrad":
         return Adagrad(schedule, multipliers=multipliers)
+    if config.optimizer == "adamw":
+        return AdamW(schedule, weight_decay=config.weight_decay, beta2=BETA2, multipliers=multipliers)
     return Adam(schedule, beta2=BETA2, multipliers=multipliers)
 
 

@@ -40,6 +40,7 @@ class Config:
     rotations: tuple[float, float] | None = None
     standardize: bool = False
     optimizer: str = "adam"
+    weight_decay: float = 0.01
     learning_rate: float = 0.02
     recurrent_rate: float = 1.0
     schedule: str = "cosine"
@@ -72,7 +73,8 @@ HELP = {
     "gate_bias": "where the gate's bias b_z starts; for the two gated Euler cells",
     "rotations": "w_min w_max > 0: angular speeds of the rotations added to W; for the two antisymmetric cells",
     "standardize": "shift and scale the pixels to mean 0 and std 1 over the training images",
-    "optimizer": f"adam with beta2 {BETA2}, adagrad, or sgd with momentum {MOMENTUM}",
+    "optimizer": f"adam or adamw with beta2 {BETA2}, adagrad, or sgd with momentum {MOMENTUM}",
+    "weight_decay": "lambda of adamw, >= 0: every parameter loses lambda times the learning rate of itself an update",
     "learning_rate": "> 0, at the start of the schedule",
     "recurrent_rate": "learning rate of W over that of all other parameters, > 0",
     "schedule": "constant; step: a tenth after every third of the run; cosine: down to 0 at its end",
@@ -94,7 +96,7 @@ HELP = {
 CHOICES: dict[str, tuple[str, ...]] = {
     "cell": tuple(numrnn.CELLS),
     "storage": ("triangular", "full"),
-    "optimizer": ("adam", "adagrad", "sgd"),
+    "optimizer": ("adam", "adamw", "adagrad", "sgd"),
     "schedule": ("constant", "step", "cosine"),
     "average": ("none", *AVERAGES),
     "backend": BACKENDS,

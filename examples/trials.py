@@ -33,7 +33,7 @@ CHECKPOINTS_A_RUNG = 10  # what a worker that dies loses of a trial's rung is a 
 
 @dataclass(frozen=True)
 class Space:
-    """Values of the settings that are searched; of Adam the learning rates are of another size.
+    """Values of the settings that are searched; of Adam and AdamW the learning rates are of another size.
 
     Defaults: the paper's grid, and Adam beside its two optimisers.
     """
@@ -56,7 +56,7 @@ class Space:
 
     def rates(self, optimizer: str) -> tuple[float, ...]:
         """Return the learning rates of an optimiser."""
-        return self.adam_rates if optimizer == "adam" else self.learning_rates
+        return self.adam_rates if optimizer in ("adam", "adamw") else self.learning_rates
 
     def grid(self) -> list[dict[str, Any]]:
         """Return every combination."""

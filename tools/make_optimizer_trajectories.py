@@ -50,6 +50,13 @@ OPTIMIZERS: dict[str, tuple[str, dict[str, Any], str, dict[str, Any]]] = {
         "Adam",
         {"lr": 0.02, "betas": (0.7, 0.95), "eps": 0.01},
     ),
+    "adamw": ("AdamW", {"learning_rate": 0.02}, "AdamW", {"lr": 0.02}),
+    "adamw with large decay": (
+        "AdamW",
+        {"learning_rate": 0.02, "weight_decay": 3.0},
+        "AdamW",
+        {"lr": 0.02, "weight_decay": 3.0},
+    ),
 }
 
 # Of each case: our class and its arguments; torch's class and its arguments, in a chain after its linear warm-up.

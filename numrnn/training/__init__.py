@@ -18,7 +18,7 @@ from numrnn.training.config import TrainingConfig
 from numrnn.training.losses import accuracy, mean_squared_error, softmax_cross_entropy
 from numrnn.training.metrics import read_json_lines, training_seconds
 from numrnn.training.model import Classifier
-from numrnn.training.optim import SGD, Adagrad, Adam, Optimizer
+from numrnn.training.optim import SGD, Adagrad, Adam, AdamW, Optimizer
 from numrnn.training.results import DivergenceError, Evaluation, TrainingResult
 from numrnn.training.schedules import ConstantSchedule, CosineSchedule, Schedule, StepSchedule
 from numrnn.training.trainer import Trainer
@@ -28,6 +28,7 @@ __all__ = [
     "SGD",
     "Adagrad",
     "Adam",
+    "AdamW",
     "Checkpoint",
     "CheckpointError",
     "Classifier",

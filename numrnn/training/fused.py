@@ -46,7 +46,13 @@ CORRECT = Kernel(
 # clipping.norm_on_device, for float32: no square of a float32 overflows or vanishes in float64.
 SQUARES = Reduction(name="squares", inputs="T g", outputs="float64 total", term="double(g) * double(g)")
 
-# optim.SGD._one, optim.Adagrad._one, optim.Adam._one: the scalars are those of `_constants`.
+_ADAM = "T rate, T beta1, T rest1, T beta2, T rest2, T scale, T epsilon"
+_ADAMS_MEANS = """
+            m = beta1 * m0 + rest1 * g;
+            v = beta2 * v0 + rest2 * (g * g);"""
+_ADAMS_STEP = "rate * (m / (sqrt(v) / scale + epsilon))"
+
+# optim.SGD._one, Adagrad._one, Adam._one, AdamW._one: the scalars are those of `_constants`.
 UPDATES = {
     "sgd": Kernel(
         name="sgd",
@@ -68,12 +74,18 @@ UPDATES = {
     ),
     "adam": Kernel(
         name="adam",
-        inputs="T p, T g, T m0, T v0, T rate, T beta1, T rest1, T beta2, T rest2, T scale, T epsilon",
+        inputs=f"T p, T g, T m0, T v0, {_ADAM}",
         outputs="T q, T m, T v",
-        operation="""
-            m = beta1 * m0 + rest1 * g;
-            v = beta2 * v0 + rest2 * (g * g);
-            q = p - rate * (m / (sqrt(v) / scale + epsilon));
+        operation=f"""{_ADAMS_MEANS}
+            q = p - {_ADAMS_STEP};
+        """,
+    ),
+    "adamw": Kernel(
+        name="adamw",
+        inputs=f"T p, T g, T m0, T v0, T keep, {_ADAM}",
+        outputs="T q, T m, T v",
+        operation=f"""{_ADAMS_MEANS}
+            q = keep * p - {_ADAMS_STEP};
         """,
     ),
 }

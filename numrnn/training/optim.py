@@ -15,6 +15,7 @@ ICML 2013.
 J. Duchi, E. Hazan, Y. Singer, "Adaptive subgradient methods for online learning and stochastic optimization", JMLR 12,
 2011.
 D. P. Kingma, J. Ba, "Adam: A method for stochastic optimization", ICLR 2015, arXiv:1412.6980.
+I. Loshchilov, F. Hutter, "Decoupled weight decay regularization", ICLR 2019, arXiv:1711.05101.
 """
 
 from __future__ import annotations
@@ -328,6 +329,66 @@ class Adam(Optimizer):
 
     def _config(self) -> dict[str, Any]:
         return {"beta1": self.beta1, "beta2": self.beta2, "epsilon": self.epsilon}
+
+
+class AdamW(Adam):
+    """Adam, and a decay lambda of every parameter towards 0 that no running mean scales.
+
+        p <- (1 - r lambda) p - (the step of Adam)
+
+    Parameters
+    ----------
+    learning_rate : float or callable
+        r > 0, or a function step -> r >= 0.
+    weight_decay : float
+        lambda >= 0, with r lambda < 1. All parameters decay, biases too; `multipliers` scale r in both terms.
+    beta1, beta2, epsilon
+        As for `Adam`.
+    multipliers : mapping of str to float or None
+        As for `Optimizer`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of a wrong type or out of range; by `update` if r lambda is not below 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> params = {"w": np.array([2.0])}
+    >>> optimizer = AdamW(0.5, weight_decay=0.25)
+    >>> params, _ = optimizer.update(params, {"w": np.array([0.0])}, optimizer.init(params))
+    >>> params["w"]
+    array([1.75])
+    """
+
+    name: ClassVar[str] = "adamw"
+
+    def __init__(
+        self,
+        learning_rate: LearningRate,
+        *,
+        weight_decay: float = 0.01,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-8,
+        multipliers: Mapping[str, float] | None = None,
+    ) -> None:
+        super().__init__(learning_rate, beta1=beta1, beta2=beta2, epsilon=epsilon, multipliers=multipliers)
+        self.weight_decay = check_number("weight_decay", weight_decay, at_least=0)
+
+    def _constants(self, rate: float, step: int) -> tuple[float, ...]:
+        keep = 1 - rate * self.weight_decay
+        if keep <= 0:
+            raise ValueError(f"weight_decay must be below 1 / learning rate = {1 / rate:.4g}, got {self.weight_decay}")
+        return keep, *super()._constants(rate, step)
+
+    def _one(self, p: Array, g: Array, *slots: Array, constants: tuple[float, ...]) -> tuple[Array, ...]:
+        keep, *of_adam = constants
+        return super()._one(keep * p, g, *slots, constants=tuple(of_adam))
+
+    def _config(self) -> dict[str, Any]:
+        return {"weight_decay": self.weight_decay, **super()._config()}
 
 
 def describe(obj: Any) -> Any:

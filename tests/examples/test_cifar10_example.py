@@ -65,6 +65,7 @@ def test_fixed_noise_is_one_block_for_all_and_independent_noise_is_not(images):
 
 def test_the_final_checkpoint_is_what_was_tested(images, tmp_path):
     options = {"average": "tail", "average_updates": 2, "rotations": (0.1, 4.0), "recurrent_rate": 0.5}
+    options |= {"optimizer": "adamw", "weight_decay": 0.25}
     config = cifar10.make_config(**SHORT, **options, task="noise-padded", length=40, out=str(tmp_path))
     result = cifar10.run(config, data=images, quiet=True)
     final = load_checkpoint(tmp_path / "final.npz")
@@ -75,7 +76,9 @@ def test_the_final_checkpoint_is_what_was_tested(images, tmp_path):
     whole = latest_checkpoint(tmp_path)
     assert all(np.array_equal(whole.average[name], final.params[name]) for name in final.params)
     assert any(not np.array_equal(whole.params[name], final.params[name]) for name in final.params)
-    assert whole.config["optimizer"]["multipliers"] == {"W": 0.5}
+    optimizer = whole.config["optimizer"]
+    assert (optimizer["optimizer"], optimizer["weight_decay"]) == ("adamw", 0.25)
+    assert optimizer["multipliers"] == {"W": 0.5}
     assert whole.config["training"]["rotations"] == [0.1, 4.0]
 
 

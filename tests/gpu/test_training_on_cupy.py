@@ -10,7 +10,7 @@ import numrnn
 from numrnn.backend import to_numpy
 from numrnn.checks import trusted_values
 from numrnn.datasets import PixelEncoder, RowNoiseEncoder, load_embedded_mnist
-from numrnn.training import SGD, Adagrad, Adam, Classifier, Trainer, TrainingConfig, softmax_cross_entropy
+from numrnn.training import SGD, Adagrad, Adam, AdamW, Classifier, Trainer, TrainingConfig, softmax_cross_entropy
 from numrnn.training.batches import batches_of
 from numrnn.training.clipping import clip_on_device
 from numrnn.training.ledger import WAIT_EVERY, Ledger
@@ -158,7 +158,9 @@ def test_rows_made_on_the_device_are_those_of_the_host(cupy, noise, rng):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
-    "optimizer", [SGD(0.1, momentum=0.9, nesterov=True), Adagrad(0.1), Adam(0.1, beta2=0.99)], ids=repr
+    "optimizer",
+    [SGD(0.1, momentum=0.9, nesterov=True), Adagrad(0.1), Adam(0.1, beta2=0.99), AdamW(0.1, weight_decay=0.5)],
+    ids=repr,
 )
 def test_an_update_in_one_launch_a_parameter_is_that_of_the_host(cupy, optimizer, dtype, rng):
     params = {"W": rng.standard_normal((30, 50)).astype(dtype), "b": rng.standard_normal(40).astype(dtype)}

@@ -18,7 +18,7 @@ from numrnn.backend import to_numpy
 from numrnn.checks import trusted_values
 from numrnn.datasets import PixelEncoder, RowNoiseEncoder
 from numrnn.datasets.resident import PHILOX
-from numrnn.training import SGD, Adagrad, Adam, accuracy, clip_by_global_norm, global_norm, softmax_cross_entropy
+from numrnn.training import SGD, Adagrad, Adam, AdamW, accuracy, clip_by_global_norm, global_norm, softmax_cross_entropy
 from numrnn.training.clipping import clip_on_device
 
 pytestmark = pytest.mark.skipif(standin_cupy.COMPILER is None, reason="needs g++ or clang++ on the path")
@@ -42,7 +42,14 @@ def same(got, wanted):
 @pytest.mark.parametrize("dtype", REALS)
 @pytest.mark.parametrize(
     "optimizer",
-    [SGD(0.1), SGD(0.1, momentum=0.9), SGD(0.1, momentum=0.9, nesterov=True), Adagrad(0.1), Adam(0.1, beta2=0.99)],
+    [
+        SGD(0.1),
+        SGD(0.1, momentum=0.9),
+        SGD(0.1, momentum=0.9, nesterov=True),
+        Adagrad(0.1),
+        Adam(0.1, beta2=0.99),
+        AdamW(0.1, weight_decay=0.5),
+    ],
     ids=repr,
 )
 def test_an_optimiser_in_one_launch_does_what_its_array_code_does(cupy, optimizer, dtype, rng):

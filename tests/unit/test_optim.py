@@ -9,13 +9,28 @@ import pytest
 from helpers import EPS64, worst
 
 from numrnn import backend, training
-from numrnn.training import SGD, Adagrad, Adam, ConstantSchedule, StepSchedule, clip_by_global_norm, global_norm
+from numrnn.training import (
+    SGD,
+    Adagrad,
+    Adam,
+    AdamW,
+    ConstantSchedule,
+    StepSchedule,
+    clip_by_global_norm,
+    global_norm,
+)
 
 DEVICE = xp.Device("device1")
 EPS32 = np.finfo(np.float32).eps
 STORED = np.load(Path(__file__).parent / "data" / "optimizer_trajectories.npz", allow_pickle=False)
 CASES = json.loads(str(STORED["about"]))["optimizers"]
-OPTIMIZERS = [SGD(0.1, momentum=0.9), SGD(0.1, momentum=0.9, nesterov=True), Adagrad(0.1), Adam(0.1)]
+OPTIMIZERS = [
+    SGD(0.1, momentum=0.9),
+    SGD(0.1, momentum=0.9, nesterov=True),
+    Adagrad(0.1),
+    Adam(0.1),
+    AdamW(0.1, weight_decay=0.5),
+]
 every_optimizer = pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
 
 
@@ -167,7 +182,7 @@ def test_config_survives_json_and_makes_the_same_optimizer(optimizer):
     assert type(optimizer)(**config).config() == optimizer.config()
 
 
-@pytest.mark.parametrize("kind", [SGD, Adagrad, Adam])
+@pytest.mark.parametrize("kind", [SGD, Adagrad, Adam, AdamW])
 def test_a_multiplier_is_a_learning_rate_of_its_own(kind, problem):
     params, grads = problem
     many = {name: np.stack([g, -0.5 * g, 2 * g]) for name, g in grads.items()}
@@ -194,6 +209,28 @@ def test_multipliers_are_in_the_config_where_there_are_any():
 def test_a_multiplier_that_fits_nothing_is_refused(multipliers, message, problem):
     with pytest.raises(ValueError, match=message):
         SGD(0.1, multipliers=multipliers).init(problem[0])
+
+
+@pytest.mark.parametrize(("decay", "kept"), [(0.0, 1.0), (0.5, 0.875)])
+def test_decay_is_apart_from_the_step_of_adam(decay, kept, problem):
+    params, grads = problem
+    many = {name: g[None] for name, g in grads.items()}
+    wanted, got = follow(Adam(0.25), params, many), follow(AdamW(0.25, weight_decay=decay), params, many)
+    for name, p in params.items():
+        assert worst(got[name][0] - kept * p, wanted[name][0] - p) < 4 * EPS64
+
+
+@pytest.mark.parametrize(
+    ("decay", "message"),
+    [
+        (-0.1, "weight_decay must be a finite number >= 0, got -0.1"),
+        (2.0, r"must be below 1 / learning rate = 2, got 2"),
+    ],
+)
+def test_a_decay_that_turns_a_parameter_round_is_refused(decay, message, problem):
+    params, grads = problem
+    with pytest.raises(ValueError, match=message):
+        follow(AdamW(0.5, weight_decay=decay), params, {name: g[None] for name, g in grads.items()})
 
 
 def test_config_holds_the_schedules_config():
@@ -293,7 +330,7 @@ def test_a_bound_that_is_no_positive_number_is_refused(max_norm, problem):
         clip_by_global_norm(problem[1], max_norm)
 
 
-@pytest.mark.parametrize("kind", [SGD, Adagrad, Adam])
+@pytest.mark.parametrize("kind", [SGD, Adagrad, Adam, AdamW])
 @pytest.mark.parametrize("rate", [-0.1, 0, np.nan])
 def test_a_learning_rate_that_is_no_positive_number_is_refused(kind, rate):
     with pytest.raises(ValueError, match="learning_rate must be a finite number > 0, got"):
