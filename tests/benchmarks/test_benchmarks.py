@@ -194,6 +194,25 @@ def test_growth_is_measured_and_written(tmp_path, capsys, monkeypatch, here):
     assert (tmp_path / report.SCALING_PICTURE).exists()
 
 
+def test_a_series_that_fails_does_not_take_those_before_it_with_it(tmp_path, capsys, monkeypatch, here):
+    series = [scaling.Series(grows=grows, values=(4,), T=20, B=2) for grows in "nB"]
+    original = scaling.measure
+
+    def measure(one, settings, say):
+        if one.grows == "B":
+            raise worker.WorkerError("out of memory")
+        return original(one, settings, say)
+
+    monkeypatch.setattr(command, "hold_to", lambda threads: None)
+    monkeypatch.setattr(scaling, "QUICK", series)
+    monkeypatch.setattr(scaling, "Worker", here)
+    monkeypatch.setattr(scaling, "measure", measure)
+    assert command.main(["--quick", "--scaling", "--repetitions", "1", "--out", str(tmp_path)]) == 1
+    assert "error: out of memory" in capsys.readouterr().err
+    (kept,) = json.loads((tmp_path / report.SCALING_FILE).read_text())["series"]
+    assert kept["grows"] == "n"
+
+
 def test_linearity_and_checkpoints_follow_from_the_points():
     def point(value, engine, median, peak):
         return {"value": value, "engine": engine, "median": median, "peak_bytes": peak}
