@@ -243,7 +243,7 @@ def test_wrong_options_are_refused(argv, message, capsys):
 
 
 def test_an_unknown_choice_in_python_is_refused():
-    with pytest.raises(ValueError, match="optimizer must be one of adam, adagrad, sgd, got 'rmsprop'"):
+    with pytest.raises(ValueError, match="optimizer must be one of adam, adamw, adagrad, sgd, got 'rmsprop'"):
         mnist.make_config(optimizer="rmsprop")
 
 
