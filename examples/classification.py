@@ -212,6 +212,7 @@ class Experiment(ABC):
             **initial_values(config),
             average=None if config.average == "none" else config.average,
             average_updates=config.average_updates,
+            input_dropout=config.input_dropout,
             clip=config.clip,
             validation_size=held_out,
             log_interval=config.log_interval,

@@ -39,6 +39,7 @@ class Config:
     gate_bias: float = 0.0
     rotations: tuple[float, float] | None = None
     standardize: bool = False
+    input_dropout: float = 0.0
     optimizer: str = "adam"
     weight_decay: float = 0.01
     learning_rate: float = 0.02
@@ -73,6 +74,7 @@ HELP = {
     "gate_bias": "where the gate's bias b_z starts; for the two gated Euler cells",
     "rotations": "w_min w_max > 0: angular speeds of the rotations added to W; for the two antisymmetric cells",
     "standardize": "shift and scale the pixels to mean 0 and std 1 over the training images",
+    "input_dropout": "probability of an element of the input to be zero in an update, >= 0 and < 1",
     "optimizer": f"adam or adamw with beta2 {BETA2}, adagrad, or sgd with momentum {MOMENTUM}",
     "weight_decay": "lambda of adamw, >= 0: every parameter loses lambda times the learning rate of itself an update",
     "learning_rate": "> 0, at the start of the schedule",

@@ -150,6 +150,14 @@ def check_number(name: str, value: Any, *, above: float | None = None, at_least:
     return number
 
 
+def check_fraction(name: str, value: Any) -> float:
+    """Return `value` as a float after checking that it is a real number >= 0 and < 1; errors as `check_number`."""
+    number = check_number(name, value, at_least=0)
+    if number >= 1:
+        raise ValueError(f"{name} must be a finite number >= 0 and < 1, got {value!r}")
+    return number
+
+
 def check_integer(name: str, value: Any, *, at_least: int) -> int:
     """Return `value` as an int after checking its type and range.
 

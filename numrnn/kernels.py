@@ -3,6 +3,10 @@
 A kernel is text, C++ in the terms of cupy.ElementwiseKernel, beside the array code that says the same for any library.
 That array code is the reference: it runs wherever the arrays are not CuPy's, and the tests hold each kernel against it,
 compiled by an ordinary C++ compiler where there is no GPU. No launch waits for the device.
+
+References
+----------
+J. K. Salmon, M. A. Moraes, R. O. Dror, D. E. Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011 (Philox).
 """
 
 from __future__ import annotations
@@ -15,6 +19,25 @@ from numrnn.backend import Array, array_namespace
 from numrnn.checks import dtype_name
 
 REAL = ("float32", "float64")
+
+PHILOX = """
+    // Philox-4x32-10 of the counter (place, 0) under a key, of which two of the four words are used.
+    __device__ void numrnn_philox(unsigned long long place, unsigned long long key, unsigned* first, unsigned* second) {
+        unsigned c0 = (unsigned)place, c1 = (unsigned)(place >> 32), c2 = 0, c3 = 0;
+        unsigned k0 = (unsigned)key, k1 = (unsigned)(key >> 32);
+        for (int round = 0; round < 10; ++round) {
+            const unsigned long long a = 0xD2511F53ull * c0, b = 0xCD9E8D57ull * c2;
+            c0 = (unsigned)(b >> 32) ^ c1 ^ k0;
+            c2 = (unsigned)(a >> 32) ^ c3 ^ k1;
+            c1 = (unsigned)b;
+            c3 = (unsigned)a;
+            k0 += 0x9E3779B9u;
+            k1 += 0xBB67AE85u;
+        }
+        *first = c0;
+        *second = c1;
+    }
+"""
 
 
 def covers(*arrays: Array) -> bool:

@@ -7,7 +7,6 @@ its place, by Philox; so a resumed run draws the same noise again, and nothing h
 
 References
 ----------
-J. K. Salmon, M. A. Moraes, R. O. Dror, D. E. Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011 (Philox).
 G. E. P. Box, M. E. Muller, "A note on the generation of random normal deviates", Annals of Mathematical Statistics 29,
 1958.
 """
@@ -20,26 +19,7 @@ from typing import Any
 import numpy as np
 
 from numrnn.backend import Array, asarray, empty
-from numrnn.kernels import Kernel
-
-PHILOX = """
-    // Philox-4x32-10 of the counter (place, 0) under a key, of which two of the four words are used.
-    __device__ void numrnn_philox(unsigned long long place, unsigned long long key, unsigned* first, unsigned* second) {
-        unsigned c0 = (unsigned)place, c1 = (unsigned)(place >> 32), c2 = 0, c3 = 0;
-        unsigned k0 = (unsigned)key, k1 = (unsigned)(key >> 32);
-        for (int round = 0; round < 10; ++round) {
-            const unsigned long long a = 0xD2511F53ull * c0, b = 0xCD9E8D57ull * c2;
-            c0 = (unsigned)(b >> 32) ^ c1 ^ k0;
-            c2 = (unsigned)(a >> 32) ^ c3 ^ k1;
-            c1 = (unsigned)b;
-            c3 = (unsigned)a;
-            k0 += 0x9E3779B9u;
-            k1 += 0xBB67AE85u;
-        }
-        *first = c0;
-        *second = c1;
-    }
-"""
+from numrnn.kernels import PHILOX, Kernel
 
 # One thread an element of x (T, B, m). `order` is the permutation; m is the number of channels.
 PIXELS = Kernel(

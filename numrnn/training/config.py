@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from numrnn.backend import BACKENDS
-from numrnn.checks import check_integer, check_number
+from numrnn.checks import check_fraction, check_integer, check_number
 from numrnn.initializers import InitialValues
 from numrnn.training.averaging import AVERAGES
 
@@ -35,6 +35,8 @@ class TrainingConfig:
         Which average of the weights is kept beside them and evaluated in their place, see `numrnn.training.averaging`.
     average_updates : int
         N >= 1 of that average, in updates.
+    input_dropout : float
+        Probability of an element of the input to be zero in an update, 0 <= p < 1, see `numrnn.training.dropout`.
     clip : float or None
         Largest global norm of a gradient, > 0; None does not clip.
     validation_size : int
@@ -71,6 +73,7 @@ class TrainingConfig:
     rotations: Sequence[float] | None = None
     average: str | None = None
     average_updates: int = 1000
+    input_dropout: float = 0.0
     clip: float | None = None
     validation_size: int = 0
     evaluation_batch_size: int = 500
@@ -95,6 +98,7 @@ class TrainingConfig:
             self._set(name, value)
         if self.average is not None and self.average not in AVERAGES:
             raise ValueError(f"average must be None or one of {', '.join(map(repr, AVERAGES))}, got {self.average!r}")
+        self._set("input_dropout", check_fraction("input_dropout", self.input_dropout))
         if self.clip is not None:
             self._set("clip", check_number("clip", self.clip, above=0))
         if self.dtype not in ("float32", "float64"):

@@ -26,7 +26,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from numrnn.backend import Array, Params, array_namespace, zeros
-from numrnn.checks import check_array, check_number, check_same_kind
+from numrnn.checks import check_array, check_fraction, check_number, check_same_kind
 from numrnn.kernels import covers
 from numrnn.training.fused import UPDATES
 
@@ -207,7 +207,7 @@ class SGD(Optimizer):
         multipliers: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__(learning_rate, multipliers=multipliers)
-        self.momentum = _check_fraction("momentum", momentum)
+        self.momentum = check_fraction("momentum", momentum)
         if nesterov and self.momentum == 0:
             raise ValueError("nesterov must go with momentum > 0, got momentum 0")
         self.nesterov = bool(nesterov)
@@ -312,8 +312,8 @@ class Adam(Optimizer):
         multipliers: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__(learning_rate, multipliers=multipliers)
-        self.beta1 = _check_fraction("beta1", beta1)
-        self.beta2 = _check_fraction("beta2", beta2)
+        self.beta1 = check_fraction("beta1", beta1)
+        self.beta2 = check_fraction("beta2", beta2)
         self.epsilon = check_number("epsilon", epsilon, above=0)
 
     def _constants(self, rate: float, step: int) -> tuple[float, ...]:
@@ -399,13 +399,6 @@ def describe(obj: Any) -> Any:
         return obj
     named = obj if hasattr(obj, "__qualname__") else type(obj)
     return f"{named.__module__}.{named.__qualname__}"
-
-
-def _check_fraction(name: str, value: float) -> float:
-    number = check_number(name, value, at_least=0)
-    if number >= 1:
-        raise ValueError(f"{name} must be a finite number >= 0 and < 1, got {value!r}")
-    return number
 
 
 def _check_alike(name: str, arrays: Params, params: Params) -> None:

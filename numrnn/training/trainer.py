@@ -36,6 +36,7 @@ from numrnn.training.checkpoint import (
 )
 from numrnn.training.clipping import clip_on_device, norm_on_device
 from numrnn.training.config import TrainingConfig, check_resumable
+from numrnn.training.dropout import drop_inputs
 from numrnn.training.evaluation import evaluate_rows
 from numrnn.training.interrupt import deferred_interrupt
 from numrnn.training.ledger import LOSS, Interval, Ledger
@@ -320,6 +321,7 @@ class Trainer:
         """Make one update and note it; on a GPU that only puts work in line."""
         rows = self._next_batch(run)
         x, labels = batches(rows, run.generators["noise"])
+        x = drop_inputs(x, self.config.input_dropout, run.generators["noise"])
         clip = self.config.clip
         # Overflow is looked for by the ledger, in every result, and reported with its step.
         with np.errstate(over="ignore", invalid="ignore"), _no_waits(run.params):

@@ -17,9 +17,9 @@ from numrnn import kernels
 from numrnn.backend import to_numpy
 from numrnn.checks import trusted_values
 from numrnn.datasets import PixelEncoder, RowNoiseEncoder
-from numrnn.datasets.resident import PHILOX
 from numrnn.training import SGD, Adagrad, Adam, AdamW, accuracy, clip_by_global_norm, global_norm, softmax_cross_entropy
 from numrnn.training.clipping import clip_on_device
+from numrnn.training.dropout import drop_inputs
 
 pytestmark = pytest.mark.skipif(standin_cupy.COMPILER is None, reason="needs g++ or clang++ on the path")
 REALS = ["float32", "float64"]
@@ -189,6 +189,19 @@ def test_noise_of_the_device_is_new_at_every_call_and_follows_the_generator(cupy
     assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 4 / math.sqrt(first.size)
 
 
+@pytest.mark.parametrize("dtype", REALS)
+def test_dropout_of_the_device_keeps_the_share_and_the_scale_of_the_host(cupy, dtype, rng):
+    x = rng.standard_normal((50, 40, 3)).astype(dtype)
+    dropped = to_numpy(drop_inputs(cupy.asarray(x), 0.25, np.random.default_rng(0)))
+    kept = dropped != 0
+    assert dropped.dtype == dtype
+    np.testing.assert_allclose(dropped[kept], x[kept] / 0.75, rtol=4 * eps(dtype))
+    assert stats.binomtest(int(kept.sum()), kept.size, 0.75).pvalue > 0.01
+    again, other = (to_numpy(drop_inputs(cupy.asarray(x), 0.25, np.random.default_rng(seed))) for seed in (0, 1))
+    assert np.array_equal(again, dropped)
+    assert abs(np.corrcoef(kept.ravel(), (other != 0).ravel())[0, 1]) < 4 / math.sqrt(x.size)
+
+
 def philox(counter, key):
     """Philox-4x32-10 in the words of the paper, on Python's integers."""
     for number in range(10):
@@ -217,7 +230,7 @@ def test_the_kernels_philox_is_philox(cupy, rng):
         inputs="uint64 place, uint64 key",
         outputs="uint64 word",
         operation="unsigned u, v; numrnn_philox(place, key, &u, &v); word = u | (unsigned long long)v << 32;",
-        preamble=PHILOX,
+        preamble=kernels.PHILOX,
     )
     place, key = rng.integers(2**64, size=(2, 50), dtype=np.uint64)
     place[0] = key[0] = 0

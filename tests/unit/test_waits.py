@@ -86,6 +86,7 @@ def test_updates_wait_once_every_fifty(cupy, tmp_path, n):
         {"dtype": "float64"},
         {"average": "exponential", "average_updates": 5},
         {"recompute_every": "sqrt"},
+        {"input_dropout": 0.1},
         {"optimizer": SGD(0.1, momentum=0.9)},
         {"optimizer": Adagrad(0.1)},
         {"encoder": RowNoiseEncoder((2, 3), length=5)},
