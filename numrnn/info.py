@@ -86,7 +86,8 @@ def machine(backend: str = "numpy") -> str:
     report = collect(measure=False)
     if backend == "cupy":
         return report["devices"][1].partition(" ")[2]
-    return f"{report['cores']} cores of {report['processor']}"
+    cores = report["cores"]
+    return f"{cores} {'core' if cores == 1 else 'cores'} of {report['processor']}"
 
 
 def sgemm_rate(m: int, n: int, k: int, *, repetitions: int = REPETITIONS, products: int = 1) -> float:

@@ -83,3 +83,9 @@ def test_the_command_prints_the_report():
     assert run.returncode == 0, run.stderr
     assert "sgemm, large" in run.stdout
     assert not run.stderr
+
+
+@pytest.mark.parametrize(("cores", "words"), [(1, "1 core of "), (2, "2 cores of ")])
+def test_a_machine_is_named_by_its_cores_and_its_processor(cores, words, monkeypatch):
+    monkeypatch.setattr(info, "collect", lambda measure: {"cores": cores, "processor": "a processor"})
+    assert info.machine() == words + "a processor"
