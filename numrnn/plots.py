@@ -5,6 +5,7 @@ Needs matplotlib: pip install numrnn[examples]. No figure opens a window or touc
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#0
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 1)))
 DPI = 150
 MOST_MARKERS = 30  # on one curve
+TITLE_WIDTH = 60  # characters of a line above a single plot
+SHORT_NAME = 3  # characters; longer names under the columns of a matrix would run into each other
 
 
 def line_style(index: int) -> dict[str, Any]:
@@ -122,11 +125,13 @@ def confusion_matrix(
         if count:
             shade = "white" if share[row, column] > 0.36 else "black"
             axes.text(column, row, str(count), ha="center", va="center", color=shade, fontsize=8)
-    axes.set_xticks(range(n_classes), class_names)
+    slanted = max(len(name) for name in class_names) > SHORT_NAME
+    slant: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if slanted else {}
+    axes.set_xticks(range(n_classes), class_names, **slant)
     axes.set_yticks(range(n_classes), class_names)
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
-    axes.set_title(title)
+    axes.set_title(textwrap.fill(title, TITLE_WIDTH))
     return save_figure(figure, path)
 
 
@@ -157,7 +162,7 @@ def gradient_flow(norms: Mapping[str, np.ndarray], path: str | Path, *, title: s
         axes.semilogy(np.arange(len(values)), shown, label=name, **line_style(index))
     axes.set_xlabel("time step t (the loss is read at the last)")
     axes.set_ylabel("norm of dL/dh$_t$")
-    axes.set_title(title)
+    axes.set_title(textwrap.fill(title, TITLE_WIDTH))
     axes.legend(frameon=False)
     _bare(axes)
     return save_figure(figure, path)
