@@ -1,35 +1,17 @@
 """Averages of the weights: their definitions, that they leave the training alone, and that they resume bit for bit."""
 
 import dataclasses
-import itertools
 import json
 
 import numpy as np
 import pytest
-from training_run import encode, make_trainer
+from training_run import Crash, crash_at, make_trainer
 
 from numrnn.training import Adam, CosineSchedule, load_checkpoint
 from numrnn.training.averaging import average_weight, move_average
 from numrnn.training.config import check_resumable
 
 STEPS = 15  # of the run in training_run.py
-
-
-class Crash(Exception):
-    pass
-
-
-def crash_at(call):
-    """Return the encoder of the run, which raises at its `call`-th call, counted from 1."""
-    calls = itertools.count(1)
-
-    def crashing(images, rng):
-        if next(calls) == call:
-            raise Crash
-        return encode(images, rng)
-
-    crashing.config = encode.config
-    return crashing
 
 
 def averaged(kind, updates, values):

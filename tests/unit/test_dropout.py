@@ -1,18 +1,12 @@
 """Dropout of the input: its definition, that it meets training batches only, and that it resumes bit for bit."""
 
-import itertools
-
 import numpy as np
 import pytest
 from scipy import stats
-from training_run import encode, make_trainer
+from training_run import Crash, crash_at, make_trainer
 
 from numrnn.training import trainer as trainer_module
 from numrnn.training.dropout import drop_inputs
-
-
-class Crash(Exception):
-    pass
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -61,17 +55,9 @@ def test_the_trainer_drops_in_training_and_not_in_validation(tmp_path, monkeypat
 
 @pytest.mark.parametrize("call", [2, 12, 20])
 def test_a_run_that_crashed_resumes_its_dropout_bit_for_bit(call, tmp_path):
-    calls = itertools.count(1)
-
-    def crashing(images, rng):
-        if next(calls) == call:
-            raise Crash
-        return encode(images, rng)
-
-    crashing.config = encode.config
     whole = make_trainer(tmp_path / "whole", input_dropout=0.3).run()
     with pytest.raises(Crash):
-        make_trainer(tmp_path / "parts", input_dropout=0.3, encoder=crashing).run()
+        make_trainer(tmp_path / "parts", input_dropout=0.3, encoder=crash_at(call)).run()
     end = make_trainer(tmp_path / "parts", input_dropout=0.3).run(resume=True)
     assert end.metrics.read_bytes() == whole.metrics.read_bytes()
     assert all(np.array_equal(end.params[name], whole.params[name]) for name in whole.params)

@@ -3,6 +3,7 @@
 python training_run.py OUT MOMENT N        # SIGKILL at the N-th time that MOMENT comes; "slowly" waits for it
 """
 
+import itertools
 import os
 import signal
 import sys
@@ -37,6 +38,23 @@ def encode(images, rng):
     """Return pixels as a sequence, (6, B, 1), with noise."""
     x = images.T[:, :, None] / 255 - 0.5
     return x + 0.05 * rng.standard_normal(x.shape)
+
+
+class Crash(Exception):
+    """What `crash_at` raises."""
+
+
+def crash_at(call):
+    """Return the encoder of the run, which raises at its `call`-th call, counted from 1."""
+    calls = itertools.count(1)
+
+    def crashing(images, rng):
+        if next(calls) == call:
+            raise Crash
+        return encode(images, rng)
+
+    crashing.config = encode.config
+    return crashing
 
 
 def make_model(kind=Classifier):
