@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import statistics
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,14 @@ class Run:
     def history(self, kind: str) -> list[dict[str, Any]]:
         """Return the lines of metrics of one kind."""
         return [record for record in self.metrics if record["kind"] == kind]
+
+    @property
+    def training_accuracy(self) -> float:
+        """Mean over the last tenth of the updates, of each on its batch before the update."""
+        records = self.history("training")
+        steps = [0] + [record["step"] for record in records]
+        updates = [max(0, stop - max(start, 0.9 * steps[-1])) for start, stop in itertools.pairwise(steps)]
+        return statistics.fmean((record["accuracy"] for record in records), weights=updates)
 
 
 def command(preset: str, seed: int = 0, backend: str = "numpy") -> str:

@@ -72,14 +72,15 @@ def _each(texts: Iterable[str]) -> str:
 def run_table(runs: Mapping[str, Sequence[Run]]) -> str:
     """Return a line for each run, and for each row that has none its command."""
     lines = [
-        "| row, seed | test, % | validation, % | parameters | iterations | seconds | machine | data | command |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| row, seed | test, % | validation, % | training, % | parameters | iterations | seconds | machine | data "
+        "| command |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for preset in presets():
         for run in runs.get(preset, ()):
             lines.append(_run_line(run))
         if not runs.get(preset):
-            lines.append(f"| {preset} | not run yet | | | | | | | `{command(preset)}` |")
+            lines.append(f"| {preset} | not run yet | | | | | | | | `{command(preset)}` |")
     return "\n".join(lines)
 
 
@@ -90,11 +91,12 @@ def _run_line(run: Run) -> str:
         validation = run.history("validation")
         reached = f"{100 * validation[-1]['accuracy']:.2f}" if validation else ""
         step = f"{run.metrics[-1]['step'] if run.metrics else 0:,}"
-        return f"| {link} | not finished | {reached} | | {step} | | | | `{run.command}` |"
+        return f"| {link} | not finished | {reached} | | | {step} | | | | `{run.command}` |"
     cells = [
         link,
         f"{100 * result['test_accuracy']:.2f}",
         "" if result["validation_accuracy"] is None else f"{100 * result['validation_accuracy']:.2f}",
+        f"{100 * run.training_accuracy:.2f}",
         f"{result['parameters']:,}",
         f"{result['iterations']:,}",
         f"{result['seconds']:,.0f}",

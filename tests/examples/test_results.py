@@ -10,7 +10,7 @@ import pytest
 
 from numrnn.training import load_checkpoint
 from results.__main__ import PAGE, main
-from results.runs import LogError, command, read_run, read_runs
+from results.runs import FOLDER, LogError, Run, command, read_run, read_runs
 from results.tables import PAPER, accuracy_text, presets, rebuilt, table
 
 RUNS = read_runs()
@@ -88,10 +88,12 @@ def test_every_run_is_listed_with_what_it_is(folder):
     for seed in (0, 1):
         result = json.loads((folder / PRESET / f"seed-{seed}" / "result.json").read_text())
         (line,) = [line for line in page.splitlines() if line.startswith(f"| [{PRESET}, {seed}]")]
-        assert f"| {100 * result['test_accuracy']:.2f} | {100 * result['validation_accuracy']:.2f} | " in line
+        (run,) = (run for run in read_runs(folder)[PRESET] if run.config["seed"] == seed)
+        accuracies = (result["test_accuracy"], result["validation_accuracy"], run.training_accuracy)
+        assert f"| {' | '.join(f'{100 * accuracy:.2f}' for accuracy in accuracies)} | " in line
         assert f"| {result['machine']} | pixels standardized, permutation seed 92 | " in line
         assert f"`{command(PRESET, seed)}`" in line
-    assert f"| mnist-lstm | not run yet | | | | | | | `{command('mnist-lstm')}` |" in page
+    assert f"| mnist-lstm | not run yet | | | | | | | | `{command('mnist-lstm')}` |" in page
 
 
 def test_the_command_of_a_row_is_one_that_its_example_takes():
@@ -102,6 +104,14 @@ def test_the_command_of_a_row_is_one_that_its_example_takes():
         assert (config.preset, config.out) == (preset, f"results/paper/{preset}/seed-0")
         assert not resume
         assert not overwrite
+
+
+def test_the_training_accuracy_is_that_of_the_last_tenth_of_the_updates():
+    steps, accuracies = (10, 80, 92, 95, 100), (0.1, 0.2, 0.5, 0.6, 0.8)
+    records = [{"kind": "training", "step": s, "accuracy": a} for s, a in zip(steps, accuracies, strict=True)]
+    records.insert(2, {"kind": "validation", "step": 80, "accuracy": 0.9})
+    run = Run(FOLDER, {}, records, {})
+    assert run.training_accuracy == pytest.approx((2 * 0.5 + 3 * 0.6 + 5 * 0.8) / 10, rel=1e-12)
 
 
 def test_a_run_that_has_not_ended_is_said_to(folder, tmp_path):
