@@ -23,7 +23,7 @@ from collections.abc import Collection
 
 from numrnn.backend import Array, array_namespace, empty, zeros
 from numrnn.cells.base import unchecked
-from numrnn.tape import CheckpointedStates, Gradients, Problem, Tape
+from numrnn.tape import Gradients, Problem, Tape
 
 
 def run(problem: Problem) -> Tape:
@@ -82,19 +82,19 @@ class FullTape(ReferenceTape):
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem, every=problem.n_steps)
-        self.states = empty((problem.n_steps + 1, *problem.h0.shape), like=problem.h0)
-        self.states[0, ...] = problem.h0
+        self._states = empty((problem.n_steps + 1, *problem.h0.shape), like=problem.h0)
+        self._states[0, ...] = problem.h0
         for t in range(problem.n_steps):
-            self.states[t + 1, ...] = self.advance(t, self.states[t, ...])
+            self._states[t + 1, ...] = self.advance(t, self._states[t, ...])
 
     @property
     def final_state(self) -> Array:
         """h_T."""
-        return self.states[-1, ...]
+        return self._states[-1, ...]
 
     def segment(self, start: int) -> Array:
         """Return all states: there is one segment."""
-        return self.states
+        return self._states
 
 
 class CheckpointTape(ReferenceTape):
@@ -109,7 +109,6 @@ class CheckpointTape(ReferenceTape):
                 self.checkpoints.append(h)
             h = self.advance(t, h)
         self.checkpoints.append(h)
-        self.states = CheckpointedStates(self)
 
     @property
     def final_state(self) -> Array:

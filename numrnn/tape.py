@@ -88,10 +88,16 @@ class Tape(ABC):
         Steps in a segment: states are kept at the multiples of it; T where all are kept.
     """
 
-    states: Any  # (T + 1, B, state_size): an array, or a CheckpointedStates
-
     def __init__(self, problem: Problem, every: int) -> None:
         self.problem, self.every = problem, every
+        self._states: Any = None  # all of them, where they are kept
+
+    @property
+    def states(self) -> Any:
+        """h_0, ..., h_T, (T + 1, B, state_size): an array, or a CheckpointedStates where not all are kept."""
+        # Made at each call: kept, it and the tape would hold each other, and all that they hold would wait for the
+        # garbage collector, which counts objects and not their bytes.
+        return CheckpointedStates(self) if self._states is None else self._states
 
     @property
     @abstractmethod

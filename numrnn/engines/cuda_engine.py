@@ -42,7 +42,7 @@ from numrnn.engines.cuda_kernels import (
     choose_layout,
     cupy_launcher,
 )
-from numrnn.tape import CheckpointedStates, Gradients, Problem, Tape
+from numrnn.tape import Gradients, Problem, Tape
 
 FULL, TRIANGULAR, UNSTRUCTURED = range(3)  # enum Storage of cuda/product.cuh
 NULL = np.uint64(0)
@@ -134,19 +134,18 @@ class CudaTape(Tape):
             h = problem.h0
             if problem.every is None:
                 self._kept = self._run(0, h)
-                self.states = self._kept[0]
+                self._states = self._kept[0]
                 return
             self._checkpoints = []
             for start in self.starts():
                 self._checkpoints.append(h)
                 h = self._run(start, h)[0][-1].copy()
             self._checkpoints.append(h)
-            self.states = CheckpointedStates(self)
 
     @property
     def final_state(self) -> Array:
         """h_T."""
-        return self._checkpoints[-1] if self._kept is None else self.states[-1]
+        return self._checkpoints[-1] if self._kept is None else self._states[-1]
 
     def segment(self, start: int) -> Array:
         """Return the states of one segment, recomputed from the checkpoint."""

@@ -54,7 +54,7 @@ from numrnn.engines.numpy_pass import Pass
 from numrnn.engines.numpy_slices import Slice
 from numrnn.engines.numpy_steps import ElmanSlice, EulerSlice, GatedEulerSlice, LSTMSlice
 from numrnn.engines.threads import one_thread_each, run_all
-from numrnn.tape import CheckpointedStates, Gradients, Problem, Tape
+from numrnn.tape import Gradients, Problem, Tape
 
 ROWS_PER_SLICE = 32  # fewer rows a thread make the products too small to be worth a thread
 PROCESS_FLOPS = 10**9  # of a smaller pass, a few milliseconds, a message to another process is too large a part
@@ -107,7 +107,7 @@ class FusedTape(Tape):
             self._pass = Pass(problem, kind, processes.shared_array if apart else np.empty)
             super().__init__(problem, self._pass.every)
             self._run(cuts, self._pass.forward)
-        self.states = CheckpointedStates(self) if self._pass.states is None else self._pass.states
+        self._states = self._pass.states
 
     @property
     def final_state(self) -> Array:

@@ -1,8 +1,10 @@
 """The time loop and its adjoint."""
 
 import functools
+import gc
 import time
 import tracemalloc
+import weakref
 
 import numpy as np
 import pytest
@@ -111,6 +113,21 @@ def test_checkpointed_states_are_a_sequence(rng):
         lean[7]
     with pytest.raises(ValueError, match="copy=False"):
         np.asarray(lean, copy=False)
+
+
+@pytest.mark.parametrize("engine", ["reference", "fused"])
+@pytest.mark.parametrize("every", [None, 3, "sqrt"])
+def test_what_a_tape_holds_is_let_go_with_it_and_not_when_garbage_is_next_collected(cell, every, engine, rng):
+    params, x, _ = draw_sequence(cell, rng, n_steps=7)
+    gc.disable()
+    try:
+        states, tape = numrnn.forward(cell, params, x, engine=engine, checkpoint_every=every)
+        backward(tape, d_final=np.array(states[2]))
+        watched = [weakref.ref(tape), weakref.ref(x)]
+        del states, tape, x
+        assert [reference() for reference in watched] == [None, None]
+    finally:
+        gc.enable()
 
 
 def peak_memory(n_steps, every):
