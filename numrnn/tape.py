@@ -91,6 +91,7 @@ class Tape(ABC):
     def __init__(self, problem: Problem, every: int) -> None:
         self.problem, self.every = problem, every
         self._states: Any = None  # all of them, where they are kept
+        self._recomputed: tuple[int, Array] | None = None  # the last segment that was looked at, by its first step
 
     @property
     def states(self) -> Any:
@@ -103,6 +104,12 @@ class Tape(ABC):
     @abstractmethod
     def final_state(self) -> Array:
         """h_T, (B, state_size)."""
+
+    def recomputed(self, start: int) -> Array:
+        """Return `segment(start)`, without work if the last call was for the same one."""
+        if self._recomputed is None or self._recomputed[0] != start:
+            self._recomputed = start, self.segment(start)
+        return self._recomputed[1]
 
     @abstractmethod
     def segment(self, start: int) -> Array:
@@ -135,7 +142,6 @@ class CheckpointedStates(Sequence[Array]):
 
     def __init__(self, tape: Tape) -> None:
         self._tape = tape
-        self._segment: tuple[int, Array] | None = None
         self.shape = (tape.problem.n_steps + 1, *tape.problem.h0.shape)
         self.dtype = tape.problem.h0.dtype
 
@@ -155,9 +161,7 @@ class CheckpointedStates(Sequence[Array]):
         if t == self._tape.problem.n_steps:
             return self._tape.final_state
         start = t - t % self._tape.every
-        if self._segment is None or self._segment[0] != start:
-            self._segment = start, self._tape.segment(start)
-        return self._segment[1][t - start, ...]
+        return self._tape.recomputed(start)[t - start, ...]
 
     def __iter__(self) -> Iterator[Array]:
         return (self[t] for t in range(len(self)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,6 +91,9 @@ def _check(run: Run) -> None:
     size = (run.folder / "final.npz").stat().st_size
     if size >= CHECKPOINT_BYTES:
         raise LogError(f"{run.folder}: final.npz must be less than {CHECKPOINT_BYTES} bytes, got {size}")
+    accuracies = [record["accuracy"] for record in run.history("training")]
+    if not accuracies or not all(map(math.isfinite, accuracies)):
+        raise LogError(f"{run.folder}: metrics.jsonl must have lines of training, each with a finite accuracy")
     validation = run.history("validation")
     logged = {
         "iterations": run.metrics[-1]["step"],

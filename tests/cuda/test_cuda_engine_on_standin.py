@@ -1,5 +1,8 @@
 """The CUDA engine, its kernels run by the CPU stand-in, gives the numbers of the float64 reference."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -130,6 +133,21 @@ def test_checkpoints_hold_every_kth_state_and_recompute_the_rest(rng):
     assert len(tape._checkpoints) == 4  # h_0, h_4, h_8 and h_T
     lean = results(tape, d_states)
     assert all(np.allclose(lean[key], plain[key], rtol=1e-12, atol=1e-14) for key in plain)
+
+
+@pytest.mark.parametrize("every", [None, 4])
+def test_what_a_tape_holds_is_let_go_with_it_and_not_when_garbage_is_next_collected(every, rng):
+    cell = make_cell("antisymmetric", 2, 20)
+    params, x, h0, d_states = draw(cell, rng, 10, 3, np.float64)
+    gc.disable()
+    try:
+        tape = standin_tape(cell, params, x, h0, every=every)
+        results(tape, d_states)
+        watched = [weakref.ref(tape), weakref.ref(x)]
+        del tape, x
+        assert [reference() for reference in watched] == [None, None]
+    finally:
+        gc.enable()
 
 
 def test_a_tape_can_be_used_twice(rng):

@@ -147,6 +147,15 @@ def test_logs_that_contradict_each_other_are_found(name, changes, message, folde
     assert str(copy) in str(caught.value)
 
 
+@pytest.mark.parametrize("line", ["", '{"kind": "training", "step": 2, "accuracy": NaN}'])
+def test_a_log_without_training_accuracies_is_found(line, folder, tmp_path):
+    copy = tmp_path / PRESET / "seed-0"
+    shutil.copytree(folder / PRESET / "seed-0", copy)
+    (copy / "metrics.jsonl").write_text(line)
+    with pytest.raises(LogError, match=r"metrics.jsonl must have lines of training, each with a finite accuracy"):
+        read_run(copy)
+
+
 def test_a_checkpoint_that_is_too_large_is_found(folder, tmp_path):
     copy = tmp_path / PRESET / "seed-0"
     shutil.copytree(folder / PRESET / "seed-0", copy)

@@ -115,6 +115,17 @@ def test_checkpointed_states_are_a_sequence(rng):
         np.asarray(lean, copy=False)
 
 
+def test_looking_at_the_states_of_a_tape_one_by_one_recomputes_each_segment_once(rng, monkeypatch):
+    cell = numrnn.AntisymmetricCell(3, 4, step_size=0.3)
+    params, x, h0 = draw_sequence(cell, rng)
+    states, _ = forward(cell, params, x, h0)
+    _, tape = forward(cell, params, x, h0, checkpoint_every=2)
+    starts, segment = [], tape.segment
+    monkeypatch.setattr(tape, "segment", lambda start: starts.append(start) or segment(start))
+    assert all(np.array_equal(tape.states[t], states[t]) for t in range(7))
+    assert starts == [0, 2, 4]
+
+
 @pytest.mark.parametrize("engine", ["reference", "fused"])
 @pytest.mark.parametrize("every", [None, 3, "sqrt"])
 def test_what_a_tape_holds_is_let_go_with_it_and_not_when_garbage_is_next_collected(cell, every, engine, rng):
