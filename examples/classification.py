@@ -29,6 +29,7 @@ import numrnn
 from numrnn import info, plots
 from numrnn.backend import asarray, astype, backend_module, to_numpy
 from numrnn.datasets import Dataset, Encoder
+from numrnn.initializers import InitialValues
 from numrnn.training import (
     SGD,
     Adagrad,
@@ -110,7 +111,7 @@ def make_optimizer(config: Config, total_steps: int) -> Optimizer:
 
 def initial_values(config: Config) -> dict[str, Any]:
     """Return the arguments of `init_params` of a configuration."""
-    return {name: getattr(config, name) for name in ("weight_std", "input_std", "gate_bias", "rotations")}
+    return {field.name: getattr(config, field.name) for field in dataclasses.fields(InitialValues)}
 
 
 def gradient_norms(model: Classifier, params: Any, encoder: Any, data: Dataset, seed: int) -> np.ndarray:

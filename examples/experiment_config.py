@@ -37,6 +37,7 @@ class Config:
     weight_std: float = 4.0
     input_std: float = 1.0
     gate_bias: float = 0.0
+    gate_spread: float = 0.0
     rotations: tuple[float, float] | None = None
     standardize: bool = False
     input_dropout: float = 0.0
@@ -71,7 +72,8 @@ HELP = {
     "storage": "of W in the antisymmetric cells: its strict upper triangle, or the full matrix",
     "weight_std": "sigma_w >= 0: the recurrent weights start as N(0, sigma_w^2 / n)",
     "input_std": ">= 0: the input weights start as N(0, input_std^2 / m)",
-    "gate_bias": "where the gate's bias b_z starts; for the two gated Euler cells",
+    "gate_bias": "where the gate's bias b_z starts, in the mean; for the two gated Euler cells",
+    "gate_spread": ">= 0: b_z starts evenly spread over the units, by so much to either side; for these two cells",
     "rotations": "w_min w_max > 0: angular speeds of the rotations added to W; for the two antisymmetric cells",
     "standardize": "shift and scale the pixels to mean 0 and std 1 over the training images",
     "input_dropout": "probability of an element of the input to be zero in an update, >= 0 and < 1",

@@ -2,11 +2,15 @@ r"""How the parameters of a cell start.
 
     W ~ N(0, weight_std^2 / n),  V ~ N(0, input_std^2 / m),  biases 0
 
-is the paper's with weight_std = sigma_w and input_std = 1; these are variances, not standard deviations. Two more
+is the paper's with weight_std = sigma_w and input_std = 1; these are variances, not standard deviations. Three more
 choices:
 
 - gate_bias: the value at which b_z of a gated cell starts. sigmoid(b_z) scales the first steps: a gate that starts at
   b_z = 0 halves the step size.
+- gate_spread: how far b_z of the units lies around gate_bias, at equal distances. A unit of gate z forgets within about
+  1 / (eps gamma z) steps, and takes up its input as slowly: gates that start far apart give one network short and long
+  memory at once. Gates of an LSTM are spread for the same reason by C. Tallec, Y. Ollivier, "Can recurrent neural
+  networks warp time?", ICLR 2018, arXiv:1804.11188.
 - rotations: blocks [[0, w_k], [-w_k, 0]] along the diagonal of M = W - W^T, on top of the random part. Each pair of
   units then turns with an angular speed w_k of its own; speeds spaced evenly in their logarithm cover all time scales.
 """
@@ -32,7 +36,10 @@ class InitialValues:
     input_std : float
         >= 0, the standard deviation of the input weights times sqrt(m).
     gate_bias : float
-        Initial b_z of the gated Euler cells; other cells take 0 only.
+        Mean of the initial b_z of the gated Euler cells; other cells take 0 only.
+    gate_spread : float
+        s >= 0: b_z rises evenly from gate_bias - s at the first unit to gate_bias + s at the last, of the gated Euler
+        cells; other cells take 0 only.
     rotations : pair of float or None
         Smallest and largest angular speed, 0 < w_min <= w_max, of the antisymmetric cells; None adds no rotations.
 
@@ -45,10 +52,11 @@ class InitialValues:
     weight_std: float = 1.0
     input_std: float = 1.0
     gate_bias: float = 0.0
+    gate_spread: float = 0.0
     rotations: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("weight_std", "input_std"):
+        for name in ("weight_std", "input_std", "gate_spread"):
             object.__setattr__(self, name, check_number(name, getattr(self, name), at_least=0))
         object.__setattr__(self, "gate_bias", check_number("gate_bias", self.gate_bias))
         if self.rotations is not None:

@@ -83,6 +83,7 @@ class Cell(ABC):
         weight_std: float = 1.0,
         input_std: float = 1.0,
         gate_bias: float = 0.0,
+        gate_spread: float = 0.0,
         rotations: Sequence[float] | None = None,
         dtype: Any = np.float32,
         backend: str | None = None,
@@ -101,7 +102,10 @@ class Cell(ABC):
         input_std : float
             >= 0, the standard deviation of the input weights times sqrt(m).
         gate_bias : float
-            Initial b_z; 0 for a cell that has none.
+            Mean of the initial b_z; 0 for a cell that has none.
+        gate_spread : float
+            s >= 0: b_z rises evenly from gate_bias - s at the first unit to gate_bias + s at the last (see
+            `numrnn.initializers`); 0 for a cell that has none.
         rotations : (float, float) or None
             Angular speeds w_min and w_max > 0 of the blocks of rotations that are added to the recurrent matrix of an
             antisymmetric cell (see `numrnn.initializers`); weight_std = 0 leaves them alone. None for any other cell.
@@ -120,10 +124,17 @@ class Cell(ABC):
         TypeError
             If `rng` is no Generator or `dtype` is not one of the three.
         ValueError
-            If a number is out of range or not finite, or if the cell has no use for `gate_bias` or `rotations`.
+            If a number is out of range or not finite, or if the cell has no use for `gate_bias`, `gate_spread` or
+            `rotations`.
         """
         check_generator("rng", rng)
-        initial = InitialValues(weight_std=weight_std, input_std=input_std, gate_bias=gate_bias, rotations=rotations)
+        initial = InitialValues(
+            weight_std=weight_std,
+            input_std=input_std,
+            gate_bias=gate_bias,
+            gate_spread=gate_spread,
+            rotations=rotations,
+        )
         if np.dtype(dtype).name not in FLOATING:
             raise TypeError(f"dtype must be one of {', '.join(FLOATING)}, got {np.dtype(dtype).name}")
         values = self._draw(rng, initial)
@@ -137,9 +148,12 @@ class Cell(ABC):
         if initial.rotations is not None:
             values["W"] = values["W"] + self._rotations(*initial.rotations)
         if "b_z" in values:
-            values["b_z"] += initial.gate_bias
-        elif initial.gate_bias != 0:
-            raise ValueError(f"gate_bias must be 0 for the {self.name} cell, got {initial.gate_bias}")
+            sides = np.linspace(-1, 1, n) if n > 1 else np.zeros(1)  # a lone unit is in the middle
+            values["b_z"] += initial.gate_bias + initial.gate_spread * sides
+            return values
+        for name in ("gate_bias", "gate_spread"):
+            if getattr(initial, name) != 0:
+                raise ValueError(f"{name} must be 0 for the {self.name} cell, got {getattr(initial, name)}")
         return values
 
     def _rotations(self, slowest: float, fastest: float) -> np.ndarray:

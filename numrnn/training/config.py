@@ -29,7 +29,7 @@ class TrainingConfig:
         Images an update, >= 1. The last batch of an epoch may be smaller.
     seed : int
         >= 0; all randomness of the run comes from it.
-    weight_std, input_std, gate_bias, rotations
+    weight_std, input_std, gate_bias, gate_spread, rotations
         Initial values of the cell, see `numrnn.initializers.InitialValues`.
     average : {"exponential", "tail"} or None
         Which average of the weights is kept beside them and evaluated in their place, see `numrnn.training.averaging`.
@@ -70,6 +70,7 @@ class TrainingConfig:
     weight_std: float = 1.0
     input_std: float = 1.0
     gate_bias: float = 0.0
+    gate_spread: float = 0.0
     rotations: Sequence[float] | None = None
     average: str | None = None
     average_updates: int = 1000

@@ -92,7 +92,7 @@ class Classifier:
         rng, dtype, backend
             As for `Cell.init_params`.
         **initial
-            weight_std, input_std, gate_bias and rotations of `Cell.init_params`.
+            weight_std, input_std, gate_bias, gate_spread and rotations of `Cell.init_params`.
 
         Returns
         -------

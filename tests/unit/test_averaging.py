@@ -81,7 +81,7 @@ def test_a_run_with_a_tail_is_not_made_longer(tmp_path):
 def test_a_checkpoint_older_than_a_setting_goes_on_with_its_default(tmp_path):
     trainer = make_trainer(tmp_path, optimizer=Adam(CosineSchedule(learning_rate=0.05, total_steps=STEPS)))
     old = json.loads(json.dumps(trainer.describe()))
-    for name in ("input_std", "gate_bias", "rotations", "average", "average_updates"):
+    for name in ("input_std", "gate_bias", "gate_spread", "rotations", "average", "average_updates"):
         del old["training"][name]
     assert check_resumable(old, trainer.describe()) is None
     trainer.config = dataclasses.replace(trainer.config, gate_bias=1.0)

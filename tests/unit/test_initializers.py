@@ -56,10 +56,22 @@ def test_gate_bias_is_where_b_z_starts(kind, rng):
     assert not params["b"].any()
 
 
+@pytest.mark.parametrize("kind", [numrnn.GatedAntisymmetricCell, numrnn.GatedUnstructuredCell])
+def test_gate_spread_is_how_far_b_z_lies_to_either_side(kind):
+    even, spread = (
+        kind(2, 5).init_params(np.random.default_rng(5), gate_bias=-3.0, gate_spread=s, dtype=np.float64)
+        for s in (0.0, 2.0)
+    )
+    np.testing.assert_allclose(spread.pop("b_z"), [-5.0, -4.0, -3.0, -2.0, -1.0], rtol=1e-15)
+    assert all(np.array_equal(spread[name], even[name]) for name in spread)
+    assert kind(2, 1).init_params(np.random.default_rng(5), gate_bias=-3.0, gate_spread=2.0)["b_z"].tolist() == [-3.0]
+
+
+@pytest.mark.parametrize("name", ["gate_bias", "gate_spread"])
 @pytest.mark.parametrize("kind", [numrnn.AntisymmetricCell, numrnn.ElmanCell, numrnn.LSTMCell])
-def test_a_gate_bias_without_a_gate_is_refused(kind, rng):
-    with pytest.raises(ValueError, match=f"gate_bias must be 0 for the {kind.name} cell, got 1.0"):
-        kind(2, 5).init_params(rng, gate_bias=1.0)
+def test_biases_of_a_gate_without_a_gate_are_refused(kind, name, rng):
+    with pytest.raises(ValueError, match=f"{name} must be 0 for the {kind.name} cell, got 1.0"):
+        kind(2, 5).init_params(rng, **{name: 1.0})
 
 
 @pytest.mark.parametrize("kind", [numrnn.UnstructuredCell, numrnn.GatedUnstructuredCell, numrnn.LSTMCell])
@@ -77,6 +89,7 @@ def test_rotations_of_another_cell_are_refused(kind, rng):
         ({"rotations": 3.0}, "rotations must be two angular speeds"),
         ({"input_std": -1.0}, "input_std must be a finite number >= 0, got -1.0"),
         ({"gate_bias": float("nan")}, "gate_bias must be a finite number, got nan"),
+        ({"gate_spread": -1.0}, "gate_spread must be a finite number >= 0, got -1.0"),
     ],
 )
 def test_initial_values_out_of_range_are_refused(values, message):
@@ -86,6 +99,6 @@ def test_initial_values_out_of_range_are_refused(values, message):
 
 def test_a_classifier_hands_initial_values_to_its_cell(rng):
     model = Classifier(numrnn.GatedAntisymmetricCell(1, 4), 3)
-    params = model.init_params(rng, weight_std=0.0, gate_bias=-1.0, rotations=(2.0, 2.0))
-    assert params["b_z"].tolist() == [-1.0] * 4
+    params = model.init_params(rng, weight_std=0.0, gate_bias=-1.0, gate_spread=3.0, rotations=(2.0, 2.0))
+    np.testing.assert_allclose(params["b_z"], [-4.0, -2.0, 0.0, 2.0], rtol=0, atol=1e-6)
     assert params["W"][0, 1] == 2.0
