@@ -431,9 +431,24 @@ def test_the_table_of_trained_networks_is_that_of_the_stored_numbers():
         assert row[4] == pytest.approx(100 * run["test_accuracy"], abs=0.051)
 
 
+def test_the_table_of_the_rows_of_table_2_is_that_of_the_stored_numbers():
+    networks = json.loads((STORED / "figure2_rows.json").read_text())["networks"]
+    stored = {network["name"]: network for network in networks}
+    names = ("antisymmetric", "gated", "gated-unstructured", "LSTM")
+    for name, row in zip(names, table("row antisymmetric, 5,000 updates", "row LSTM, 2,000 updates"), strict=True):
+        result = ROOT / "results" / "paper" / f"cifar10-noise-padded-{name.lower()}" / "seed-0" / "result.json"
+        run = json.loads(result.read_text())
+        assert run["iterations"] == stored[name]["updates"]
+        moduli = stored[name]["log10_moduli"]
+        np.testing.assert_allclose(row[:4], [m["mean"] for m in moduli], rtol=0, atol=0.0051)
+        spread = [10 ** moduli[-1]["std"], 10 ** moduli[-1]["largest"]]
+        np.testing.assert_allclose(row[4:6], spread, rtol=0, atol=0.0051)
+        assert row[6] == pytest.approx(100 * run["test_accuracy"], abs=0.051)
+
+
 def test_every_picture_of_the_page_is_there_and_small():
     names = re.findall(r"\(pictures/(\w+\.png)\)", PAGE)
-    assert len(names) == 5
+    assert len(names) == 6
     for name in names:
         assert (ROOT / "docs" / "pictures" / name).stat().st_size < 250_000
 
