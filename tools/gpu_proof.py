@@ -4,10 +4,13 @@ It makes an environment in .venv-gpu with the CuPy that fits the CUDA found and 
 runs tests/gpu, then compute-sanitizer (memcheck and racecheck) on a short run where that tool is on the path, then
 `python -m benchmarks --gpu`, and writes what came of each to results/gpu/. The steps share eight minutes; the benchmark
 leaves out, by name, what no time is left for. It needs nothing but Python 3.11 and an NVIDIA driver.
+
+    python3 tools/gpu_proof.py --here      installs nothing and uses this Python: for a machine without a network
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
@@ -111,11 +114,13 @@ def set_up(proof: Proof, cuda: Cuda) -> bool:
     return True
 
 
-def prove(proof: Proof, cuda: Cuda) -> bool:
-    """Run all steps; return whether those that must pass did."""
-    if not set_up(proof, cuda):
+def prove(proof: Proof, cuda: Cuda, *, here: bool = False) -> bool:
+    """Run all steps, with the packages of this Python if `here`; return whether those that must pass did."""
+    if here:
+        proof.skip("environment", f"--here: {sys.executable} as it is")
+    elif not set_up(proof, cuda):
         return False
-    python = python_of(VENV)
+    python = Path(sys.executable) if here else python_of(VENV)
     passed = proof.step("tests/gpu", python, "-m", "pytest", "-q", "tests/gpu")
     tool = sanitizer()
     for check in ("memcheck", "racecheck"):
@@ -130,14 +135,17 @@ def prove(proof: Proof, cuda: Cuda) -> bool:
     return proof.step("benchmarks", python, "-m", "benchmarks", "--gpu", *arguments) and passed
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     """Run from the command line; return 0, 1 where a step failed, or 2 where there is no GPU."""
+    parser = argparse.ArgumentParser(description="Run all that a GPU can show of this package.")
+    parser.add_argument("--here", action="store_true", help="install nothing: use the Python that runs this")
+    options = parser.parse_args(argv)
     cuda = find_cuda()
     if cuda.extra is None:
         print(f"no proof on a GPU: {cuda}; {cuda.advice}", file=sys.stderr)
         return NO_GPU
     proof = Proof(run)
-    good = prove(proof, cuda)
+    good = prove(proof, cuda, here=options.here)
     for step in proof.steps:
         print(f"{step.name:<28}{step.status:<12}{step.seconds:6.0f} s  {step.reason}")
     OUT.mkdir(parents=True, exist_ok=True)

@@ -69,6 +69,17 @@ def test_every_step_runs_in_order_and_the_extra_fits(gpu_proof):
     assert "jax[cuda12]" in machine.commands[3]
 
 
+def test_here_nothing_is_installed(gpu_proof, monkeypatch):
+    machine = Machine()
+    monkeypatch.setattr(gpu_proof, "run", machine.run)
+    assert gpu_proof.main(["--here"]) == 0
+    assert not any("pip" in command or "venv" in command for command in machine.commands)
+    assert [command[0] for command in machine.commands].count(sys.executable) == 2
+    steps = json.loads((gpu_proof.OUT / gpu_proof.PROOF_FILE).read_text())["steps"]
+    assert [step["name"] for step in steps if step["status"] == "not run"] == ["environment"]
+    assert sys.executable in steps[0]["reason"]
+
+
 def test_another_cuda_takes_another_extra(gpu_proof):
     machine = Machine()
     prove(gpu_proof, machine, driver=(13, 0))
@@ -124,7 +135,7 @@ def test_nothing_runs_beyond_eight_minutes(gpu_proof):
 def test_what_came_of_it_is_printed_and_written(gpu_proof, monkeypatch, capsys):
     machine = Machine(**{"tests/gpu": 3})
     monkeypatch.setattr(gpu_proof, "run", machine.run)
-    assert gpu_proof.main() == 1
+    assert gpu_proof.main([]) == 1
     content = json.loads((gpu_proof.OUT / gpu_proof.PROOF_FILE).read_text())
     assert content["passed"] is False
     assert content["cuda"] == "CUDA 12.4 by the driver"
@@ -137,7 +148,7 @@ def test_without_a_gpu_one_clear_line_ends_it(gpu_proof, monkeypatch, capsys, dr
     cuda = gpu_proof.Cuda(driver=driver, toolkit=None)
     monkeypatch.setattr(gpu_proof, "find_cuda", lambda: cuda)
     monkeypatch.setattr(gpu_proof, "run", lambda *_: pytest.fail("something was run"))
-    assert gpu_proof.main() == 2
+    assert gpu_proof.main([]) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err == f"no proof on a GPU: {cuda}; {cuda.advice}\n"
