@@ -89,8 +89,8 @@ def make_cell(config: Config, input_size: int) -> numrnn.Cell:
     return kind(input_size, config.hidden_size)
 
 
-def make_optimizer(config: Config, total_steps: int) -> Optimizer:
-    """Return the optimiser with its schedule."""
+def make_optimizer(config: Config, model: Classifier, total_steps: int) -> Optimizer:
+    """Return the optimiser with its schedule; of weight decay, biases have none."""
     common: dict[str, Any] = {"learning_rate": config.learning_rate, "warmup_steps": config.warmup}
     schedule: Schedule
     if config.schedule == "cosine":
@@ -105,7 +105,10 @@ def make_optimizer(config: Config, total_steps: int) -> Optimizer:
     if config.optimizer == "adagrad":
         return Adagrad(schedule, multipliers=multipliers)
     if config.optimizer == "adamw":
-        return AdamW(schedule, weight_decay=config.weight_decay, beta2=BETA2, multipliers=multipliers)
+        # The gate's biases say how long a unit remembers, and 0 is no better a value for that than another.
+        biases = [name for name, shape in model.parameter_shapes.items() if len(shape) == 1]
+        decay: dict[str, Any] = {"weight_decay": config.weight_decay, "undecayed": biases}
+        return AdamW(schedule, **decay, beta2=BETA2, multipliers=multipliers)
     return Adam(schedule, beta2=BETA2, multipliers=multipliers)
 
 
@@ -221,9 +224,10 @@ class Experiment(ABC):
             backend=config.backend,
             engine=config.engine,
         )
+        model = Classifier(make_cell(config, encoder.input_size), data.n_classes)
         return Trainer(
-            Classifier(make_cell(config, encoder.input_size), data.n_classes),
-            make_optimizer(config, training.total_steps(n_images)),
+            model,
+            make_optimizer(config, model, training.total_steps(n_images)),
             encoder,
             (data.train_images, data.train_labels),
             training,

@@ -78,7 +78,7 @@ HELP = {
     "standardize": "shift and scale the pixels to mean 0 and std 1 over the training images",
     "input_dropout": "probability of an element of the input to be zero in an update, >= 0 and < 1",
     "optimizer": f"adam or adamw with beta2 {BETA2}, adagrad, or sgd with momentum {MOMENTUM}",
-    "weight_decay": "lambda of adamw, >= 0: every parameter loses lambda times the learning rate of itself an update",
+    "weight_decay": "lambda of adamw, >= 0: in an update weights, not biases, lose lambda times the rate of themselves",
     "learning_rate": "> 0, at the start of the schedule",
     "recurrent_rate": "learning rate of W over that of all other parameters, > 0",
     "schedule": "constant; step: a tenth after every third of the run; cosine: down to 0 at its end",

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, ClassVar
 
 from numrnn.backend import Array, Params, array_namespace, zeros
@@ -129,7 +129,7 @@ class Optimizer(ABC):
         for name, p in params.items():
             old = tuple(state[slot][name] for slot in self.slots)
             own_rate = rate * self.multipliers.get(name, 1.0)
-            constants = self._constants(own_rate, step)
+            constants = self._constants(own_rate, step, name)
             if covers(p):
                 new_params[name], *new = UPDATES[self.name](p, grads[name], *old, *constants, beside=p)
             else:
@@ -139,8 +139,11 @@ class Optimizer(ABC):
         return new_params, new_state
 
     @abstractmethod
-    def _constants(self, rate: float, step: int) -> tuple[float, ...]:
-        """Return the numbers of an update, in the order in which its kernel takes them; `step` counts from 1."""
+    def _constants(self, rate: float, step: int, name: str) -> tuple[float, ...]:
+        """Return the numbers of an update, in the order in which its kernel takes them; `step` counts from 1.
+
+        `name` is that of the parameter.
+        """
 
     @abstractmethod
     def _one(self, p: Array, g: Array, *slots: Array, constants: tuple[float, ...]) -> tuple[Array, ...]:
@@ -212,7 +215,7 @@ class SGD(Optimizer):
             raise ValueError("nesterov must go with momentum > 0, got momentum 0")
         self.nesterov = bool(nesterov)
 
-    def _constants(self, rate: float, step: int) -> tuple[float, ...]:
+    def _constants(self, rate: float, step: int, name: str) -> tuple[float, ...]:
         return rate, self.momentum, float(self.nesterov)
 
     def _one(self, p: Array, g: Array, *slots: Array, constants: tuple[float, ...]) -> tuple[Array, ...]:
@@ -263,7 +266,7 @@ class Adagrad(Optimizer):
         super().__init__(learning_rate, multipliers=multipliers)
         self.epsilon = check_number("epsilon", epsilon, above=0)
 
-    def _constants(self, rate: float, step: int) -> tuple[float, ...]:
+    def _constants(self, rate: float, step: int, name: str) -> tuple[float, ...]:
         return rate, self.epsilon
 
     def _one(self, p: Array, g: Array, *slots: Array, constants: tuple[float, ...]) -> tuple[Array, ...]:
@@ -316,7 +319,7 @@ class Adam(Optimizer):
         self.beta2 = check_fraction("beta2", beta2)
         self.epsilon = check_number("epsilon", epsilon, above=0)
 
-    def _constants(self, rate: float, step: int) -> tuple[float, ...]:
+    def _constants(self, rate: float, step: int, name: str) -> tuple[float, ...]:
         beta1, beta2 = self.beta1, self.beta2
         scale = math.sqrt(1 - beta2**step)
         return rate / (1 - beta1**step), beta1, 1 - beta1, beta2, 1 - beta2, scale, self.epsilon
@@ -341,7 +344,9 @@ class AdamW(Adam):
     learning_rate : float or callable
         r > 0, or a function step -> r >= 0.
     weight_decay : float
-        lambda >= 0, with r lambda < 1. All parameters decay, biases too; `multipliers` scale r in both terms.
+        lambda >= 0, with r lambda < 1; `multipliers` scale r in both terms.
+    undecayed : collection of str
+        Parameters that do not decay, as biases usually; the default is none, as in torch.
     beta1, beta2, epsilon
         As for `Adam`.
     multipliers : mapping of str to float or None
@@ -350,7 +355,8 @@ class AdamW(Adam):
     Raises
     ------
     TypeError, ValueError
-        If an argument is of a wrong type or out of range; by `update` if r lambda is not below 1.
+        If an argument is of a wrong type or out of range; by `init` if `undecayed` names no parameter; by `update` if
+        r lambda is not below 1.
 
     Examples
     --------
@@ -369,6 +375,7 @@ class AdamW(Adam):
         learning_rate: LearningRate,
         *,
         weight_decay: float = 0.01,
+        undecayed: Collection[str] = (),
         beta1: float = 0.9,
         beta2: float = 0.999,
         epsilon: float = 1e-8,
@@ -376,19 +383,30 @@ class AdamW(Adam):
     ) -> None:
         super().__init__(learning_rate, beta1=beta1, beta2=beta2, epsilon=epsilon, multipliers=multipliers)
         self.weight_decay = check_number("weight_decay", weight_decay, at_least=0)
+        if isinstance(undecayed, str) or not all(isinstance(name, str) for name in undecayed):
+            raise TypeError(f"undecayed must be a collection of names, got {undecayed!r}")
+        self.undecayed = tuple(sorted(set(undecayed)))
 
-    def _constants(self, rate: float, step: int) -> tuple[float, ...]:
-        keep = 1 - rate * self.weight_decay
+    def init(self, params: Params) -> State:
+        """See `Optimizer.init`; a name in `undecayed` that is of no parameter is refused as one of a multiplier is."""
+        if not set(self.undecayed) <= set(params):
+            raise ValueError(f"undecayed must be of {', '.join(params)}, got {', '.join(self.undecayed)}")
+        return super().init(params)
+
+    def _constants(self, rate: float, step: int, name: str) -> tuple[float, ...]:
+        keep = 1.0 if name in self.undecayed else 1 - rate * self.weight_decay
         if keep <= 0:
             raise ValueError(f"weight_decay must be below 1 / learning rate = {1 / rate:.4g}, got {self.weight_decay}")
-        return keep, *super()._constants(rate, step)
+        return keep, *super()._constants(rate, step, name)
 
     def _one(self, p: Array, g: Array, *slots: Array, constants: tuple[float, ...]) -> tuple[Array, ...]:
         keep, *of_adam = constants
         return super()._one(keep * p, g, *slots, constants=tuple(of_adam))
 
     def _config(self) -> dict[str, Any]:
-        return {"weight_decay": self.weight_decay, **super()._config()}
+        # Only where it is given: else older checkpoints would seem to be of another optimiser.
+        undecayed = {"undecayed": list(self.undecayed)} if self.undecayed else {}
+        return {"weight_decay": self.weight_decay, **undecayed, **super()._config()}
 
 
 def describe(obj: Any) -> Any:

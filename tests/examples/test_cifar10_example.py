@@ -78,6 +78,7 @@ def test_the_final_checkpoint_is_what_was_tested(images, tmp_path):
     assert any(not np.array_equal(whole.params[name], final.params[name]) for name in final.params)
     optimizer = whole.config["optimizer"]
     assert (optimizer["optimizer"], optimizer["weight_decay"]) == ("adamw", 0.25)
+    assert optimizer["undecayed"] == ["b", "b_out"]
     assert optimizer["multipliers"] == {"W": 0.5}
     assert whole.config["training"]["rotations"] == [0.1, 4.0]
 

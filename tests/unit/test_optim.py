@@ -220,6 +220,30 @@ def test_decay_is_apart_from_the_step_of_adam(decay, kept, problem):
         assert worst(got[name][0] - kept * p, wanted[name][0] - p) < 4 * EPS64
 
 
+def test_what_is_undecayed_does_not_decay(problem):
+    params, grads = problem
+    many = {name: g[None] for name, g in grads.items()}
+    optimizer = AdamW(0.25, weight_decay=0.5, undecayed=["b"])
+    got, adam, adamw = (follow(o, params, many) for o in (optimizer, Adam(0.25), AdamW(0.25, weight_decay=0.5)))
+    assert np.array_equal(got["b"], adam["b"])
+    assert np.array_equal(got["W"], adamw["W"])
+    assert optimizer.config()["undecayed"] == ["b"]
+    assert "undecayed" not in AdamW(0.25).config()  # else older checkpoints would seem to be of another optimiser
+
+
+@pytest.mark.parametrize(
+    ("undecayed", "error", "message"),
+    [
+        (["w"], ValueError, "undecayed must be of W, b, got w"),
+        ("b", TypeError, "undecayed must be a collection of names, got 'b'"),
+        ([1], TypeError, "undecayed must be a collection of names"),
+    ],
+)
+def test_an_undecayed_name_that_fits_nothing_is_refused(undecayed, error, message, problem):
+    with pytest.raises(error, match=message):
+        AdamW(0.1, undecayed=undecayed).init(problem[0])
+
+
 @pytest.mark.parametrize(
     ("decay", "message"),
     [
