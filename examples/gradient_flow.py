@@ -76,6 +76,8 @@ def read_network(path: str | Path) -> tuple[Classifier, dict[str, np.ndarray], C
         If there is none, or it does not describe a classifier.
     """
     path = Path(path)
+    if not path.exists():
+        raise CheckpointError(f"{path}: there is no such checkpoint, or folder of a run")
     checkpoint = load_checkpoint(path, backend="numpy") if path.is_file() else latest_checkpoint(path, backend="numpy")
     if checkpoint is None:
         raise CheckpointError(f"{path}: no checkpoint in this folder can be read")

@@ -273,7 +273,8 @@ def test_missing_images_are_never_replaced_unasked(tmp_path, capsys):
         (["--hidden-size", "0"], "hidden_size must be"),
         (["--step-size", "-1"], "step_size must be"),
         (["--checkpoint", "nameless"], "expected NAME=PATH, got 'nameless'"),
-        (["--checkpoint", "a=nowhere"], "no checkpoint in this folder"),
+        (["--checkpoint", "a=nowhere"], "there is no such checkpoint, or folder of a run"),
+        (["--checkpoint", "a=."], "no checkpoint in this folder"),
     ],
 )
 def test_figure_2_refuses_what_it_cannot_draw(argv, message, tmp_path, capsys):
@@ -312,7 +313,8 @@ def test_gradients_of_cells_and_checkpoints_are_drawn(tmp_path, capsys):
         (["--cells"], "nothing to draw"),
         (["--hidden-size", "0"], "hidden_size must be"),
         (["--checkpoint", "=x"], "expected NAME=PATH"),
-        (["--checkpoint", "a=nowhere"], "no checkpoint in this folder"),
+        (["--checkpoint", "a=nowhere"], "there is no such checkpoint, or folder of a run"),
+        (["--checkpoint", "a=."], "no checkpoint in this folder"),
     ],
 )
 def test_gradient_flow_refuses_what_it_cannot_draw(argv, message, tmp_path, capsys):
@@ -374,7 +376,8 @@ def test_the_share_outside_is_that_of_the_eigenvalues(tmp_path):
         (["--epochs", "0"], "epochs, images and times must be >= 1"),
         (["--step-size", "-1"], "step_size must be"),
         (["--checkpoint", "a="], "expected NAME=PATH"),
-        (["--checkpoint", "a=nowhere"], "no checkpoint in this folder"),
+        (["--checkpoint", "a=nowhere"], "there is no such checkpoint, or folder of a run"),
+        (["--checkpoint", "a=."], "no checkpoint in this folder"),
     ],
 )
 def test_stability_region_refuses_what_it_cannot_draw(argv, message, tmp_path, capsys):
