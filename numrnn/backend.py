@@ -10,6 +10,7 @@ too, which is how the tests show, with array-api-strict on its non-default devic
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ Array = Any  # an array of NumPy, CuPy or another array-API library; none of the
 Params = Mapping[str, Array]
 
 BACKENDS = ("numpy", "cupy")
+OF_NUMPY = (np.ndarray, np.generic)
 
 
 def array_namespace(*arrays: Array) -> Any:
@@ -41,21 +43,19 @@ def array_namespace(*arrays: Array) -> Any:
     TypeError
         If an argument is no array, or if two arrays come from different libraries.
     """
-    namespaces = {_namespace_of(array) for array in arrays}
-    if len(namespaces) != 1:
-        names = sorted(namespace.__name__ for namespace in namespaces)
+    first = _namespace_of(arrays[0]) if arrays else None
+    if first is None or any(_namespace_of(array) is not first for array in arrays[1:]):
+        names = sorted({_namespace_of(array).__name__ for array in arrays})
         raise TypeError(f"all arrays must come from one library, got arrays of {', '.join(names) or 'none'}")
-    return namespaces.pop()
+    return first
 
 
 def _namespace_of(array: Array) -> Any:
-    if isinstance(array, np.ndarray | np.generic):
+    if isinstance(array, OF_NUMPY):
         return np
     # CuPy arrays have no __array_namespace__; their module is loaded already if one of them exists.
-    if type(array).__module__.split(".")[0] == "cupy":
-        import cupy
-
-        return cupy.get_array_module(array)
+    if type(array).__module__.partition(".")[0] == "cupy":
+        return sys.modules["cupy"]
     if hasattr(array, "__array_namespace__"):
         return array.__array_namespace__()
     raise TypeError(f"expected an array of NumPy, CuPy or an array-API library, got {type(array).__name__}")
@@ -153,7 +153,9 @@ def asarray(values: Any, like: Array, dtype: Any = None) -> Array:
 
 
 def astype(array: Array, dtype: Any) -> Array:
-    """Return `array` converted to `dtype`; NumPy, CuPy and the standard spell this differently."""
+    """Return `array` converted to `dtype`, itself where it is of that; libraries spell this differently."""
+    if array.dtype == dtype:
+        return array
     if hasattr(array, "astype"):
         return array.astype(dtype)
     return array_namespace(array).astype(array, dtype)
@@ -161,7 +163,7 @@ def astype(array: Array, dtype: Any) -> Array:
 
 def to_numpy(array: Array) -> np.ndarray:
     """Return `array` as a NumPy array in host memory; a copy only where it lives elsewhere."""
-    if isinstance(array, np.ndarray | np.generic):
+    if isinstance(array, OF_NUMPY):
         return np.asarray(array)
     if hasattr(array, "get"):  # CuPy
         return array.get()

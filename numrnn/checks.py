@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,7 +40,16 @@ def values_are_trusted() -> bool:
 
 def dtype_name(array: Array) -> str:
     """Return the name of an array's dtype, the same word for every library."""
-    return getattr(array.dtype, "name", None) or str(array.dtype).rsplit(".", 1)[-1]
+    dtype = array.dtype
+    if isinstance(dtype, np.dtype):
+        return _numpy_name(dtype)
+    return getattr(dtype, "name", None) or str(dtype).rsplit(".", 1)[-1]
+
+
+@functools.cache
+def _numpy_name(dtype: np.dtype) -> str:
+    """Return `dtype.name`, which NumPy makes anew each time, in microseconds."""
+    return dtype.name
 
 
 def check_array(name: str, array: Array, shape: Sequence[int | str], **sizes: int) -> None:
@@ -113,17 +123,23 @@ def check_same_kind(arrays: Mapping[str, Array]) -> None:
     """
     first = None
     for name, array in arrays.items():
-        kind = (array_namespace(array).__name__, str(device_of(array)))
+        kind = (array_namespace(array), device_of(array))
         single = dtype_name(array) == "float32"
         if first is None:
             first = (name, array, kind, single)
         elif kind != first[2]:
-            raise ValueError(f"all arrays must be on one device, got {first[0]} on {first[2]} and {name} on {kind}")
+            raise ValueError(
+                f"all arrays must be on one device, got {first[0]} on {_place(first[2])} and {name} on {_place(kind)}"
+            )
         elif single != first[3]:
             raise TypeError(
                 f"all arrays must have one precision, got {first[0]} of {dtype_name(first[1])} and "
                 f"{name} of {dtype_name(array)}"
             )
+
+
+def _place(kind: tuple[Any, Any]) -> tuple[str, str]:
+    return kind[0].__name__, str(kind[1])
 
 
 def check_number(name: str, value: Any, *, above: float | None = None, at_least: float | None = None) -> float:

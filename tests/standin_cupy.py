@@ -3,7 +3,7 @@
 To read an element of an array on a GPU is to wait for it. These arrays count each such reading (`bool`, `float`, `int`,
 `get`, a mask as an index, ...), refuse what CuPy refuses (mixing with NumPy arrays, becoming one in silence), and run
 the text of elementwise and reduction kernels, compiled by the C++ compiler of the machine. `install` puts the module in
-the place of CuPy; `waits` is what was counted.
+the place of CuPy; `waits` is what was counted, `launches` which kernels ran.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ CTYPES = {
 FLAGS = ["-O2", "-ffp-contract=off", "-std=c++17", "-shared", "-fPIC"]
 
 waits: list[str] = []  # what waited, one entry a wait
+launches: list[str] = []  # names of the kernels that ran
 
 
 class Device:
@@ -169,6 +170,7 @@ class ElementwiseKernel:
         self.operation, self.name, self.preamble = operation, name, preamble
 
     def __call__(self, *arguments):
+        launches.append(self.name)
         parameters = self.inputs + self.outputs
         assert len(arguments) in (len(self.inputs), len(parameters)), f"{self.name}: wrong number of arguments"
         given = dict(zip((name for _, _, name in parameters), arguments, strict=False))
@@ -293,4 +295,5 @@ def install(monkeypatch):
     module = make_module()
     monkeypatch.setitem(sys.modules, "cupy", module)
     waits.clear()
+    launches.clear()
     return module

@@ -11,8 +11,8 @@ cells, gated or not, in float32 and float64, up to 256 units. How it is divided:
 The forward kernel computes M h - gamma h, and the backward kernel M^T delta - gamma delta, where M^T is -M for the
 antisymmetric cells: the same matrix in the same registers, by the same routine.
 
-Memory: the states, and c of the same size (for a gated cell c and z); in the backward pass the deltas, once more so
-much. With checkpoints every k-th state, and all that for k steps only, recomputed by the same kernel.
+Memory: the states, c of the same size (for a gated cell c and z), and [x | 1]; in the backward pass the deltas, of the
+size of c. With checkpoints every k-th state, and all that for k steps only, recomputed by the same kernel.
 
 Everything but the launch itself is code for any array library: the tests run it on NumPy arrays, with a launcher that
 runs the same kernel text on the CPU.
@@ -84,8 +84,8 @@ def run(problem: Problem) -> Tape:
 
     Notes
     -----
-    Costs 2 T B n (n + m) flops, and (1 + gates) T B n numbers of memory, where gates is 1, or 2 for a gated cell. No
-    call of it, or of `propagate`, waits for the device.
+    Costs 2 T B n (n + m) flops, and T B ((1 + gates) n + m + 1) numbers of memory, where gates is 1, or 2 for a gated
+    cell. No call of it, or of `propagate`, waits for the device.
     """
     return CudaTape(problem, _launcher_of(problem.x))
 
@@ -125,12 +125,13 @@ class CudaTape(Tape):
         with self._device():
             xp, params, dtype = self._xp, problem.params, problem.h0.dtype
             self._W = xp.ascontiguousarray(params["W"], dtype)
-            self._V = xp.concatenate([params[name] for name in ("V", "V_z")[: self._gates]]).astype(dtype)
-            b = xp.concatenate([params[name] for name in ("b", "b_z")[: self._gates]]).astype(dtype)
+            self._V = astype(_joined(xp, [params[name] for name in ("V", "V_z")[: self._gates]]), dtype)
+            b = astype(_joined(xp, [params[name] for name in ("b", "b_z")[: self._gates]]), dtype)
             self._V_b = xp.concatenate([self._V, b[:, None]], axis=1)  # (gates n, m + 1), for [x | 1]
             active = problem.active
             self._lengths = NULL if active is None else xp.ascontiguousarray(astype(active, np.int32).sum(0), np.int32)
             self._kept: Any = None
+            self._kept_inputs: Any = None
             h = problem.h0
             if problem.every is None:
                 self._kept = self._run(0, h)
@@ -189,9 +190,14 @@ class CudaTape(Tape):
             return self._run(start, self._checkpoints[start // self.every])
 
     def _inputs(self, start: int, stop: int) -> Array:
-        """Return [x | 1] of the steps from `start` to `stop`, (stop - start, B, m + 1)."""
+        """Return [x | 1] of the steps from `start` to `stop`, (stop - start, B, m + 1); kept where all states are."""
+        if self._kept_inputs is not None:
+            return self._kept_inputs
         x = self.problem.x[start:stop]
-        return self._xp.concatenate([x, self._xp.ones((*x.shape[:2], 1), x.dtype)], axis=2)
+        inputs = self._xp.concatenate([x, self._xp.ones((*x.shape[:2], 1), x.dtype)], axis=2)
+        if self.problem.every is None:
+            self._kept_inputs = inputs
+        return inputs
 
     def _run(self, start: int, h: Array) -> tuple[Array, Array]:
         """Return the states (steps + 1, B, n) and the activations (steps, B, gates, n) of a segment from h on."""
@@ -239,6 +245,11 @@ class CudaTape(Tape):
             rows = dV_b[gate * n : (gate + 1) * n]
             params |= {V: self._xp.ascontiguousarray(rows[:, :-1]), b: rows[:, -1].copy()}
         return params
+
+
+def _joined(xp: Any, arrays: list[Array]) -> Array:
+    """Return the arrays under one another; one alone as it is."""
+    return arrays[0] if len(arrays) == 1 else xp.concatenate(arrays)
 
 
 def _flat(array: Array) -> Array:

@@ -13,7 +13,7 @@ import sys
 from numrnn.backend import Array, Params, array_namespace, astype
 from numrnn.checks import check_number, dtype_name
 from numrnn.kernels import covers
-from numrnn.training.fused import SQUARES
+from numrnn.training.fused import FACTOR, SCALE, SQUARES, norm_of
 
 
 def clip_by_global_norm(grads: Params, max_norm: float) -> tuple[dict[str, Array], float]:
@@ -60,6 +60,9 @@ def clip_on_device(grads: Params, max_norm: float) -> tuple[dict[str, Array], Ar
     Gradients that need no scaling are multiplied by one.
     """
     norm = norm_on_device(grads)
+    if all(map(covers, grads.values())):
+        factor = FACTOR(norm, max_norm, beside=norm)
+        return {name: SCALE(g, factor, beside=g) for name, g in grads.items()}, norm
     xp = array_namespace(norm)
     too_large = xp.isfinite(norm) & (norm > max_norm)
     one = xp.ones_like(norm)
@@ -80,7 +83,7 @@ def norm_on_device(arrays: Params) -> Array:
     values = list(arrays.values())
     xp = array_namespace(*values)
     if all(covers(array) and dtype_name(array) == "float32" for array in values):
-        return xp.sqrt(xp.sum(xp.stack([SQUARES(array, beside=array) for array in values])))
+        return norm_of(len(values))(*(SQUARES(array, beside=array) for array in values), beside=values[0])
     peak = xp.max(xp.stack([astype(xp.max(xp.abs(array)), xp.float64) for array in values]))
     # A peak of 0, NaN or infinity is the norm; the sum is then not looked at, and must not warn.
     sound = xp.isfinite(peak) & (peak > 0)

@@ -5,6 +5,8 @@ Each stands for array code that is named beside it; see `numrnn.kernels`.
 
 from __future__ import annotations
 
+import functools
+
 from numrnn.kernels import Kernel, Reduction
 
 # losses.softmax_cross_entropy: one thread a row of logits z, (B, K).
@@ -45,6 +47,24 @@ CORRECT = Kernel(
 
 # clipping.norm_on_device, for float32: no square of a float32 overflows or vanishes in float64.
 SQUARES = Reduction(name="squares", inputs="T g", outputs="float64 total", term="double(g) * double(g)")
+
+
+@functools.cache
+def norm_of(count: int) -> Kernel:
+    """Return the kernel that makes a norm of so many sums of squares, each of shape ()."""
+    names = [f"s{k}" for k in range(count)]
+    inputs, total = ", ".join(f"float64 {name}" for name in names), " + ".join(names)
+    return Kernel(name=f"norm_{count}", inputs=inputs, outputs="float64 length", operation=f"length = sqrt({total});")
+
+
+# clipping.clip_on_device: the factor of all gradients, and one of them times that.
+FACTOR = Kernel(
+    name="factor",
+    inputs="float64 norm, float64 bound",
+    outputs="float64 factor",
+    operation="factor = isfinite(norm) && norm > bound ? bound / norm : 1.0;",
+)
+SCALE = Kernel(name="scale", inputs="T g, float64 factor", outputs="T scaled", operation="scaled = g * T(factor);")
 
 _ADAM = "T rate, T beta1, T rest1, T beta2, T rest2, T scale, T epsilon"
 _ADAMS_MEANS = """
@@ -104,10 +124,17 @@ RECORD = Kernel(
     """,
 )
 
-# ledger.Ledger: all threads that write, write the same number.
-NOT_FINITE = Kernel(
-    name="not_finite",
-    inputs="T a, float64 step, int64 bad",
-    outputs="raw float64 ledger",
-    operation="if (!isfinite(a) && step < ledger[bad]) ledger[bad] = step;",
-)
+
+@functools.cache
+def not_finite(count: int) -> Kernel:
+    """Return the kernel that notes for so many arrays of one shape, each at its own place, that it is not finite.
+
+    See `ledger.Ledger`; all threads that write into a place write the same number.
+    """
+    places = range(count)
+    return Kernel(
+        name=f"not_finite_{count}",
+        inputs=", ".join([*(f"T a{k}" for k in places), "float64 step", *(f"int64 bad{k}" for k in places)]),
+        outputs="raw float64 ledger",
+        operation="".join(f"if (!isfinite(a{k}) && step < ledger[bad{k}]) ledger[bad{k}] = step;\n" for k in places),
+    )

@@ -16,7 +16,7 @@ from typing import Any
 from numrnn.backend import Array, array_namespace, asarray, astype, empty, to_numpy
 from numrnn.kernels import covers
 from numrnn.training.config import walk
-from numrnn.training.fused import NOT_FINITE, RECORD
+from numrnn.training.fused import RECORD, not_finite
 
 WAIT_EVERY = 50  # updates between two readings where a reading waits for a GPU
 LOSS, NORM = "loss", "the gradient's norm"
@@ -86,8 +86,12 @@ class Ledger:
         self._noted.append((step, images))
         if covers(loss):
             RECORD(loss, correct, norm, step, row, bad, ledger, beside=ledger)
+            alike: dict[Any, list[tuple[int, Array]]] = {}
             for index, array in enumerate(arrays, start=bad + 2):
-                NOT_FINITE(array, step, index, ledger, beside=ledger)
+                alike.setdefault((array.shape, array.dtype), []).append((index, array))
+            for members in alike.values():
+                places, together = zip(*members, strict=True)
+                not_finite(len(members))(*together, step, *places, ledger, beside=ledger)
             return
         xp = array_namespace(ledger)
         for index, number in enumerate((loss, correct, norm), start=row):

@@ -117,8 +117,11 @@ class Classifier:
         """Return the gradients of W_out and b_out, and that of the last state, from dL/dlogits."""
         h = state[:, : self.cell.hidden_size]
         dW_out, db_out = d_logits.T @ h, array_namespace(d_logits).sum(d_logits, axis=0)  # (K, n), (K,) (B29)
+        dh = d_logits @ params["W_out"]  # (B, n) (B30)
+        if h.shape == state.shape:
+            return {"W_out": dW_out, "b_out": db_out}, dh
         d_state = zeros(state.shape, like=d_logits)  # what is not read has no gradient
-        d_state[:, : self.cell.hidden_size] = d_logits @ params["W_out"]  # (B, n) (B30)
+        d_state[:, : self.cell.hidden_size] = dh
         return {"W_out": dW_out, "b_out": db_out}, d_state
 
     def logits(self, params: Params, x: Array, lengths: Any = None, *, engine: str = "auto") -> Array:

@@ -11,7 +11,7 @@ import pytest
 import standin_cupy
 from helpers import EPS64, worst
 from scipy import stats
-from standin_cupy import waits
+from standin_cupy import launches, waits
 
 from numrnn import kernels
 from numrnn.backend import to_numpy
@@ -20,6 +20,7 @@ from numrnn.datasets import PixelEncoder, RowNoiseEncoder
 from numrnn.training import SGD, Adagrad, Adam, AdamW, accuracy, clip_by_global_norm, global_norm, softmax_cross_entropy
 from numrnn.training.clipping import clip_on_device
 from numrnn.training.dropout import drop_inputs
+from numrnn.training.ledger import LOSS, NORM, Ledger
 
 pytestmark = pytest.mark.skipif(standin_cupy.COMPILER is None, reason="needs g++ or clang++ on the path")
 REALS = ["float32", "float64"]
@@ -128,6 +129,62 @@ def test_a_norm_that_is_none_scales_nothing(cupy, bad, dtype):
     assert np.array_equal(float(norm), bad, equal_nan=True)
     assert np.array_equal(to_numpy(clipped["a"]), grads["a"], equal_nan=True)
     assert np.array_equal(global_norm(moved), bad, equal_nan=True)
+
+
+def test_clipping_takes_two_launches_a_gradient_and_two_more(cupy):
+    """A launch costs the host about as long as a GPU takes for all the numbers of a gradient of this size."""
+    clip_on_device({name: cupy.asarray(np.ones(3, np.float32)) for name in "abcd"}, 0.1)
+    assert [name for name in launches if not name.endswith("_last")] == [
+        *["numrnn_squares"] * 4,
+        "numrnn_norm_4",
+        "numrnn_factor",
+        *["numrnn_scale"] * 4,
+    ]
+
+
+# ---------------------------------------------------------------- ledger
+
+SHAPES = {"W": (3, 3), "V": (3, 2), "V_z": (3, 2), "b": (3,)}
+QUANTITIES = [LOSS, NORM, *(f"parameter {n}" for n in SHAPES), *(f"optimizer {s}.{n}" for s in "mv" for n in SHAPES)]
+
+
+def note(cupy, ledger, step, dtype, spoiled=None, bad=np.nan):
+    """Note an update in which one quantity is not finite."""
+
+    def array(quantity, shape, kind=dtype):
+        values = np.ones(shape, kind)
+        if quantity == spoiled:
+            values.reshape(-1)[-1] = bad
+        return cupy.asarray(values)
+
+    loss, norm = array(LOSS, ()), array(NORM, (), np.float64)
+    params = {name: array(f"parameter {name}", shape) for name, shape in SHAPES.items()}
+    slots = {slot: {n: array(f"optimizer {slot}.{n}", shape) for n, shape in SHAPES.items()} for slot in "mv"}
+    optimizer = {"step": step, **slots}
+    ledger = ledger or Ledger(params, optimizer)
+    ledger.note(step, 8, loss, cupy.asarray(np.array(5)), norm, params, optimizer)
+    return ledger
+
+
+@pytest.mark.parametrize("dtype", REALS)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("quantity", QUANTITIES)
+def test_what_first_was_not_finite_is_named_with_its_update(cupy, quantity, bad, dtype):
+    ledger = note(cupy, None, 1, dtype)
+    for step, spoiled in ((2, None), (3, quantity), (4, None), (5, LOSS)):
+        note(cupy, ledger, step, dtype, spoiled, bad)
+    assert not waits
+    updates, failure = ledger.read()
+    assert failure == (3, quantity)
+    assert [(u.step, u.images, u.correct, u.loss, u.norm) for u in updates] == [
+        (1, 8, 5, 1.0, 1.0),
+        (2, 8, 5, 1.0, 1.0),
+    ]
+
+
+def test_a_note_takes_one_launch_for_all_arrays_of_a_shape_and_one_more(cupy):
+    note(cupy, None, 1, "float32")
+    assert sorted(launches) == ["numrnn_not_finite_3", "numrnn_not_finite_3", "numrnn_not_finite_6", "numrnn_record"]
 
 
 # ---------------------------------------------------------------- batches
