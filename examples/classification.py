@@ -107,8 +107,8 @@ def make_optimizer(config: Config, model: Classifier, total_steps: int) -> Optim
     if config.optimizer == "adamw":
         # The gate's biases say how long a unit remembers, and 0 is no better a value for that than another.
         biases = [name for name, shape in model.parameter_shapes.items() if len(shape) == 1]
-        decay: dict[str, Any] = {"weight_decay": config.weight_decay, "undecayed": biases}
-        return AdamW(schedule, **decay, beta2=BETA2, multipliers=multipliers)
+        decay = config.weight_decay
+        return AdamW(schedule, weight_decay=decay, undecayed=biases, beta2=BETA2, multipliers=multipliers)
     return Adam(schedule, beta2=BETA2, multipliers=multipliers)
 
 

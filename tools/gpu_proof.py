@@ -117,10 +117,12 @@ def set_up(proof: Proof, cuda: Cuda) -> bool:
 def prove(proof: Proof, cuda: Cuda, *, here: bool = False) -> bool:
     """Run all steps, with the packages of this Python if `here`; return whether those that must pass did."""
     if here:
-        proof.skip("environment", f"--here: {sys.executable} as it is")
-    elif not set_up(proof, cuda):
+        python = Path(sys.executable)
+        proof.skip("environment", f"--here: {python} as it is")
+    elif set_up(proof, cuda):
+        python = python_of(VENV)
+    else:
         return False
-    python = Path(sys.executable) if here else python_of(VENV)
     passed = proof.step("tests/gpu", python, "-m", "pytest", "-q", "tests/gpu")
     tool = sanitizer()
     for check in ("memcheck", "racecheck"):

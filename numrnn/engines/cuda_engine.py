@@ -131,7 +131,6 @@ class CudaTape(Tape):
             active = problem.active
             self._lengths = NULL if active is None else xp.ascontiguousarray(astype(active, np.int32).sum(0), np.int32)
             self._kept: Any = None
-            self._kept_inputs: Any = None
             h = problem.h0
             if problem.every is None:
                 self._kept = self._run(0, h)
@@ -165,12 +164,12 @@ class CudaTape(Tape):
                 all_g[-1] = g
             totals: list[Array] = []
             for start in reversed(self.starts()):
-                states, acts = self._segment(start)
+                states, acts, inputs = self._segment(start)
                 deltas, sums = self._run_back(start, acts, g, direct, all_g)
                 stop = start + len(acts)
                 if "params" in wrt:
                     dA = _flat(sums).T @ _flat(states[:-1])  # (B5) (B14)
-                    dV_b = _flat(deltas).T @ _flat(self._inputs(start, stop))  # (B4) (B12) (B13)
+                    dV_b = _flat(deltas).T @ _flat(inputs)  # (B4) (B12) (B13)
                     parts = [dA, dV_b]
                     totals = [a + b for a, b in zip(totals, parts, strict=True)] if totals else parts  # (B27)
                 if dx is not None:
@@ -182,33 +181,25 @@ class CudaTape(Tape):
         """Return a context in which the arrays' device is the current one."""
         return self.problem.x.device if self._xp.__name__ == "cupy" else contextlib.nullcontext()
 
-    def _segment(self, start: int) -> tuple[Array, Array]:
-        """Return states and activations of a segment."""
+    def _segment(self, start: int) -> tuple[Array, Array, Array]:
+        """Return states, activations and inputs of a segment, as `_run` does."""
         if self._kept is not None:
             return self._kept
         with self._device():
             return self._run(start, self._checkpoints[start // self.every])
 
-    def _inputs(self, start: int, stop: int) -> Array:
-        """Return [x | 1] of the steps from `start` to `stop`, (stop - start, B, m + 1); kept where all states are."""
-        if self._kept_inputs is not None:
-            return self._kept_inputs
-        x = self.problem.x[start:stop]
-        inputs = self._xp.concatenate([x, self._xp.ones((*x.shape[:2], 1), x.dtype)], axis=2)
-        if self.problem.every is None:
-            self._kept_inputs = inputs
-        return inputs
-
-    def _run(self, start: int, h: Array) -> tuple[Array, Array]:
-        """Return the states (steps + 1, B, n) and the activations (steps, B, gates, n) of a segment from h on."""
+    def _run(self, start: int, h: Array) -> tuple[Array, Array, Array]:
+        """Return states (steps + 1, B, n), activations (steps, B, gates, n) and [x | 1] of a segment from h on."""
         stop = min(start + self.every, self.problem.n_steps)
         batch, n = h.shape
         states = empty((stop - start + 1, batch, n), like=h)
         states[0] = h
         acts = empty((stop - start, batch, self._gates, n), like=h)
-        self._xp.dot(_flat(self._inputs(start, stop)), self._V_b.T, out=_flat(acts))
+        x = self.problem.x[start:stop]
+        inputs = self._xp.concatenate([x, self._xp.ones((*x.shape[:2], 1), x.dtype)], axis=2)
+        self._xp.dot(_flat(inputs), self._V_b.T, out=_flat(acts))
         self._launch("forward", start, stop, states, acts)
-        return states, acts
+        return states, acts, inputs
 
     def _run_back(self, start: int, acts: Array, g: Array, direct: Any, all_g: Any) -> tuple[Array, Array]:
         """Take g back over a segment, in place; return the deltas, shaped as acts, and their sums over the gates."""

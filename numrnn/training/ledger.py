@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from numrnn.backend import Array, array_namespace, asarray, astype, empty, to_numpy
+from numrnn.checks import dtype_name
 from numrnn.kernels import covers
 from numrnn.training.config import walk
 from numrnn.training.fused import RECORD, not_finite
@@ -58,8 +59,14 @@ class Ledger:
     def __init__(self, params: Mapping[str, Array], optimizer: Mapping[str, Any]) -> None:
         like = next(iter(params.values()))
         self.every = 1 if array_namespace(like).__name__ == "numpy" else WAIT_EVERY
-        self._quantities = [LOSS, NORM, *_must_be_finite(params, optimizer)]
+        watched = _must_be_finite(params, optimizer)
+        self._quantities = [LOSS, NORM, *watched]
+        self._alike: dict[Any, list[str]] = {}  # names of the watched arrays, by what one launch must have in common
+        for name, array in watched.items():
+            self._alike.setdefault((tuple(array.shape), dtype_name(array)), []).append(name)
         self._first_bad = NUMBERS * self.every
+        # By name: a state from a checkpoint may have another order than the one that an update makes of it.
+        self._place = {name: place for place, name in enumerate(self._quantities, start=self._first_bad)}
         xp = array_namespace(like)
         self._array = empty((self._first_bad + len(self._quantities),), like=like, dtype=xp.float64)
         self._array[...] = math.inf
@@ -81,23 +88,21 @@ class Ledger:
         optimizer: Mapping[str, Any],
     ) -> None:
         """Write down an update, without a wait: its three numbers, and what it left."""
-        arrays = _must_be_finite(params, optimizer).values()
+        arrays = _must_be_finite(params, optimizer)
         row, bad, ledger = NUMBERS * len(self._noted), self._first_bad, self._array
         self._noted.append((step, images))
         if covers(loss):
             RECORD(loss, correct, norm, step, row, bad, ledger, beside=ledger)
-            alike: dict[Any, list[tuple[int, Array]]] = {}
-            for index, array in enumerate(arrays, start=bad + 2):
-                alike.setdefault((array.shape, array.dtype), []).append((index, array))
-            for members in alike.values():
-                places, together = zip(*members, strict=True)
-                not_finite(len(members))(*together, step, *places, ledger, beside=ledger)
+            for names in self._alike.values():
+                places = (self._place[name] for name in names)
+                not_finite(len(names))(*(arrays[name] for name in names), step, *places, ledger, beside=ledger)
             return
         xp = array_namespace(ledger)
         for index, number in enumerate((loss, correct, norm), start=row):
             ledger[index] = astype(number, xp.float64)
         now = asarray(float(step), like=ledger, dtype=xp.float64)
-        for index, array in enumerate((loss, norm, *arrays), start=bad):
+        for name, array in {LOSS: loss, NORM: norm, **arrays}.items():
+            index = self._place[name]
             finite = xp.all(xp.isfinite(array))
             ledger[index] = xp.where(finite, ledger[index], xp.minimum(ledger[index], now))
 

@@ -85,8 +85,7 @@ class Optimizer(ABC):
         ValueError
             If a multiplier is of no parameter.
         """
-        if not set(self.multipliers) <= set(params):
-            raise ValueError(f"multipliers must be of {', '.join(params)}, got {', '.join(self.multipliers)}")
+        _check_known("multipliers", self.multipliers, params)
         slots = {slot: {name: zeros(p.shape, like=p) for name, p in params.items()} for slot in self.slots}
         return {"step": 0, **slots}
 
@@ -389,8 +388,7 @@ class AdamW(Adam):
 
     def init(self, params: Params) -> State:
         """See `Optimizer.init`; a name in `undecayed` that is of no parameter is refused as one of a multiplier is."""
-        if not set(self.undecayed) <= set(params):
-            raise ValueError(f"undecayed must be of {', '.join(params)}, got {', '.join(self.undecayed)}")
+        _check_known("undecayed", self.undecayed, params)
         return super().init(params)
 
     def _constants(self, rate: float, step: int, name: str) -> tuple[float, ...]:
@@ -417,6 +415,11 @@ def describe(obj: Any) -> Any:
         return obj
     named = obj if hasattr(obj, "__qualname__") else type(obj)
     return f"{named.__module__}.{named.__qualname__}"
+
+
+def _check_known(argument: str, names: Collection[str], params: Params) -> None:
+    if not set(names) <= set(params):
+        raise ValueError(f"{argument} must be of {', '.join(params)}, got {', '.join(names)}")
 
 
 def _check_alike(name: str, arrays: Params, params: Params) -> None:

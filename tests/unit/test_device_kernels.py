@@ -182,6 +182,25 @@ def test_what_first_was_not_finite_is_named_with_its_update(cupy, quantity, bad,
     ]
 
 
+@pytest.mark.parametrize("library", ["cupy", "numpy"])
+@pytest.mark.parametrize("quantity", ["parameter b", "optimizer m.V"])
+def test_the_order_of_a_state_from_a_checkpoint_names_nothing_else(cupy, quantity, library):
+    asarray = cupy.asarray if library == "cupy" else np.asarray
+
+    def state(names, spoiled=None):
+        def one(name):
+            values = np.ones(SHAPES[name.split()[-1].split(".")[-1]])
+            return asarray(values * np.nan if name == spoiled else values)
+
+        params = {n: one(f"parameter {n}") for n in names}
+        return params, {"step": 1, "m": {n: one(f"optimizer m.{n}") for n in names}}
+
+    ledger = Ledger(*state(sorted(SHAPES)))
+    one = asarray(np.array(1.0))
+    ledger.note(1, 8, one, asarray(np.array(5)), one, *state(SHAPES, quantity))
+    assert ledger.read()[1] == (1, quantity)
+
+
 def test_a_note_takes_one_launch_for_all_arrays_of_a_shape_and_one_more(cupy):
     note(cupy, None, 1, "float32")
     assert sorted(launches) == ["numrnn_not_finite_3", "numrnn_not_finite_3", "numrnn_not_finite_6", "numrnn_record"]
