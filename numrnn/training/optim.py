@@ -30,6 +30,7 @@ import numpy as np
 from numrnn.backend import Array, Params, array_namespace, asarray, device_of, is_array, to_numpy, zeros
 from numrnn.checks import check_array, check_fraction, check_number, check_same_kind
 from numrnn.kernels import covers
+from numrnn.subnormals import flush_subnormals
 from numrnn.training.fused import UPDATES
 
 LearningRate = float | Callable[[int], float]
@@ -149,7 +150,8 @@ class Optimizer(ABC):
             if covers(p):
                 new_params[name], *new = UPDATES[self.name](p, grads[name], *old, *constants, beside=p)
             else:
-                new_params[name], *new = self._one(p, grads[name], *old, constants=constants)
+                with flush_subnormals():  # squares of small gradients are full of them
+                    new_params[name], *new = self._one(p, grads[name], *old, constants=constants)
             for slot, array in zip(self.slots, new, strict=True):
                 new_state[slot][name] = array
         return new_params, new_state
