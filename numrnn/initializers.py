@@ -14,9 +14,9 @@ each off by default:
 - rotations: blocks [[0, w_k], [-w_k, 0]] along the diagonal of M = W - W^T, on top of the random part. Each pair of
   units then turns with an angular speed w_k of its own; speeds spaced evenly in their logarithm cover all time scales.
 - input_gains: row i of V is multiplied by a gain g_i, and the gains cover a range evenly in their logarithm. A unit
-  whose input V x is much larger than 1 is saturated: a step moves it by eps at most, so that it keeps what it holds for
-  about |V x| / (eps gamma) steps. Units of different gains therefore remember for different times, with one eps, one
-  gamma and no further parameter. The steps of V and b must be scaled with the gains (`gain_scales`).
+  whose input V x is often much larger than 1 is saturated, and then forgets more slowly, in proportion to the size of
+  its row of V (docs/derivation.md, section 9). Units of different gains therefore remember for different times, with
+  one eps, one gamma and no further parameter. The steps of V and b must be scaled with the gains (`gain_scales`).
 - bias_std: b starts as N(0, bias_std^2), so that the units saturate, and drift, in ways of their own.
 - forget_bias: the bias of the LSTM's forget gate, 1 in the paper. "chrono" draws a time scale T_i for each unit,
   b_f = log T_i with T_i uniform between 1 and t_max - 1, and b_i = -b_f: a unit then keeps its memory for about T_i
