@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks import check, command, compare, contenders, report, scaling, worker, workloads
 from benchmarks.contenders.ours import Fused
+from benchmarks.page import BEGIN, END
 from benchmarks.worker import WorkerError, WorkerTimeoutError
 
 TINY = workloads.Workload(name="tiny", title="tiny", T=12, B=6, m=3, n=8, contenders=("fused", "reference"), calls=2)
@@ -224,12 +225,14 @@ def test_the_command_writes_what_it_prints(tmp_path, capsys, here, monkeypatch):
             assert all(cell in printed for cell in row)
     assert (out / report.COMPARISON_PICTURE).read_bytes().startswith(b"\x89PNG")
 
-    page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     monkeypatch.setattr(command, "PAGE", page)
+    content["quick"] = False
+    (out / report.COMPARISON_FILE).write_text(json.dumps(content))
     assert command.main(["--write-docs", "--out", str(out)]) == 0
     once = page.read_text()
     assert once.startswith("before\n")
-    assert once.endswith(f"{report.END}\nafter\n")
+    assert once.endswith(f"{END}\nafter\n")
     assert "old" not in once
     for workload in content["workloads"]:
         for row in report.comparison_rows(workload):
@@ -244,10 +247,10 @@ def test_a_page_without_markers_or_results_is_left_alone(tmp_path, capsys, monke
     monkeypatch.setattr(command, "PAGE", page)
     assert command.main(["--write-docs", "--out", str(tmp_path)]) == 1
     assert "must hold the lines" in capsys.readouterr().err
-    page.write_text(f"{report.BEGIN}{report.END}")
+    page.write_text(f"{BEGIN}{END}")
     assert command.main(["--write-docs", "--out", str(tmp_path)]) == 1
     assert "holds neither" in capsys.readouterr().err
-    assert page.read_text() == f"{report.BEGIN}{report.END}"
+    assert page.read_text() == f"{BEGIN}{END}"
 
 
 def test_growth_is_measured_and_written(tmp_path, capsys, monkeypatch, here):
