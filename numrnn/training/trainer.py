@@ -318,11 +318,10 @@ class Trainer:
                         write(run.step, rate)
                     if not at_end:
                         validate()
-                    at_checkpoint = True
                 if at_checkpoint:
                     self._save(run, metrics.sync())
             settle()
-            if run.checkpoint != checkpoint_path(self.out, run.step):  # stopped between two checkpoints
+            if run.checkpoint != checkpoint_path(self.out, run.step):  # ended or stopped between two checkpoints
                 self._save(run, metrics.sync())
             interrupted = run.step != run.last_step
             if interrupted:
