@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: help demo test check lint types unit examples docs oracle checkers benchmarks results gpu-proof clean
 
 help:
-	@echo "make demo    train on the images that come with the package, beside an LSTM (about 5 minutes)"
+	@echo "make demo    train on the images that come with the package, beside an LSTM (under 5 minutes)"
 	@echo "make test    all tests"
 	@echo "make check   what CI runs: lint, types, tests, examples in short form, docs"
 	@echo "make oracle  compare with torch and torchrecurrent (installs them into an environment of their own)"

@@ -17,6 +17,7 @@ from command_line import INTERRUPTED, default_text, guarded, make_parser, read, 
 from experiment_config import (
     BETA2,
     CONFIG_FILE,
+    LENGTHS,
     MOMENTUM,
     PRESETS,
     Config,
@@ -42,6 +43,7 @@ from numrnn.training import (
     Optimizer,
     Schedule,
     StepSchedule,
+    TimedCosineSchedule,
     Trainer,
     TrainingConfig,
     TrainingResult,
@@ -89,16 +91,31 @@ def make_cell(config: Config, input_size: int) -> numrnn.Cell:
     return kind(input_size, config.hidden_size)
 
 
-def make_optimizer(config: Config, model: Classifier, total_steps: int) -> Optimizer:
-    """Return the optimiser with its schedule; of weight decay, biases have none."""
+def make_schedule(config: Config, total_steps: int | None) -> Schedule | TimedCosineSchedule:
+    """Return the schedule of the learning rate, for a run of so many steps, or of the configuration's seconds.
+
+    Raises
+    ------
+    ValueError
+        If the schedule is "step" and the length of the run is in seconds.
+    """
     common: dict[str, Any] = {"learning_rate": config.learning_rate, "warmup_steps": config.warmup}
-    schedule: Schedule
-    if config.schedule == "cosine":
-        schedule = CosineSchedule(total_steps=total_steps, **common)
-    elif config.schedule == "step":
-        schedule = StepSchedule(period=max(total_steps // 3, 1), factor=0.1, **common)
-    else:
-        schedule = ConstantSchedule(**common)
+    if config.schedule == "constant":
+        return ConstantSchedule(**common)
+    if total_steps is not None:
+        if config.schedule == "cosine":
+            return CosineSchedule(total_steps=total_steps, **common)
+        return StepSchedule(period=max(total_steps // 3, 1), factor=0.1, **common)
+    if config.schedule == "cosine" and config.seconds is not None:
+        return TimedCosineSchedule(total_seconds=config.seconds, **common)
+    raise ValueError(
+        f"schedule must be constant or cosine for a run of {config.seconds} seconds, got {config.schedule!r}"
+    )
+
+
+def make_optimizer(config: Config, model: Classifier, total_steps: int | None) -> Optimizer:
+    """Return the optimiser with its schedule; of weight decay, biases have none."""
+    schedule = make_schedule(config, total_steps)
     rates: dict[str, Any] = {
         "multipliers": None if config.recurrent_rate == 1 else {"W": config.recurrent_rate},
         "step_scales": None if config.input_gains is None else gain_scales(config.hidden_size, *config.input_gains),
@@ -208,7 +225,7 @@ class Experiment(ABC):
         return self._complete(given if preset is None else merged(self.read_preset(preset), given))
 
     def _complete(self, given: dict[str, Any]) -> Any:
-        if given.get("iterations") is not None:
+        if given.get("iterations") is not None or given.get("seconds") is not None:
             given.setdefault("epochs", None)
         for name, value in given.items():
             if name in self.choices and value not in self.choices[name]:
@@ -229,6 +246,7 @@ class Experiment(ABC):
         training = TrainingConfig(
             epochs=config.epochs,
             iterations=config.iterations,
+            seconds=config.seconds,
             batch_size=config.batch_size,
             seed=config.seed,
             **initial_values(config, encoder.length),
@@ -289,7 +307,10 @@ class Experiment(ABC):
         trainer = self.make_trainer(config, data, show_progress=not quiet)
         say = (lambda *_: None) if quiet else print
         say(f"{self.task(config)}, {', '.join(f'{k}: {v}' for k, v in self.record(config).items())}")
-        say(f"{trainer.model!r}, {trainer.model.parameter_count():,} parameters, {trainer.total_steps:,} updates")
+        length = (
+            f"{config.seconds:g} s of training" if trainer.total_steps is None else f"{trainer.total_steps:,} updates"
+        )
+        say(f"{trainer.model!r}, {trainer.model.parameter_count():,} parameters, {length}")
         out = Path(config.out)
         if overwrite or not list_checkpoints(out):  # else it is there, and belongs to the run that made it
             write_json(out / CONFIG_FILE, dataclasses.asdict(config))
@@ -377,8 +398,8 @@ class Experiment(ABC):
         parser.add_argument("--overwrite", action="store_true", default=False, help="delete an earlier run in --out")
         given = read(parser, argv, self.config)
         resume, overwrite = given.pop("resume"), given.pop("overwrite")
-        if "epochs" in given and "iterations" in given:
-            parser.error("give --epochs or --iterations, not both")
+        if len(given.keys() & set(LENGTHS)) > 1:
+            parser.error("give only one of --epochs, --iterations and --seconds")
         config = self.make_config(**given)
         stored = stored_arguments(Path(config.out)) if resume else {}
         if stored:

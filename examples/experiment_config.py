@@ -19,6 +19,7 @@ from numrnn.training import AVERAGES
 
 CONFIG_FILE = "config.json"
 PRESETS = Path(__file__).parent / "presets"
+LENGTHS = ("epochs", "iterations", "seconds")
 MOMENTUM = 0.9
 BETA2 = 0.99  # of Adam: the size of the gradient changes within a hundred updates here, too fast for 0.999
 
@@ -57,6 +58,7 @@ class Config:
     batch_size: int = 128
     epochs: int | None = 5
     iterations: int | None = None
+    seconds: float | None = None
     validation_size: int | None = None
     log_interval: int = 10
     checkpoint_interval: int = 100
@@ -89,7 +91,7 @@ HELP = {
     "weight_decay": "lambda of adamw, >= 0: in an update weights, not biases, lose lambda times the rate of themselves",
     "learning_rate": "> 0, at the start of the schedule",
     "recurrent_rate": "learning rate of W over that of all other parameters, > 0",
-    "schedule": "constant; step: a tenth after every third of the run; cosine: down to 0 at its end",
+    "schedule": "constant; step: a tenth after every third of the run, not with seconds; cosine: down to 0 at its end",
     "warmup": "updates over which the learning rate rises linearly, >= 0",
     "clip": "largest global norm of the gradient, > 0",
     "average": "which average of the weights is validated and tested in their place",
@@ -97,6 +99,7 @@ HELP = {
     "batch_size": "images an update, >= 1",
     "epochs": "length of the run in passes over the training images, >= 1",
     "iterations": "length of the run in updates, >= 1, in place of epochs",
+    "seconds": "length of the run in seconds of training, > 0, in place of epochs; such a run is not reproducible",
     "validation_size": "training images held out for validation, >= 0",
     "log_interval": "updates between two lines of metrics, >= 1",
     "checkpoint_interval": "updates between two checkpoints, >= 1; each epoch writes one at its end as well",
@@ -165,8 +168,8 @@ def checked_values(label: str, values: Mapping[str, Any], config: type) -> dict[
 
 def merged(base: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Return both, of which `given` counts; a length of one kind takes the place of one of the other."""
-    lengths = {"epochs", "iterations"} if given.keys() & {"epochs", "iterations"} else set()
-    return {key: value for key, value in base.items() if key not in lengths} | dict(given)
+    replaced = LENGTHS if given.keys() & set(LENGTHS) else ()
+    return {key: value for key, value in base.items() if key not in replaced} | dict(given)
 
 
 def typed(label: str, value: Any, hint: Any) -> Any:

@@ -29,7 +29,7 @@ from typing import Any
 
 from command_line import BACKEND_HELP, guarded, make_parser, read, write_json
 from experiment_config import CHOICES as RUN_CHOICES
-from experiment_config import checked_values
+from experiment_config import LENGTHS, checked_values
 from trials import (
     EXPERIMENTS,
     SEARCHED,
@@ -55,7 +55,7 @@ except ImportError as error:
 
 RESULTS_FILE = "results.jsonl"
 SHOWN = 10  # trials of the table
-UNUSED = ("preset", "out", "epochs", "iterations", "log_interval", "checkpoint_interval")  # not part of a trial
+UNUSED = ("preset", "out", *LENGTHS, "log_interval", "checkpoint_interval")  # not part of a trial
 SPACE = Space()
 
 

@@ -190,12 +190,14 @@ def compare_learning(
     figure = new_figure()
     axes = figure.subplots()
     for index, (name, (seconds, accuracies)) in enumerate(runs.items()):
-        axes.plot(seconds, 100 * np.asarray(accuracies), label=name, **line_style(index))
+        lone = "o" if len(seconds) == 1 else None  # a line through one point is not to be seen
+        axes.plot(seconds, 100 * np.asarray(accuracies), label=name, marker=lone, **line_style(index))
+    axes.set_xlim(left=0)
     axes.set_xlabel("training time [s]")
     axes.set_ylabel("training accuracy [%]")
     axes.set_ylim(0, 100)
     axes.set_title(title)
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="lower right")  # where no rising curve is
     _bare(axes)
     return save_figure(figure, path)
 

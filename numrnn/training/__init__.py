@@ -20,7 +20,7 @@ from numrnn.training.metrics import read_json_lines, training_seconds
 from numrnn.training.model import Classifier
 from numrnn.training.optim import SGD, Adagrad, Adam, AdamW, Optimizer
 from numrnn.training.results import DivergenceError, Evaluation, TrainingResult
-from numrnn.training.schedules import ConstantSchedule, CosineSchedule, Schedule, StepSchedule
+from numrnn.training.schedules import ConstantSchedule, CosineSchedule, Schedule, StepSchedule, TimedCosineSchedule
 from numrnn.training.trainer import Trainer
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "Optimizer",
     "Schedule",
     "StepSchedule",
+    "TimedCosineSchedule",
     "Trainer",
     "TrainingConfig",
     "TrainingResult",

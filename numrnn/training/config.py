@@ -14,7 +14,7 @@ from numrnn.training.averaging import AVERAGES
 
 # A run may be resumed with other values of these: they change neither parameters nor metrics.
 FREE = ("checkpoint_interval",)
-LENGTHS = ("epochs", "iterations")
+LENGTHS = ("epochs", "iterations", "seconds")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,11 @@ class TrainingConfig:
     Parameters
     ----------
     epochs, iterations : int or None
-        Length of the run, in passes over the training images or in updates; exactly one of them, >= 1.
+        Length of the run, >= 1, in passes over the training images or in updates.
+    seconds : float or None
+        Length of the run, > 0, in seconds of training by the clock. Validations and checkpoints on the way count, the
+        validation of the end does not; the update that is under way when they end is the last. Exactly one of the three
+        lengths must be given.
     batch_size : int
         Images an update, >= 1. The last batch of an epoch may be smaller.
     seed : int
@@ -65,6 +69,7 @@ class TrainingConfig:
 
     epochs: int | None = None
     iterations: int | None = None
+    seconds: float | None = None
     batch_size: int = 128
     seed: int = 0
     weight_std: float = 1.0
@@ -90,12 +95,15 @@ class TrainingConfig:
     recompute_every: int | str | None = None
 
     def __post_init__(self) -> None:
-        if (self.epochs is None) == (self.iterations is None):
-            raise ValueError(
-                f"exactly one of epochs and iterations must be given, got {self.epochs!r} and {self.iterations!r}"
-            )
+        lengths = {name: getattr(self, name) for name in LENGTHS}
+        if sum(value is not None for value in lengths.values()) != 1:
+            given = ", ".join(f"{name} {value!r}" for name, value in lengths.items())
+            raise ValueError(f"exactly one of epochs, iterations and seconds must be given, got {given}")
+        if self.seconds is not None:
+            self._set("seconds", check_number("seconds", self.seconds, above=0))
         positive = ("batch_size", "evaluation_batch_size", "log_interval", "checkpoint_interval", "average_updates")
-        for name in (*(name for name in LENGTHS if getattr(self, name) is not None), *positive):
+        counted = [name for name in ("epochs", "iterations") if lengths[name] is not None]
+        for name in (*counted, *positive):
             self._set(name, check_integer(name, getattr(self, name), at_least=1))
         for name in ("seed", "validation_size"):
             self._set(name, check_integer(name, getattr(self, name), at_least=0))
@@ -103,6 +111,10 @@ class TrainingConfig:
             self._set(name, value)
         if self.average is not None and self.average not in AVERAGES:
             raise ValueError(f"average must be None or one of {', '.join(map(repr, AVERAGES))}, got {self.average!r}")
+        if self.average == "tail" and self.seconds is not None:
+            raise ValueError(
+                "average must not be 'tail' where the length is in seconds: its last updates are not known"
+            )
         self._set("input_dropout", check_fraction("input_dropout", self.input_dropout))
         if self.clip is not None:
             self._set("clip", check_number("clip", self.clip, above=0))
@@ -132,10 +144,13 @@ class TrainingConfig:
             raise ValueError(f"validation_size must be less than the {n_images} images, got {self.validation_size}")
         return -(-n_training // self.batch_size)
 
-    def total_steps(self, n_images: int) -> int:
-        """Return the number of updates of the whole run, what a schedule needs to know; arguments as above."""
+    def total_steps(self, n_images: int) -> int | None:
+        """Return the number of updates of the whole run, what a schedule needs to know; arguments as above.
+
+        It is None where the length is in seconds.
+        """
         per_epoch = self.steps_per_epoch(n_images)
-        return self.iterations if self.iterations is not None else (self.epochs or 0) * per_epoch
+        return self.iterations if self.epochs is None else self.epochs * per_epoch
 
     def config(self) -> dict[str, Any]:
         """Return all fields, as JSON can hold them."""
@@ -164,7 +179,8 @@ def check_resumable(stored: Mapping[str, Any], given: Mapping[str, Any]) -> str 
     for name in FREE:
         stored["training"].pop(name, None)
         given["training"].pop(name, None)
-    tied = "the learning rate" if any(p.endswith("total_steps") for p, _ in walk(given.get("optimizer", {}))) else ""
+    optimizer = [path for path, _ in walk(given.get("optimizer", {}))]
+    tied = "the learning rate" if any(path.endswith(("total_steps", "total_seconds")) for path in optimizer) else ""
     if given["training"].get("average") == "tail":
         tied = tied or "the average of the weights"
     for name in LENGTHS:

@@ -6,7 +6,7 @@
 Nothing given is changed, dtype and device are kept, and a state is a dictionary that a checkpoint can store: the number
 of updates done, "step", and one array like each parameter for every slot of the optimiser. Definitions and defaults are
 those of torch.optim, so that figures from there can be used here. The learning rate r is a number, or a function of the
-number of updates done (see schedules.py).
+number of updates done (see schedules.py), or of that and the seconds of training, a `TimedCosineSchedule`.
 
 References
 ----------
@@ -32,8 +32,9 @@ from numrnn.checks import check_array, check_fraction, check_number, check_same_
 from numrnn.kernels import covers
 from numrnn.subnormals import flush_subnormals
 from numrnn.training.fused import UPDATES
+from numrnn.training.schedules import TimedCosineSchedule
 
-LearningRate = float | Callable[[int], float]
+LearningRate = float | Callable[[int], float] | TimedCosineSchedule
 State = dict[str, Any]
 
 
@@ -42,8 +43,8 @@ class Optimizer(ABC):
 
     Parameters
     ----------
-    learning_rate : float or callable
-        r > 0, or a function step -> r >= 0 of the number of updates done.
+    learning_rate : float, callable or TimedCosineSchedule
+        r > 0, or a function step -> r >= 0 of the number of updates done, or one of the seconds of training as well.
     multipliers : mapping of str to float or None
         Factors > 0 of the learning rate, for parameters that are to have one of their own; the others have 1.
     step_scales : mapping of str to array_like or None
@@ -76,8 +77,18 @@ class Optimizer(ABC):
         self.step_scales = {name: _check_scale(name, value) for name, value in (step_scales or {}).items()}
         self._scales_beside: dict[str, tuple[Any, Array]] = {}  # by name: what they were made for, and the scales there
 
-    def rate(self, step: int) -> float:
-        """Return the learning rate of the update that follows `step` others."""
+    def rate(self, step: int, seconds: float | None = None) -> float:
+        """Return the learning rate of the update that follows `step` others and begins after `seconds` of training.
+
+        Raises
+        ------
+        TypeError
+            If the learning rate is a `TimedCosineSchedule` and `seconds` is None; others do not look at `seconds`.
+        """
+        if isinstance(self.learning_rate, TimedCosineSchedule):
+            if seconds is None:
+                raise TypeError("seconds must be a number where the learning rate is by the clock, got None")
+            return self.learning_rate(step, seconds)
         if callable(self.learning_rate):
             return check_number(f"learning_rate({step})", self.learning_rate(step), at_least=0)
         return self.learning_rate
@@ -107,7 +118,9 @@ class Optimizer(ABC):
         slots = {slot: {name: zeros(p.shape, like=p) for name, p in params.items()} for slot in self.slots}
         return {"step": 0, **slots}
 
-    def update(self, params: Params, grads: Params, state: Mapping[str, Any]) -> tuple[dict[str, Array], State]:
+    def update(
+        self, params: Params, grads: Params, state: Mapping[str, Any], *, seconds: float | None = None
+    ) -> tuple[dict[str, Array], State]:
         """Return the parameters and the state after one update.
 
         Parameters
@@ -118,6 +131,8 @@ class Optimizer(ABC):
             dL/dparams, with the names, shapes and dtypes of `params`.
         state : mapping
             What `init` or the last `update` gave for these parameters.
+        seconds : float or None
+            Seconds of training before this update, >= 0; only a learning rate by the clock needs them.
 
         Returns
         -------
@@ -128,7 +143,7 @@ class Optimizer(ABC):
         Raises
         ------
         TypeError, ValueError
-            If names, shapes, precisions or devices differ.
+            If names, shapes, precisions or devices differ, or as `rate`.
 
         Notes
         -----
@@ -140,7 +155,7 @@ class Optimizer(ABC):
             raise ValueError(f"state must have {', '.join(('step', *self.slots))}, got {', '.join(state)}")
         for slot in self.slots:
             _check_alike(f"state[{slot!r}]", state[slot], params)
-        step, rate = state["step"] + 1, self.rate(state["step"])
+        step, rate = state["step"] + 1, self.rate(state["step"], seconds)
         new_params: dict[str, Array] = {}
         new_state: State = {"step": step, **{slot: {} for slot in self.slots}}
         for name, p in params.items():

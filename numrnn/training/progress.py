@@ -9,23 +9,26 @@ from collections.abc import Mapping
 from typing import Any
 
 SECONDS_BETWEEN_LINES = 10.0
+BAR_OF_SECONDS = "{percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s{postfix}"
 
 
 class Progress:
-    """A display of steps done, with a few numbers beside them, on the standard error stream.
+    """A display of what is done of a run, with a few numbers beside it, on the standard error stream.
 
     Parameters
     ----------
-    total : int
-        Steps of the whole run.
-    done : int
-        Steps done before, by the run that this one resumes.
+    total : int or float
+        Length of the whole run, in steps or in seconds.
+    done : int or float
+        What was done before, by the run that this one resumes.
+    unit : {"step", "s"}
+        What `total` and `done` count.
     show : bool
         False shows nothing.
     """
 
-    def __init__(self, total: int, done: int = 0, *, show: bool = True) -> None:
-        self.total, self.done, self._first, self._show = total, done, done, show
+    def __init__(self, total: float, done: float = 0, *, unit: str = "step", show: bool = True) -> None:
+        self.total, self.done, self.unit, self._first, self._show = total, min(done, total), unit, done, show
         self._start = self._last = time.monotonic()
         self._bar: Any = None
         if show:
@@ -33,18 +36,29 @@ class Progress:
                 tqdm = importlib.import_module("tqdm").tqdm
             except ImportError:
                 return
-            self._bar = tqdm(total=total, initial=done, unit="step", dynamic_ncols=True, mininterval=0.5)
+            layout = {"bar_format": BAR_OF_SECONDS} if unit == "s" else {}
+            self._bar = tqdm(total=total, initial=self.done, unit=unit, dynamic_ncols=True, mininterval=0.5, **layout)
 
-    def update(self, values: Mapping[str, float]) -> None:
-        """Count one step and show `values` beside it."""
-        self.done += 1
+    def update(self, done: float, values: Mapping[str, float]) -> None:
+        """Show that so many steps or seconds are done, and `values` beside that."""
+        new = min(done, self.total) - self.done
+        self.done += new
         if self._bar is not None:
             self._bar.set_postfix_str(_text(values), refresh=False)
-            self._bar.update()
+            self._bar.update(new)
         elif self._show and (time.monotonic() - self._last > SECONDS_BETWEEN_LINES or self.done == self.total):
             self._last = time.monotonic()
-            left = (self._last - self._start) / (self.done - self._first) * (self.total - self.done)
-            print(f"step {self.done}/{self.total}, {_text(values)}, {left:.0f} s left", file=sys.stderr, flush=True)
+            print(f"{self._place()}, {_text(values)}, {self._left():.0f} s left", file=sys.stderr, flush=True)
+
+    def _place(self) -> str:
+        if self.unit == "s":
+            return f"{self.done:.0f}/{self.total:.0f} s"
+        return f"step {self.done}/{self.total}"
+
+    def _left(self) -> float:
+        """Return the seconds to the end; where steps are counted, from how long those so far took."""
+        left = self.total - self.done
+        return left if self.unit == "s" else (self._last - self._start) / (self.done - self._first) * left
 
     def message(self, text: str) -> None:
         """Show a line of text without breaking the bar."""

@@ -59,10 +59,13 @@ class TrainingResult:
         Parameters after the last update.
     average : dict of str to array
         The average of the weights; empty where none was kept.
-    step, total_steps : int
-        Updates done, and updates the run was asked for.
+    step : int
+        Updates done.
+    total_steps : int or None
+        Updates that the run was asked for; None if its length is in seconds.
     interrupted : bool
-        True if Ctrl-C or a time limit ended the run before its last update.
+        True if Ctrl-C or a time limit ended the run before its last update. A run whose length is in seconds, and that
+        came to their end, was not interrupted.
     checkpoint : Path
         Holds the state after the last update.
     metrics : Path
@@ -71,7 +74,7 @@ class TrainingResult:
 
     params: dict[str, Array]
     step: int
-    total_steps: int
+    total_steps: int | None
     interrupted: bool
     checkpoint: Path
     metrics: Path

@@ -1,11 +1,12 @@
-"""Learning rates as functions of the step, each with a linear warm-up.
+"""Learning rates as functions of the step, or of the training time, each with a linear warm-up.
 
 For update number k = 0, 1, 2, ..., with w = warmup_steps and the full learning rate r:
 
     k < w:   r (k + 1) / (w + 1)        the line that reaches r at k = w
     k >= w:  r times the shape of the schedule at j = k - w, which is 1 at j = 0
 
-A schedule is a frozen value without state: resuming a run needs only the step.
+A schedule is a frozen value without state: resuming a run needs only the step. A `TimedCosineSchedule` depends on the
+seconds of training as well; what it gives depends on how fast the machine is.
 """
 
 from __future__ import annotations
@@ -19,8 +20,26 @@ from numrnn.checks import check_integer, check_number
 
 
 @dataclass(frozen=True, kw_only=True)
-class Schedule(ABC):
-    """What all schedules share: `schedule(step)` is the learning rate of update number `step`, counted from 0.
+class _Warmed:
+    """A full learning rate, and a warm-up that leads to it."""
+
+    name: ClassVar[str]
+    learning_rate: float
+    warmup_steps: int = 0
+
+    def __post_init__(self) -> None:
+        # A NumPy float64 here would turn float32 parameters into float64 at the first update.
+        object.__setattr__(self, "learning_rate", check_number("learning_rate", self.learning_rate, above=0))
+        object.__setattr__(self, "warmup_steps", check_integer("warmup_steps", self.warmup_steps, at_least=0))
+
+    def config(self) -> dict[str, Any]:
+        """Return the name of the schedule and its arguments, as JSON can hold them."""
+        return {"schedule": self.name, **asdict(self)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule(_Warmed, ABC):
+    """What all schedules by the step share: `schedule(step)` is the learning rate of update `step`, counted from 0.
 
     Parameters
     ----------
@@ -35,15 +54,6 @@ class Schedule(ABC):
         If an argument is of a wrong type or out of range.
     """
 
-    name: ClassVar[str]
-    learning_rate: float
-    warmup_steps: int = 0
-
-    def __post_init__(self) -> None:
-        # A NumPy float64 here would turn float32 parameters into float64 at the first update.
-        object.__setattr__(self, "learning_rate", check_number("learning_rate", self.learning_rate, above=0))
-        object.__setattr__(self, "warmup_steps", check_integer("warmup_steps", self.warmup_steps, at_least=0))
-
     def __call__(self, step: int) -> float:
         """Return the learning rate of update number `step` >= 0."""
         step = check_integer("step", step, at_least=0)
@@ -54,10 +64,6 @@ class Schedule(ABC):
     @abstractmethod
     def _after_warmup(self, j: int) -> float:
         """Return the learning rate j steps after the end of the warm-up."""
-
-    def config(self) -> dict[str, Any]:
-        """Return the name of the schedule and its arguments, as JSON can hold them."""
-        return {"schedule": self.name, **asdict(self)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,15 +157,71 @@ class CosineSchedule(Schedule):
     def __post_init__(self) -> None:
         super().__post_init__()
         total = check_integer("total_steps", self.total_steps, at_least=self.warmup_steps + 1)
-        final = check_number("final_learning_rate", self.final_learning_rate, at_least=0)
-        if final > self.learning_rate:
-            raise ValueError(
-                f"final_learning_rate must be at most learning_rate = {self.learning_rate:g}, got {final:g}"
-            )
         object.__setattr__(self, "total_steps", total)
-        object.__setattr__(self, "final_learning_rate", final)
+        object.__setattr__(self, "final_learning_rate", _check_final(self.final_learning_rate, self.learning_rate))
 
     def _after_warmup(self, j: int) -> float:
         length = self.total_steps - self.warmup_steps
         shape = (1 + math.cos(math.pi * min(j, length) / length)) / 2
         return self.final_learning_rate + (self.learning_rate - self.final_learning_rate) * shape
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimedCosineSchedule(_Warmed):
+    """min(1, (k + 1) / (w + 1)) (e + (r - e) (1 + cos(pi min(s / S, 1))) / 2): half a cosine by the clock.
+
+    `schedule(step, seconds)` is the learning rate of update number k = `step`, counted from 0, that begins after
+    s = `seconds` of training; S = total_seconds is the length of the run. So a run that the clock ends has come to its
+    small learning rates, however fast or slow the machine was, or became on the way.
+
+    Parameters
+    ----------
+    learning_rate : float
+        r > 0.
+    total_seconds : float
+        S > 0: the `seconds` of the run's `TrainingConfig`.
+    final_learning_rate : float
+        e, from 0 to r, reached after S seconds and kept from there on.
+    warmup_steps : int
+        w >= 0, in updates.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of a wrong type or out of range.
+
+    Notes
+    -----
+    A run with such a schedule is not reproducible: the clock decides how many updates it makes and the learning rate of
+    each. Its metrics hold the rates that were used.
+
+    Examples
+    --------
+    >>> schedule = TimedCosineSchedule(learning_rate=1.0, total_seconds=60, warmup_steps=1)
+    >>> [round(schedule(step, seconds), 3) for step, seconds in [(0, 0.0), (1, 20.0), (2, 30.0), (3, 50.0), (4, 61.0)]]
+    [0.5, 0.75, 0.5, 0.067, 0.0]
+    """
+
+    name: ClassVar[str] = "timed cosine"
+    total_seconds: float
+    final_learning_rate: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "total_seconds", check_number("total_seconds", self.total_seconds, above=0))
+        object.__setattr__(self, "final_learning_rate", _check_final(self.final_learning_rate, self.learning_rate))
+
+    def __call__(self, step: int, seconds: float) -> float:
+        """Return the learning rate of update number `step` >= 0, which begins after `seconds` >= 0 of training."""
+        step = check_integer("step", step, at_least=0)
+        seconds = check_number("seconds", seconds, at_least=0)
+        shape = (1 + math.cos(math.pi * min(seconds / self.total_seconds, 1.0))) / 2
+        rate = self.final_learning_rate + (self.learning_rate - self.final_learning_rate) * shape
+        return rate * min(1.0, (step + 1) / (self.warmup_steps + 1))
+
+
+def _check_final(final_learning_rate: float, learning_rate: float) -> float:
+    final = check_number("final_learning_rate", final_learning_rate, at_least=0)
+    if final > learning_rate:
+        raise ValueError(f"final_learning_rate must be at most learning_rate = {learning_rate:g}, got {final:g}")
+    return final

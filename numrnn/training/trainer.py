@@ -4,6 +4,8 @@ Everything that the loop needs to go on stands in its `_Run`, and a checkpoint s
 waits for the device: what it has to tell goes into a `Ledger`, which is read once for up to 50 updates. Metrics are
 written before the checkpoint that counts on them, so that a process may be killed at any moment: a resumed run cuts
 the metrics back to its checkpoint and writes the same lines again.
+
+A run whose length is in seconds is the exception to "bit for bit": which update is its last, the clock decides.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import hashlib
 import math
 import os
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,6 +49,7 @@ from numrnn.training.model import Classifier
 from numrnn.training.optim import Optimizer, describe
 from numrnn.training.progress import Progress
 from numrnn.training.results import DivergenceError, Evaluation, TrainingResult
+from numrnn.training.schedules import TimedCosineSchedule
 
 # Order matters: a generator belongs to its place in this list. New purposes go to the end.
 PURPOSES = ("init", "batches", "noise", "split", "evaluation")
@@ -53,7 +57,10 @@ PURPOSES = ("init", "batches", "noise", "split", "evaluation")
 
 @dataclass
 class _Run:
-    """The state of a run: what a checkpoint stores, and the order of the current epoch, which follows from it."""
+    """The state of a run: what a checkpoint stores, and two things that follow from it.
+
+    They are the order of the current epoch, and the last step: None while only the clock knows it.
+    """
 
     step: int
     params: dict[str, Array]
@@ -63,6 +70,8 @@ class _Run:
     epoch_start: dict[str, Any]  # state of "batches" before this epoch's permutation
     checkpoint: Path
     interval: Interval = field(default_factory=Interval)
+    seconds: float = 0.0  # of training; stored where they are the run's length
+    last_step: int | None = None
     order: np.ndarray | None = None
 
 
@@ -89,26 +98,32 @@ class Trainer:
         Directory of checkpoints, metrics.jsonl and timings.jsonl; made if it is not there.
     show_progress : bool
         Whether to show a progress bar on the standard error stream.
+    clock : callable
+        clock() -> seconds since any moment, never falling; it decides time limits and lengths in seconds.
 
     Attributes
     ----------
-    steps_per_epoch, total_steps : int
-        Updates in an epoch and in the whole run.
+    steps_per_epoch : int
+        Updates in an epoch.
+    total_steps : int or None
+        Updates in the whole run; None if its length is in seconds.
     validation_rows, training_rows : numpy.ndarray
         Indices of the images held out for validation and of those trained on, rising; fixed by the seed.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is of a wrong type, shapes do not fit, a label is out of range, or no image is left to train on.
+        If an argument is of a wrong type, shapes do not fit, a label is out of range, no image is left to train on, or
+        the learning rate is by the clock and the length of the run is not the same number of seconds.
 
     Notes
     -----
-    metrics.jsonl holds one object a line, and only what is the same in every run with one seed on one machine. Every
-    `log_interval` updates and at the end of an epoch: {"kind": "training", step, epoch, loss, accuracy, gradient_norm,
-    largest_gradient_norm, learning_rate}, where loss, accuracy and gradient_norm are means over the updates since the
-    line before, and norms are those before clipping. At the end of each epoch and of the run: {"kind": "validation",
-    step, epoch, loss, accuracy}, of the average of the weights where one is kept. Wall-clock times go to timings.jsonl:
+    metrics.jsonl holds one object a line, and only what is the same in every run with one seed on one machine, unless
+    the length of the run is in seconds. Every `log_interval` updates and at the end of an epoch and of the run:
+    {"kind": "training", step, epoch, loss, accuracy, gradient_norm, largest_gradient_norm, learning_rate}, where loss,
+    accuracy and gradient_norm are means over the updates since the line before, norms are those before clipping, and
+    learning_rate is that of the last update. At the end of each epoch and of the run: {"kind": "validation", step,
+    epoch, loss, accuracy}, of the average of the weights where one is kept. Wall-clock times go to timings.jsonl:
     {step, seconds, since}, the seconds from the moment at which this process went on from step `since`.
 
     Examples
@@ -139,6 +154,7 @@ class Trainer:
         out: str | os.PathLike[str],
         *,
         show_progress: bool = True,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         for name, value, kind in (
             ("model", model, Classifier),
@@ -151,7 +167,13 @@ class Trainer:
             raise TypeError(f"encoder must be callable, got {type(encoder).__name__}")
         self.model, self.optimizer, self.encoder, self.config = model, optimizer, encoder, config
         self.images, self.labels = check_data(data, model.n_classes)
-        self.out, self.show_progress = Path(out), show_progress
+        schedule = optimizer.learning_rate
+        if isinstance(schedule, TimedCosineSchedule) and schedule.total_seconds != config.seconds:
+            raise ValueError(
+                f"total_seconds of the learning rate must be the seconds of config, {config.seconds}, "
+                f"got {schedule.total_seconds}"
+            )
+        self.out, self.show_progress, self.clock = Path(out), show_progress, clock
         n_images = len(self.images)
         self.steps_per_epoch = config.steps_per_epoch(n_images)
         self.total_steps = config.total_steps(n_images)
@@ -195,7 +217,7 @@ class Trainer:
         ----------
         resume : bool
             Go on from the newest whole checkpoint in `out`; where there is none yet, start. The result is what the
-            run would have given without a stop, bit for bit on a CPU.
+            run would have given without a stop, bit for bit on a CPU; see the notes for a length in seconds.
         overwrite : bool
             Delete checkpoints and metrics of another run in `out` first.
         time_limit : float or None
@@ -220,52 +242,88 @@ class Trainer:
         ValueError
             If the checkpoint is of another configuration: the message names the field, what was expected and what
             came. Or if `resume` and `overwrite` are both given, or the time limit is not positive.
+
+        Notes
+        -----
+        A run whose length is in seconds makes its last update when they have passed, and then a validation. On a GPU up
+        to 50 updates are in line at that moment, and are made. Such a run is not reproducible bit for bit: the clock
+        decides how many updates it makes, and by a `TimedCosineSchedule` their learning rates. A checkpoint holds the
+        seconds that it took to come there, and a resumed run has only the rest of them left. What a kill undid does not
+        count, neither the updates nor their time.
         """
         limit = math.inf if time_limit is None else check_number("time_limit", time_limit, above=0)
         run = self._start(resume, overwrite)
-        started, since = time.monotonic(), run.step
+        started, since, before = self.clock(), run.step, run.seconds
         with ExitStack() as stack:
             metrics = stack.enter_context(closing(JsonLines(self.metrics_path)))
             timings = stack.enter_context(closing(JsonLines(self.timings_path)))
-            progress = Progress(self.total_steps, run.step, show=self.show_progress)
+            progress = self._progress(run)
             stack.enter_context(closing(progress))
             interrupt = stack.enter_context(deferred_interrupt())
             batches = batches_of(self.encoder, self.images, self.labels, run.params["W_out"])
             ledger = Ledger(run.params, run.optimizer)
+            rates: list[float] = []  # of the updates that the ledger holds
+
+            def elapsed() -> float:
+                """Return the seconds of training so far, by all processes of the run."""
+                return before + self.clock() - started
+
+            def write(step: int, rate: float) -> None:
+                """Write the line of the updates since the last one."""
+                metrics.append(self._training_record(run, step, rate))
+                timings.append({"step": step, "seconds": round(self.clock() - started, 3), "since": since})
 
             def settle() -> None:
                 """Read the ledger, and write the lines that it fills."""
                 updates, failure = ledger.read()
-                for update in updates:
-                    progress.update(run.interval.add(update))
-                    if self._ends_epoch(update.step) or update.step % self.config.log_interval == 0:
-                        metrics.append(self._training_record(run, update.step))
-                        seconds = round(time.monotonic() - started, 3)
-                        timings.append({"step": update.step, "seconds": seconds, "since": since})
+                for update, rate in zip(updates, rates, strict=False):  # after a failure there are fewer updates
+                    values = run.interval.add(update)
+                    if self.total_steps is None:
+                        progress.update(elapsed(), {"step": update.step, **values})
+                    else:
+                        progress.update(update.step, values)
+                    if self._ends_epoch(run, update.step) or update.step % self.config.log_interval == 0:
+                        write(update.step, rate)
+                rates.clear()
                 if failure is not None:
                     raise DivergenceError(*failure, run.checkpoint)
 
-            def may_go_on() -> bool:
-                # One update at least: a run that is resumed again and again, a moment each time, comes to its end too.
-                in_time = run.step == since or time.monotonic() - started <= limit
-                return run.step < self.total_steps and in_time and not interrupt.pressed
-
-            while may_go_on():
-                self._update(run, batches, ledger)
-                at_end = self._ends_epoch(run.step)
-                at_checkpoint = at_end or run.step % self.config.checkpoint_interval == 0
-                if at_checkpoint or ledger.full:
-                    settle()
-                if at_end and len(self.validation_rows):
+            def validate() -> None:
+                if len(self.validation_rows):
                     record = self._validation_record(run, batches)
                     metrics.append(record)
                     progress.message(f"epoch {record['epoch']}: validation accuracy {record['accuracy']:.4f}")
+
+            def may_go_on() -> bool:
+                # One update at least: a run that is resumed again and again, a moment each time, comes to its end too.
+                in_time = run.step == since or self.clock() - started <= limit
+                return run.step != run.last_step and in_time and not interrupt.pressed
+
+            while may_go_on():
+                rate = self.optimizer.rate(run.step, run.seconds)
+                rates.append(rate)
+                self._update(run, batches, ledger)
+                at_end = self._ends_epoch(run, run.step)
+                at_checkpoint = at_end or run.step % self.config.checkpoint_interval == 0
+                if at_checkpoint or ledger.full:
+                    settle()
+                if at_end:
+                    validate()
+                run.seconds = elapsed()
+                if self.config.seconds is not None and run.seconds >= self.config.seconds:
+                    # All lines of the last step come before its checkpoint, which counts on them.
+                    run.last_step = run.step
+                    settle()
+                    if run.interval.updates:  # settled before it was known to be the last
+                        write(run.step, rate)
+                    if not at_end:
+                        validate()
                 if at_checkpoint:
                     self._save(run, metrics.sync())
             settle()
-            if run.checkpoint != checkpoint_path(self.out, run.step):  # stopped between two checkpoints
+            if run.checkpoint != checkpoint_path(self.out, run.step):  # ended or stopped between two checkpoints
                 self._save(run, metrics.sync())
-            interrupted = run.step < self.total_steps
+            interrupted = run.step != run.last_step
             if interrupted:
                 progress.message(f"stopped after step {run.step}; {run.checkpoint} holds the state to resume from")
         return TrainingResult(
@@ -304,8 +362,14 @@ class Trainer:
         size, engine = self.config.evaluation_batch_size, self.config.engine
         return evaluate_rows(self.model, params, batches, rows, rng, size=size, engine=engine)
 
-    def _ends_epoch(self, step: int) -> bool:
-        return step % self.steps_per_epoch == 0 or step == self.total_steps
+    def _ends_epoch(self, run: _Run, step: int) -> bool:
+        return step % self.steps_per_epoch == 0 or step == run.last_step
+
+    def _progress(self, run: _Run) -> Progress:
+        """Return the display of steps, or of seconds where they are the length of the run."""
+        if self.total_steps is not None:
+            return Progress(self.total_steps, run.step, show=self.show_progress)
+        return Progress(self.config.seconds or 0.0, run.seconds, unit="s", show=self.show_progress)
 
     def _next_batch(self, run: _Run) -> np.ndarray:
         """Return the rows of the next batch; at the start of an epoch, or of a resumed part of one, draw its order."""
@@ -332,14 +396,15 @@ class Trainer:
             except FloatingPointError:
                 raise DivergenceError(run.step + 1, LOSS, run.checkpoint) from None
             grads, norm = (grads, norm_on_device(grads)) if clip is None else clip_on_device(grads, clip)
-            run.params, run.optimizer = self.optimizer.update(run.params, grads, run.optimizer)
+            run.params, run.optimizer = self.optimizer.update(run.params, grads, run.optimizer, seconds=run.seconds)
             run.step += 1
             ledger.note(run.step, len(rows), loss, correct_rows(logits, labels), norm, run.params, run.optimizer)
             if self.config.average is not None:
-                weight = average_weight(self.config.average, self.config.average_updates, run.step, self.total_steps)
+                total = self.total_steps or 0  # None only where no tail is averaged, which alone asks for it
+                weight = average_weight(self.config.average, self.config.average_updates, run.step, total)
                 run.average = move_average(run.average, run.params, weight)
 
-    def _training_record(self, run: _Run, step: int) -> dict[str, Any]:
+    def _training_record(self, run: _Run, step: int, rate: float) -> dict[str, Any]:
         """Return the line of metrics for the updates since the last one, and begin to count anew."""
         done, run.interval = run.interval, Interval()
         return {
@@ -347,7 +412,7 @@ class Trainer:
             "step": step,
             "epoch": -(-step // self.steps_per_epoch),
             **done.means(),
-            "learning_rate": self.optimizer.rate(step - 1),
+            "learning_rate": rate,
         }
 
     def _validation_record(self, run: _Run, batches: Batches) -> dict[str, Any]:
@@ -365,6 +430,8 @@ class Trainer:
         """Write a checkpoint; only then delete those that it makes superfluous."""
         at_epoch_end = run.step % self.steps_per_epoch == 0
         batches = generator_state(run.generators["batches"]) if at_epoch_end else run.epoch_start
+        # Times only where they count: elsewhere two runs with one seed are to write the same bytes.
+        timed = {} if self.config.seconds is None else {"seconds": run.seconds}
         run.checkpoint = save_checkpoint(
             checkpoint_path(self.out, run.step),
             Checkpoint(
@@ -374,7 +441,7 @@ class Trainer:
                 average=run.average,
                 generators={"batches": batches, "noise": generator_state(run.generators["noise"])},
                 config=self.describe(),
-                progress={"metrics_size": metrics_size, "interval": vars(run.interval)},
+                progress={"metrics_size": metrics_size, "interval": vars(run.interval), **timed},
             ),
         )
         prune_checkpoints(self.out)
@@ -415,6 +482,7 @@ class Trainer:
             generators=generators,
             epoch_start=generator_state(generators["batches"]),
             checkpoint=checkpoint_path(self.out, 0),
+            last_step=self.total_steps,
         )
         self._save(run, metrics_size=0)
         return run
@@ -430,6 +498,8 @@ class Trainer:
                 f"on {counted}; put the file back as it was, or start a new run"
             )
         cut_back(self.timings_path, checkpoint.step)
+        seconds = checkpoint.progress.get("seconds", 0.0)
+        complete = self.config.seconds is not None and seconds >= self.config.seconds
         return _Run(
             step=checkpoint.step,
             params=checkpoint.params,
@@ -439,6 +509,8 @@ class Trainer:
             epoch_start=checkpoint.generators["batches"],
             checkpoint=checkpoint.path or checkpoint_path(self.out, checkpoint.step),
             interval=Interval(**checkpoint.progress["interval"]),
+            seconds=seconds,
+            last_step=checkpoint.step if complete else self.total_steps,
         )
 
 

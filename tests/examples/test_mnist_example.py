@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -139,6 +140,40 @@ def test_ctrl_c_ends_cleanly_and_resumes_bit_for_bit(finished, tmp_path):
     assert (out / "metrics.jsonl").read_bytes() == (finished[0] / "metrics.jsonl").read_bytes()
 
 
+def test_a_run_in_seconds_is_complete_when_they_have_passed(tmp_path):
+    options = {**{k: v for k, v in SHORT.items() if k != "epochs"}, "seconds": 0.5, "out": tmp_path}
+    argv = [text for name, value in options.items() for text in (f"--{name.replace('_', '-')}", str(value))]
+    assert mnist.main(argv) == 0
+    result = json.loads((tmp_path / "result.json").read_text())
+    records = read_json_lines(tmp_path / "metrics.jsonl")
+    assert result["iterations"] == records[-1]["step"] >= 1
+    assert records[-1]["kind"] == "validation"
+    assert result["validation_accuracy"] == records[-1]["accuracy"]
+    before = {path: path.read_bytes() for path in tmp_path.glob("*.jsonl")}
+    assert mnist.main(["--resume", "--out", str(tmp_path)]) == 0  # no more to do
+    assert {path: path.read_bytes() for path in tmp_path.glob("*.jsonl")} == before
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--seconds", "5", "--schedule", "step"], r"schedule must be constant or cosine .* 5\.0 seconds, got 'step'"),
+        (["--seconds", "0"], "seconds must be a finite number > 0, got 0"),
+    ],
+)
+def test_a_length_in_seconds_that_cannot_be_is_refused(argv, message, tmp_path, capsys):
+    assert mnist.main(["--data", "embedded", *argv, "--out", str(tmp_path / "out")]) == 1
+    assert re.search(message, capsys.readouterr().err)
+    assert not (tmp_path / "out").exists()
+
+
+def test_seconds_take_the_place_of_a_preset_s_updates():
+    config = mnist.make_config(preset="mnist-antisymmetric", seconds=5.0)
+    assert (config.epochs, config.iterations, config.seconds) == (None, None, 5.0)
+    config = mnist.make_config(seconds=5.0)
+    assert (config.epochs, config.iterations, config.seconds) == (None, None, 5.0)
+
+
 def test_a_finished_run_is_not_overwritten_unasked(finished, capsys):
     out, _ = finished
     before = (out / "metrics.jsonl").read_bytes(), (out / "config.json").read_bytes()
@@ -231,7 +266,7 @@ def test_help_explains_every_option(capsys):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--epochs", "1", "--iterations", "5"], "not both"),
+        (["--epochs", "1", "--iterations", "5"], "give only one of --epochs, --iterations and --seconds"),
         (["--cell", "gru"], "invalid choice: 'gru'"),
         (["--epochs", "many"], "invalid int value: 'many'"),
     ],

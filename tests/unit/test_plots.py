@@ -57,3 +57,12 @@ def test_names_of_classes_do_not_run_into_each_other(drawn):
         assert_inside(text, drawn[0])
     boxes = [text.get_window_extent() for text in short]
     assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+
+
+def test_the_comparison_starts_at_second_0_and_shows_a_run_of_one_line(drawn, tmp_path):
+    plots.compare_learning({"long": ([5.0, 6.0], [0.2, 0.3]), "short": ([5.5], [0.4])}, tmp_path / "a.png")
+    (axes,) = drawn[0].axes
+    assert axes.get_xlim()[0] == 0
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("training time [s]", "training accuracy [%]")
+    assert [line.get_marker() for line in axes.lines] == ["None", "o"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["long", "short"]

@@ -10,7 +10,7 @@ import pytest
 from helpers import EPS64
 
 from numrnn import training
-from numrnn.training import ConstantSchedule, CosineSchedule, StepSchedule
+from numrnn.training import ConstantSchedule, CosineSchedule, StepSchedule, TimedCosineSchedule
 
 STORED = np.load(Path(__file__).parent / "data" / "optimizer_trajectories.npz", allow_pickle=False)
 CASES = json.loads(str(STORED["about"]))["schedules"]
@@ -53,11 +53,33 @@ def test_cosine_falls_at_every_step_after_the_warmup():
     assert rates[-1] == 0
 
 
+def test_a_timed_cosine_is_halfway_at_half_the_time_and_stays_at_its_end():
+    schedule = TimedCosineSchedule(learning_rate=0.5, total_seconds=20, final_learning_rate=0.1)
+    got = [schedule(step, seconds) for step, seconds in [(0, 0), (3, 10), (7, 20), (8, 1e6)]]
+    assert got == pytest.approx([0.5, 0.3, 0.1, 0.1], rel=4 * EPS64)
+
+
+def test_a_timed_cosine_looks_at_the_time_alone_after_its_warmup():
+    schedule = TimedCosineSchedule(learning_rate=0.8, total_seconds=20, warmup_steps=3)
+    full = TimedCosineSchedule(learning_rate=0.8, total_seconds=20)
+    for step, share in [(0, 0.25), (1, 0.5), (2, 0.75), (3, 1), (4, 1), (10**9, 1)]:
+        for seconds in (0.0, 5.0, 19.0):
+            assert schedule(step, seconds) == pytest.approx(share * full(0, seconds), rel=4 * EPS64)
+
+
+def test_where_all_updates_take_as_long_a_timed_cosine_is_that_of_the_steps():
+    by_steps = CosineSchedule(learning_rate=0.3, total_steps=50, final_learning_rate=0.01)
+    by_clock = TimedCosineSchedule(learning_rate=0.3, total_seconds=25, final_learning_rate=0.01)
+    got = [by_clock(step, 0.5 * step) for step in range(60)]
+    assert got == pytest.approx([by_steps(step) for step in range(60)], rel=100 * EPS64)
+
+
 @pytest.mark.parametrize("number", [np.float64(0.1), np.float32(0.1)])
 def test_a_schedule_gives_python_floats_whatever_it_was_made_from(number):
     assert type(ConstantSchedule(learning_rate=number)(0)) is float
     assert type(StepSchedule(learning_rate=number, period=1, factor=number)(3)) is float
     assert type(CosineSchedule(learning_rate=number, total_steps=5)(3)) is float
+    assert type(TimedCosineSchedule(learning_rate=number, total_seconds=number)(3, number)) is float
 
 
 @pytest.mark.parametrize(
@@ -66,6 +88,7 @@ def test_a_schedule_gives_python_floats_whatever_it_was_made_from(number):
         ConstantSchedule(learning_rate=0.3, warmup_steps=np.int64(2)),
         StepSchedule(learning_rate=0.3, period=7),
         CosineSchedule(learning_rate=0.3, total_steps=9, warmup_steps=2),
+        TimedCosineSchedule(learning_rate=0.3, total_seconds=np.float32(1.5), warmup_steps=2),
     ],
     ids=lambda schedule: schedule.name,
 )
@@ -108,3 +131,27 @@ def test_an_end_above_the_start_is_refused():
 def test_a_negative_step_is_refused():
     with pytest.raises(ValueError, match="step must be an integer >= 0, got -1"):
         ConstantSchedule(learning_rate=0.1)(-1)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, math.nan, math.inf])
+def test_a_length_of_no_seconds_is_refused(seconds):
+    with pytest.raises(ValueError, match="total_seconds must be a finite number > 0, got"):
+        TimedCosineSchedule(learning_rate=0.1, total_seconds=seconds)
+
+
+def test_a_timed_end_above_the_start_is_refused():
+    with pytest.raises(ValueError, match=r"final_learning_rate must be at most learning_rate = 0.1, got 0.2"):
+        TimedCosineSchedule(learning_rate=0.1, total_seconds=5, final_learning_rate=0.2)
+
+
+@pytest.mark.parametrize(
+    ("step", "seconds", "message"),
+    [
+        (-1, 0.0, "step must be an integer >= 0, got -1"),
+        (0, -0.5, r"seconds must be a finite number >= 0, got -0\.5"),
+        (0, math.nan, "seconds must be a finite number >= 0, got nan"),
+    ],
+)
+def test_a_negative_step_or_time_is_refused(step, seconds, message):
+    with pytest.raises(ValueError, match=message):
+        TimedCosineSchedule(learning_rate=0.1, total_seconds=5)(step, seconds)

@@ -739,8 +739,16 @@ def test_a_run_may_show_nothing(tmp_path, capfd):
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"epochs": None}, ValueError, "exactly one of epochs and iterations must be given, got None and None"),
-        ({"iterations": 5}, ValueError, "exactly one of epochs and iterations must be given, got 3 and 5"),
+        (
+            {"epochs": None},
+            ValueError,
+            "exactly one of epochs, iterations and seconds .* got epochs None, iterations None, seconds None",
+        ),
+        (
+            {"iterations": 5},
+            ValueError,
+            "exactly one of epochs, iterations and seconds .* got epochs 3, iterations 5, seconds None",
+        ),
         ({"epochs": 0}, ValueError, "epochs must be an integer >= 1, got 0"),
         ({"epochs": 2.0}, TypeError, r"epochs must be an integer >= 1, got 2\.0"),
         ({"batch_size": 0}, ValueError, "batch_size must be an integer >= 1, got 0"),

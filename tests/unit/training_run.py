@@ -1,6 +1,7 @@
 """A tiny training run that tests share, and a script that runs it and kills itself at a chosen moment.
 
 python training_run.py OUT MOMENT N        # SIGKILL at the N-th time that MOMENT comes; "slowly" waits for it
+python training_run.py OUT MOMENT N timed  # the same of a run whose length is in seconds
 """
 
 import itertools
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from numrnn import GatedAntisymmetricCell
-from numrnn.training import Adam, Classifier, Trainer, TrainingConfig, metrics
+from numrnn.training import Adam, Classifier, TimedCosineSchedule, Trainer, TrainingConfig, metrics
 
 # 40 images to train on in 5 batches, the last one of 6; 15 updates in all; intervals that divide neither.
 CONFIG = {
@@ -61,7 +62,17 @@ def make_model(kind=Classifier):
     return kind(GatedAntisymmetricCell(1, 5, step_size=0.5), 3)
 
 
-def make_trainer(out, *, model=None, optimizer=None, encoder=encode, data=None, show_progress=False, **changes):
+def make_trainer(
+    out,
+    *,
+    model=None,
+    optimizer=None,
+    encoder=encode,
+    data=None,
+    show_progress=False,
+    clock=time.monotonic,
+    **changes,
+):
     return Trainer(
         model or make_model(),
         optimizer or Adam(0.05),
@@ -70,7 +81,38 @@ def make_trainer(out, *, model=None, optimizer=None, encoder=encode, data=None, 
         TrainingConfig(**CONFIG | changes),
         out,
         show_progress=show_progress,
+        clock=clock,
     )
+
+
+class Ticking:
+    """An encoder whose calls are all that takes time: each as many seconds as `durations` says next."""
+
+    def __init__(self, durations, encoder=encode):
+        self.durations, self.encoder, self.now = iter(durations), encoder, 1000.0
+
+    def __call__(self, images, rng):
+        self.now += next(self.durations)
+        return self.encoder(images, rng)
+
+    def clock(self):
+        return self.now
+
+    def config(self):
+        return "encode"
+
+
+def make_timed_trainer(out, *, seconds=8.5, durations=None, encoder=encode, **changes):
+    """Return the trainer of a run of so many seconds, and its encoder.
+
+    A batch takes half a second unless `durations` says otherwise. Then an epoch takes 3.5 seconds, 1 of them to
+    validate, and the run ends after update 13: it is the third of its epoch, and no line of metrics and no checkpoint
+    are due there but for the end.
+    """
+    ticking = Ticking(itertools.repeat(0.5) if durations is None else durations, encoder)
+    optimizer = Adam(TimedCosineSchedule(learning_rate=0.05, total_seconds=seconds))
+    timed = {"epochs": None, "seconds": seconds, "optimizer": optimizer, "encoder": ticking, "clock": ticking.clock}
+    return make_trainer(out, **timed | changes), ticking
 
 
 def die():
@@ -121,6 +163,9 @@ if __name__ == "__main__":
     out, moment, n = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     encoder = arm(moment, n)
     encoder.config = lambda: "encode"
-    make_trainer(out, encoder=encoder).run(resume=True)
+    if sys.argv[4:] == ["timed"]:
+        make_timed_trainer(out, encoder=encoder)[0].run(resume=True)
+    else:
+        make_trainer(out, encoder=encoder).run(resume=True)
 else:
     encode.config = lambda: "encode"
