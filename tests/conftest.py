@@ -24,10 +24,12 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))  # --hypothesi
 CELLS = make_cells()
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(scope="module")
 def short_chunks():
-    """Let the short sequences of the tests have several chunks of the CPU engine."""
-    numpy_slices.LONGEST_CHUNK = 16
+    """Let the short sequences of a module have several chunks of the CPU engine."""
+    longest, numpy_slices.LONGEST_CHUNK = numpy_slices.LONGEST_CHUNK, 16
+    yield
+    numpy_slices.LONGEST_CHUNK = longest
 
 
 @pytest.fixture

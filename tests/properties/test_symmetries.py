@@ -1,6 +1,7 @@
 """Properties 26 to 33: symmetries, limits, and what storage, checkpoints, engines and padding must not change."""
 
 import numpy as np
+import pytest
 from hypothesis import strategies as st
 from properties.strategies import (
     BOTH,
@@ -15,6 +16,7 @@ from properties.strategies import (
 
 import numrnn
 
+pytestmark = pytest.mark.usefixtures("short_chunks")
 LONG = {"n_steps": (1, 36), "step_sizes": (0.01, 0.08), "gains": (0.2, 1.0)}  # two chunks of the fused engine and more
 
 

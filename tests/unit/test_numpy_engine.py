@@ -22,6 +22,7 @@ from numrnn.cells.base import EulerCell
 from numrnn.engines import numpy_engine, numpy_slices, threads, workspace
 from numrnn.tape import GRADIENTS
 
+pytestmark = pytest.mark.usefixtures("short_chunks")
 COVERED = make_cells()
 EVERY_CELL = pytest.mark.parametrize("name", COVERED)
 

@@ -18,6 +18,7 @@ from numrnn.engines import numpy_engine, processes, threads, workspace
 from numrnn.tape import GRADIENTS
 
 pytestmark = [
+    pytest.mark.usefixtures("short_chunks"),
     pytest.mark.skipif(not processes.SUPPORTED, reason="this system has no memfd_create"),
     pytest.mark.skipif(threads.available_cores() < 2, reason="a slice for a second process needs a second core"),
 ]

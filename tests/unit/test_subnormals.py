@@ -14,6 +14,7 @@ from numrnn.engines import processes, threads
 from numrnn.tape import GRADIENTS
 from numrnn.training import Adam
 
+pytestmark = pytest.mark.usefixtures("short_chunks")
 CELLS = make_cells()
 flushing = pytest.mark.skipif(not subnormals.can_flush(), reason="this system offers no way to flush subnormals")
 TINY = {dtype: np.finfo(dtype).tiny for dtype in (np.float32, np.float64)}
