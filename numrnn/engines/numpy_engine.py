@@ -53,8 +53,8 @@ from numrnn.cells.antisymmetric import EulerStep
 from numrnn.cells.elman import ElmanCell
 from numrnn.cells.gated import GatedEulerStep
 from numrnn.cells.lstm import LSTMCell
-from numrnn.engines import processes, workspace
-from numrnn.engines.numpy_pass import Pass
+from numrnn.engines import floating_point, processes
+from numrnn.engines.numpy_pass import Pass, room
 from numrnn.engines.numpy_slices import Slice
 from numrnn.engines.numpy_steps import ElmanSlice, EulerSlice, GatedEulerSlice, LSTMSlice
 from numrnn.engines.threads import one_thread_each, run_all
@@ -110,7 +110,7 @@ class FusedTape(Tape):
             flops = 6 * problem.cell.hidden_size**2 * problem.n_steps * len(problem.h0)
             apart = len(cuts) > 1 and flops >= PROCESS_FLOPS and processes.usable()
             rows = -(-len(problem.h0) // len(cuts))
-            self._pass = Pass(problem, kind, processes.shared_array if apart else np.empty, rows)
+            self._pass = Pass(problem, kind, shared=apart, rows=rows)
             super().__init__(problem, self._pass.every)
             self._run(cuts, self._pass.forward)
         self._states = self._pass.states
@@ -118,38 +118,38 @@ class FusedTape(Tape):
     @property
     def final_state(self) -> Array:
         """h_T."""
-        if self._pass.states is None:
-            with flush_subnormals():
-                return self._pass.s * self._pass.constants.scale
+        if self._pass.final is not None:
+            return self._pass.final.copy()  # a view would hold all that the pass holds
+        assert self._pass.states is not None
         return self._pass.states[-1]
 
     def segment(self, start: int) -> Array:
         """Return the states of one segment, recomputed from the checkpoint."""
         if self._pass.states is not None:
             return self._pass.states
-        steps, batch = self._pass.stop(start) - start, len(self.problem.h0)
-        states, _ = self._pass.memory(steps, batch, self._pass.make)
+        states = self._pass.take((self._pass.stop(start) - start + 1, *self.problem.h0.shape))
         with self._slices(self.problem) as cuts:
             self._run(cuts, self._pass.segment, start, states)
         return states
 
     def propagate(self, g: Array, direct: Array | None, wrt: Collection[str]) -> Gradients:
         """Return the gradients; see `Tape.propagate`."""
-        problem, dtype, make = self.problem, self.problem.h0.dtype, self._pass.make
+        problem, dtype = self.problem, self.problem.h0.dtype
         if g.dtype != dtype:  # a complex cotangent of a real pass: two real ones in one, by linearity
             return bptt.run(problem).propagate(g, direct, wrt)
-        q, direct = self._pass.visible(g), None if direct is None else self._pass.visible(direct)
-        dx = workspace.take(problem.x.shape, dtype, make) if "x" in wrt else None
-        all_g = workspace.take((problem.n_steps + 1, *g.shape), dtype, make) if "states" in wrt else None
+        own = room({"g": g, "direct": direct}, {}, dtype, self._pass.visible())
+        dx = self._pass.take(problem.x.shape) if "x" in wrt else None
+        all_g = self._pass.take((problem.n_steps + 1, *g.shape)) if "states" in wrt else None
         if all_g is not None:
             all_g[-1] = g
         with self._slices(problem) as cuts:
-            parts = self._run(cuts, self._pass.backward, q, direct, dx, all_g, "params" in wrt)
+            parts = self._run(cuts, self._pass.backward, own["g"], own["direct"], dx, all_g, "params" in wrt)
         params = None
         if "params" in wrt:  # added in the order of the slices
-            totals = [functools.reduce(np.add, part) for part in zip(*parts, strict=True)]
+            totals = [functools.reduce(np.add, part) for part in zip(*(sums for _, sums in parts), strict=True)]
             params = self._pass.kind.gradients(problem.cell, totals)
-        return Gradients(params, dx, q if "h0" in wrt else None, all_g)
+        d_h0 = np.concatenate([rows for rows, _ in parts]) if "h0" in wrt else None
+        return Gradients(params, dx, d_h0, all_g)
 
     @staticmethod
     @contextlib.contextmanager
@@ -164,9 +164,10 @@ class FusedTape(Tape):
     def _run(self, cuts: list[slice], method: Callable[..., Any], *arguments: Any) -> list[Any]:
         """Call a method of the pass for all slices at once, and return what it returns."""
         tasks = [functools.partial(_flushing, method, rows, *arguments) for rows in cuts]
-        if self._pass.make is processes.shared_array:
+        if self._pass.visible(*arguments) and floating_point.portable():
             with processes.pool.borrow(len(cuts) - 1) as workers:
-                if workers is not None:
+                # Looked at again: until the workers are borrowed, a fork in another thread makes the memory private.
+                if workers is not None and self._pass.visible(*arguments):
                     return processes.pool.run(workers, tasks)
         return run_all(tasks)
 

@@ -6,19 +6,24 @@ large arrays are places in shared memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from numrnn.engines import workspace
+from numrnn.engines import shared_memory, workspace
 from numrnn.engines.numpy_slices import Constants, Gathered, Slice, steps_per_chunk
 from numrnn.tape import Problem
+
+Shape = tuple[int, ...]
 
 
 class Pass:
     """Forward and backward over all time, for any rows.
+
+    Its methods are tasks that can be run again after they were broken off anywhere: they write only to memory that no
+    task of the same pass reads.
 
     Parameters
     ----------
@@ -26,8 +31,8 @@ class Pass:
         What to run.
     kind : type of Slice
         How its cell is run.
-    make : callable
-        make(shape, dtype) returns an array that all who run slices can see.
+    shared : bool
+        Whether to use memory that worker processes see, where it is to be had.
     rows : int
         In a slice, for which the length of a chunk is chosen; it stays whatever slices run later.
 
@@ -35,48 +40,48 @@ class Pass:
     ----------
     every : int
         Steps in a segment: T, or the distance of the checkpoints.
-    s : numpy.ndarray, shape (B, state_size)
-        The state over `constants.scale`; h_0 before `forward` and h_T after it.
     states, acts : numpy.ndarray or None
         All states (T + 1, B, state_size) and activations (T, activations, B, n); None with checkpoints.
-    checkpoints : numpy.ndarray or None
-        s at the start of every segment, (segments, B, state_size).
+    checkpoints, final : numpy.ndarray or None
+        The state over `constants.scale` at the start of every segment, (segments, B, state_size), and h_T.
     """
 
-    def __init__(self, problem: Problem, kind: type[Slice], make: Callable[..., np.ndarray], rows: int) -> None:
-        self.kind, self.make, self.n_steps = kind, make, problem.n_steps
-        constants = kind.prepare(problem)
-        chunk = steps_per_chunk(rows, problem.cell.hidden_size, problem.h0.dtype)
-        A, A_T = self.visible(constants.A), self.visible(constants.A_T)
-        self.constants: Constants = replace(constants, A=A, A_T=A_T, chunk=chunk)
+    def __init__(self, problem: Problem, kind: type[Slice], shared: bool, rows: int) -> None:
+        self.kind, self.n_steps, self._share = kind, problem.n_steps, shared
         self.n, self.parts = problem.cell.hidden_size, problem.cell.state_size // problem.cell.hidden_size
-        self.x, self.active, self.h0 = self.visible(problem.x), problem.active, self.visible(problem.h0)
+        chunk = steps_per_chunk(rows, self.n, problem.h0.dtype)
         # A segment is a multiple of a chunk, so that it is cut into the same chunks as the whole.
         whole = problem.every is None
         self.every = self.n_steps if whole else min(-(-(problem.every or 1) // chunk) * chunk, self.n_steps)
-        self.s = self.visible(problem.h0 / self.constants.scale)
-        self.states = self.acts = self.checkpoints = None
+        constants, state, segments = kind.prepare(problem), problem.h0.shape, -(-self.n_steps // self.every)
+        given = {"A": constants.A, "A_T": constants.A_T, "x": problem.x, "h0": problem.h0, "active": problem.active}
         if whole:
-            self.states, self.acts = self.memory(self.n_steps, len(self.h0), make)
-            self.states[0] = self.h0
+            made = {"acts": self._acts_shape(self.n_steps, len(problem.h0))}
         else:
-            self.checkpoints = workspace.take((-(-self.n_steps // self.every), *self.h0.shape), self.h0.dtype, make)
+            made = {"checkpoints": (segments, *state), "final": state}
+        own = room(given, made, problem.h0.dtype, shared)
+        self.constants: Constants = replace(constants, A=own["A"], A_T=own["A_T"], chunk=chunk)
+        self.x, self.h0, self.active = own["x"], own["h0"], own["active"]
+        self.acts, self.checkpoints, self.final = (own.get(name) for name in ("acts", "checkpoints", "final"))
+        # In a region of their own: who keeps the states alone keeps nothing else.
+        self.states = None
+        if whole:
+            self.states = self.take((self.n_steps + 1, *state))
+            self.states[0] = self.h0
 
-    def visible(self, array: np.ndarray) -> np.ndarray:
-        """Return an array that all who run slices can see: a copy, unless any array will do."""
-        if self.make is np.empty:
-            return array
-        copy = workspace.take(array.shape, array.dtype, self.make)
-        copy[...] = array
-        return copy
+    def visible(self, *others: Any) -> bool:
+        """Tell whether worker processes see its arrays, and those among `others`: no more, once the process forked."""
+        if not self._share:
+            return False
+        held = (self.x, self.states, self.acts, self.checkpoints, *others)
+        return shared_memory.visible(array for array in held if isinstance(array, np.ndarray))
 
-    def memory(
-        self, steps: int, batch: int, make: Callable[..., np.ndarray] = np.empty
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return room for the states and the activations of so many steps."""
-        dtype = self.h0.dtype
-        states = workspace.take((steps + 1, batch, self.parts * self.n), dtype, make)
-        return states, workspace.take((steps, self.kind.activations, batch, self.n), dtype, make)
+    def take(self, shape: Shape) -> np.ndarray:
+        """Return an array that may be handed out, seen by workers if they see those of the pass."""
+        return room({}, {"it": shape}, self.h0.dtype, self.visible())["it"]
+
+    def _acts_shape(self, steps: int, batch: int) -> Shape:
+        return steps, self.kind.activations, batch, self.n
 
     def stop(self, start: int) -> int:
         """Return the end of the segment that starts there."""
@@ -87,51 +92,53 @@ class Pass:
         return self.kind(self.constants, self.x, self.active, self.n, self.parts, rows)
 
     def forward(self, rows: slice) -> None:
-        """Take these rows of s from 0 to T; fill their states and activations, or their checkpoints."""
-        part, s = self.slice_of(rows), self.s[rows]
+        """Fill the states and activations of these rows, or their checkpoints and final state."""
+        part, s = self.slice_of(rows), self.h0[rows] / self.constants.scale
         if self.states is not None and self.acts is not None:
             part.forward(0, self.n_steps, s, self.states[:, rows], self.acts[:, :, rows])
             return
         assert self.checkpoints is not None
+        assert self.final is not None
         for i, start in enumerate(range(0, self.n_steps, self.every)):
             self.checkpoints[i, rows] = s
             part.forward(start, self.stop(start), s)
+        np.multiply(s, self.constants.scale, out=self.final[rows])
 
     def segment(self, rows: slice, start: int, states: np.ndarray) -> None:
         """Fill the states of one segment, (steps + 1, B, state_size), for these rows."""
         self._recompute(self.slice_of(rows), start, states[:, rows], None)
 
     def backward(
-        self, rows: slice, q: np.ndarray, direct: Any, dx: Any, all_g: Any, with_params: bool
-    ) -> list[np.ndarray] | None:
-        """Take these rows of q from dL/dh_T to dL/dh_0, and return their sums for the gradients of the parameters.
+        self, rows: slice, g: np.ndarray, direct: Any, dx: Any, all_g: Any, with_params: bool
+    ) -> tuple[np.ndarray, list[np.ndarray] | None]:
+        """Return dL/dh_0 of these rows, and their sums for the gradients of the parameters.
 
         Parameters
         ----------
         rows : slice
             Of the batch.
-        q : numpy.ndarray, shape (B, state_size)
-            Written in place.
+        g : numpy.ndarray, shape (B, state_size)
+            dL/dh_T.
         direct : numpy.ndarray, shape (T + 1, B, state_size), or None
             The loss's own derivatives.
         dx, all_g : numpy.ndarray or None
-            Where to put dL/dx_t and dL/dh_t.
+            Where to put dL/dx_t and dL/dh_t; None for those not wanted.
         with_params : bool
             Whether the gradients of the parameters are wanted.
         """
-        part, own = self.slice_of(rows), q[rows]
+        part, q = self.slice_of(rows), g[rows] * self.constants.scale
         out = Gathered(rows, direct, dx, all_g, part.zero_totals() if with_params else None)
-        own *= self.constants.scale
         if self.states is not None and self.acts is not None:
-            part.backward(0, self.n_steps, own, self.states[:, rows], self.acts[:, :, rows], out)
+            part.backward(0, self.n_steps, q, self.states[:, rows], self.acts[:, :, rows], out)
         else:
-            states, acts = self.memory(self.every, part.b)
+            states = workspace.take((self.every + 1, part.b, self.parts * self.n), q.dtype)
+            acts = workspace.take(self._acts_shape(self.every, part.b), q.dtype)
             for start in reversed(range(0, self.n_steps, self.every)):
                 steps = self.stop(start) - start
                 self._recompute(part, start, states[: steps + 1], acts[:steps])
-                part.backward(start, start + steps, own, states[: steps + 1], acts[:steps], out)
-        own /= self.constants.scale
-        return out.d_params
+                part.backward(start, start + steps, q, states[: steps + 1], acts[:steps], out)
+        q /= self.constants.scale
+        return q, out.d_params
 
     def _recompute(self, part: Slice, start: int, states: np.ndarray, acts: np.ndarray | None) -> None:
         """Fill the states and activations of one segment again, for the rows of a slice."""
@@ -141,3 +148,19 @@ class Pass:
         if start == 0:
             states[0] = self.h0[part.rows]
         part.forward(start, self.stop(start), s, states, acts)
+
+
+def room(given: Mapping[str, np.ndarray | None], made: Mapping[str, Shape], dtype: Any, shared: bool) -> dict[str, Any]:
+    """Return `given` and arrays of the shapes in `made`, by name, of any content.
+
+    With `shared` all lie in one region that workers see, the given ones copied, if such memory is to be had.
+    """
+    if shared:
+        arrays = {name: array for name, array in given.items() if array is not None}
+        shapes = [(array.shape, array.dtype) for array in arrays.values()]
+        region = shared_memory.arena([*shapes, *((shape, dtype) for shape in made.values())])
+        if region is not None:
+            for copy, array in zip(region, arrays.values(), strict=False):
+                copy[...] = array
+            return {**given, **dict(zip([*arrays, *made], region, strict=True))}
+    return {**given, **{name: workspace.take(shape, dtype) for name, shape in made.items()}}

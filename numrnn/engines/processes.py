@@ -4,177 +4,46 @@ Every NumPy call gives up the interpreter lock and takes it again. Two threads t
 microseconds find it taken so often that the system puts them to sleep and wakes them some 10^4 times a second, which
 costs up to a third of the time of a training step. A process has a lock of its own.
 
-A worker is started once and waits at a pipe. It is sent a function with its arguments, pickled; arrays made by
-`shared_array` are sent as their place in memory that both see, and whatever the function writes there the caller finds.
-Workers need memory without a name (memfd_create), which Linux has. Elsewhere, and while a worker is still starting or
-busy for another thread, the engine uses threads, and gives the same numbers bit for bit.
+What holds:
+
+- A task writes only to memory that no task reads, so that it can be run again. If a worker dies, the answers of the
+  others are waited for, and its task is run again in this process: the same bits, and one RuntimeWarning. A later pass
+  starts a new worker, RESTARTS times at most.
+- No memory is used again while a worker may still write to it, also if a call is interrupted.
+- A fork waits until the workers are idle. What a process holds of states and gradients is its own from then on; the
+  child of the fork has no workers of its parent, and starts its own.
+- Where there are no workers, the engine uses threads, and gives the same numbers bit for bit: on systems without
+  shared memory, while a worker is still starting or busy for another thread, for a tape from before a fork.
 """
 
 from __future__ import annotations
 
 import atexit
 import contextlib
-import io
-import itertools
-import math
-import mmap
-import multiprocessing.connection
+import errno
 import os
-import pickle
-import subprocess
 import sys
 import threading
 import warnings
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
-
-from numrnn.engines import workspace
+from numrnn.engines import shared_memory, threads, workspace
+from numrnn.engines.floating_point import UnderSetting
+from numrnn.engines.workers import Answer, Worker
 
 VARIABLE = "NUMRNN_PROCESSES"  # "0" keeps the engine to threads
-SUPPORTED = hasattr(os, "memfd_create") and os.path.isdir("/proc/self/fd")
-ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-GOODBYE = 5.0  # seconds that a worker has to end after its pipe was closed
-_numbers = itertools.count()
-
-
-class _Region:
-    """Memory that other processes can map: its place here, and the descriptor that they find it by."""
-
-    def __init__(self, size: int) -> None:
-        self.number, self.size = next(_numbers), size
-        self.descriptor = os.memfd_create("numrnn")
-        os.ftruncate(self.descriptor, size)
-        self.memory = mmap.mmap(self.descriptor, size)
-        self.start = np.frombuffer(self.memory, np.uint8).ctypes.data
-
-
-_regions: dict[int, _Region] = {}  # by number
-_lock = threading.Lock()
+# A worker costs half a second to start, and a pass that it dies in is run twice in part. What ends it four times (a
+# limit on memory, somebody's script) will end it again.
+RESTARTS = 3
+SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)  # that may be over at the next pass
 
 
 def usable() -> bool:
     """Tell whether this system, and the environment variable NUMRNN_PROCESSES, allow worker processes."""
-    return SUPPORTED and os.environ.get(VARIABLE, "1") != "0" and bool(sys.executable)
-
-
-def shared_array(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """Return a C-contiguous array in memory that workers can see, for as long as it or a view of it lives."""
-    dtype = np.dtype(dtype)
-    size = math.prod(shape) * dtype.itemsize
-    if size == 0:  # there is nothing to see
-        return np.empty(shape, dtype)
-    region = _Region(size)
-    array: np.ndarray = np.ndarray(shape, dtype, region.memory)
-    with _lock:
-        _regions[region.number] = region
-    weakref.finalize(array, _release, region.number).atexit = False
-    return array
-
-
-def _release(number: int) -> None:
-    with _lock:
-        os.close(_regions.pop(number).descriptor)
-
-
-class _Pickler(pickle.Pickler):
-    """Pickles arrays in shared memory as their place there."""
-
-    def persistent_id(self, obj: Any) -> Any:
-        """Return the place of such an array, and None for all else."""
-        if not isinstance(obj, np.ndarray):
-            return None
-        address = obj.ctypes.data
-        for region in list(_regions.values()):
-            if region.start <= address < region.start + region.size:
-                place = (os.getpid(), region.descriptor, region.number, region.size)
-                return place, obj.shape, obj.dtype.str, address - region.start, obj.strides
-        return None
-
-
-class _Unpickler(pickle.Unpickler):
-    """Makes arrays again from their place in shared memory; maps a region once."""
-
-    def __init__(self, data: bytes, mapped: dict[int, mmap.mmap]) -> None:
-        super().__init__(io.BytesIO(data))
-        self.mapped = mapped
-
-    def persistent_load(self, pid: Any) -> np.ndarray:
-        """Return the array of a place."""
-        (owner, descriptor, number, size), shape, dtype, offset, strides = pid
-        if number not in self.mapped:
-            opened = os.open(f"/proc/{owner}/fd/{descriptor}", os.O_RDWR)
-            try:
-                self.mapped[number] = mmap.mmap(opened, size)
-            finally:
-                os.close(opened)
-        return np.ndarray(shape, dtype, self.mapped[number], offset, strides)
-
-
-def serve(descriptor: int) -> None:
-    """Be a worker: call what comes through the pipe and send back what it returns, until the pipe is closed."""
-    pipe: Any = multiprocessing.connection.Connection(descriptor)
-    mapped: dict[int, mmap.mmap] = {}
-    pipe.send(None)
-    with contextlib.suppress(EOFError, ConnectionError):
-        while True:
-            live, data = pipe.recv()
-            for number in mapped.keys() - live:  # nobody else holds that memory any more
-                del mapped[number]
-            try:
-                answer = True, _Unpickler(data, mapped).load()()
-            except BaseException as error:
-                answer = False, error
-            pipe.send(answer)
-
-
-class Worker:
-    """A process that calls functions for this one."""
-
-    def __init__(self) -> None:
-        self._pipe, theirs = multiprocessing.connection.Pipe()
-        call = f"from numrnn.engines.processes import serve; serve({theirs.fileno()})"
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}; {call}"],
-            pass_fds=(theirs.fileno(),),
-            env=os.environ | ONE_THREAD,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is the caller's to handle
-        )
-        theirs.close()
-        self._ready = False
-
-    def ready(self) -> bool:
-        """Tell whether it has started. Raises EOFError if it ended instead."""
-        if not self._ready and self._pipe.poll():
-            self._pipe.recv()
-            self._ready = True
-        return self._ready
-
-    def send(self, task: Callable[[], Any]) -> None:
-        """Let it call a function without arguments, which must be picklable."""
-        data = io.BytesIO()
-        _Pickler(data, pickle.HIGHEST_PROTOCOL).dump(task)
-        self._pipe.send((set(_regions), data.getvalue()))
-
-    def receive(self) -> tuple[bool, Any]:
-        """Wait for (True, what the function returned) or (False, what it raised)."""
-        return self._pipe.recv()
-
-    def hang_up(self) -> None:
-        """Close this process's end of the pipe."""
-        self._pipe.close()
-
-    def close(self) -> None:
-        """End it."""
-        self.hang_up()
-        try:
-            self._process.wait(GOODBYE)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+    # In a frozen program sys.executable is the program, not a Python.
+    python = bool(sys.executable) and not getattr(sys, "frozen", False)
+    return shared_memory.SUPPORTED and os.environ.get(VARIABLE, "1") != "0" and python
 
 
 class Pool:
@@ -182,104 +51,202 @@ class Pool:
 
     def __init__(self) -> None:
         self._workers: list[Worker] = []
-        self._lent = threading.Lock()
-        self._broken = False
+        self._lock = threading.RLock()  # re-entrant, since a signal handler may fork in the middle of a pass
+        self._lent = self._parting = self._closed = False
+        self._losses = 0
 
     @contextlib.contextmanager
     def borrow(self, count: int) -> Iterator[list[Worker] | None]:
-        """Yield so many workers, or None if they are not ready, busy, or broken."""
-        if self._broken or not self._lent.acquire(blocking=False):
+        """Yield so many workers, or None if they are not ready, busy, or have died too often."""
+        if not self._lock.acquire(blocking=False):
             yield None
             return
         try:
+            if self._lent or self._closed:  # lent to this very thread, of which a signal handler runs a pass
+                yield None
+                return
+            self._lent = True
+            try:
+                yield self._ready(count)
+            finally:
+                self._lent = False
+                if self._parting:
+                    self._parting = False
+                    self.part()
+        finally:
+            self._lock.release()
+
+    def _ready(self, count: int) -> list[Worker] | None:
+        self.settle()
+        self._lose([worker for worker in self._workers if worker.ended()])
+        if self._losses > RESTARTS:
+            return None
+        try:
             while len(self._workers) < count:
                 self._workers.append(Worker())
-            ready = all(worker.ready() for worker in self._workers[:count])
-        except (OSError, EOFError) as error:
-            self._give_up(error)
-            ready = False
-        try:
-            yield self._workers[:count] if ready else None
-        finally:
-            self._lent.release()
+        except OSError as error:
+            if error.errno not in SHORTAGES:
+                self._lose([], reason=str(error))
+            return None
+        workers = self._workers[:count]
+        return workers if all(worker.ready() for worker in workers) else None
 
     def run(self, workers: Sequence[Worker], tasks: Sequence[Callable[[], Any]]) -> list[Any]:
         """Call all tasks at the same time, the last in this process, and return their results.
 
-        A task of a worker that died is called here: it must be one that can be called again. An exception of a task is
-        raised here, after all have ended.
+        The task of a worker that dies is run again here, after all others. An exception of a task is raised here, after
+        all have ended; the warnings of a worker's task come up here.
         """
-        died: list[BaseException] = []
         try:
-            for worker, task in zip(workers, tasks, strict=False):
-                with _noting(died):
-                    worker.send(task)
-            last = tasks[-1]()
-            answers = [self._answer(*pair, died) for pair in zip(workers, tasks, strict=False)]
+            for worker, task in zip(workers, tasks[:-1], strict=True):
+                try:
+                    worker.send(UnderSetting(task))
+                except OSError:
+                    worker.hang_up()  # half of a message may have gone: no answer is to be waited for
+            answers: list[Answer | None] = [_outcome(tasks[-1])]
+            answers[:0] = [_answer(worker) for worker in workers]
         except BaseException:
-            self.close()  # an answer may be on its way that nobody waits for
+            self.settle()
             raise
-        if died:
-            self._give_up(died[0])
-        for good, result in answers:
-            if not good:
-                raise result
-        return [result for _, result in answers] + [last]
+        self._lose([worker for worker, answer in zip(workers, answers, strict=False) if answer is None])
+        missing = [i for i, answer in enumerate(answers) if answer is None or answer[0] is None]
+        if missing:
+            ended = threads.outcomes([tasks[i] for i in missing])
+            while missing:
+                answers[missing.pop()] = *ended.pop(), []
+        return _results(answers)
 
-    @staticmethod
-    def _answer(worker: Worker, task: Callable[[], Any], died: list[BaseException]) -> tuple[bool, Any]:
-        if not died:
-            with _noting(died):
-                return worker.receive()
-        return True, task()
+    def settle(self) -> None:
+        """End the workers that have not answered because a call was interrupted."""
+        self._end([worker for worker in self._workers if worker.task is not None])
 
-    def _give_up(self, error: BaseException) -> None:
-        self.close()
-        self._broken = True
+    def _lose(self, workers: Sequence[Worker], reason: str = "") -> None:
+        """End workers that are of no use any more, and say so."""
+        if not workers and not reason:
+            return
+        if self._closed:  # this process is ending, and has ended them
+            return
+        reasons = [f"process {worker.pid}: {worker.last_words()}" for worker in workers] or [reason]
+        self._end(workers)
+        self._losses += 1
+        further = "a later pass starts a new one"
+        if self._losses > RESTARTS:
+            self._end(self._workers)
+            further = f"no more are started, since this came {self._losses} times"
         warnings.warn(
-            f"a worker process of the CPU engine ended ({type(error).__name__}: {error}); it goes on with threads",
+            f"a worker process of the CPU engine ended ({'; '.join(reasons)}); threads take its place, and {further}",
             RuntimeWarning,
             stacklevel=2,
         )
 
-    def close(self) -> None:
-        """End all workers."""
-        workers, self._workers = self._workers, []
+    def _end(self, workers: Sequence[Worker]) -> None:
         for worker in workers:
-            worker.close()
+            worker.end()
+        self._workers = [worker for worker in self._workers if worker not in workers]
 
-    def abandon(self) -> None:
-        """Close the pipes, and leave the workers to whoever else has them."""
+    def close(self) -> None:
+        """End all workers, and start none again."""
+        self._closed = True
         for worker in self._workers:
-            worker.hang_up()
+            worker.kill()
+        if self._lock.acquire(blocking=False):  # else a daemon thread waits for them, and finds them ended
+            self._end(self._workers)
+            self._lock.release()
+
+    def hold(self) -> None:
+        """Wait until no pass runs on the workers but one of this thread, and let none start."""
+        while True:
+            # What is raised before a fork is printed, and the fork goes on: it cannot be interrupted.
+            with contextlib.suppress(KeyboardInterrupt):
+                self._lock.acquire()
+                return
+
+    def release(self) -> None:
+        """Let passes run again."""
+        self._lock.release()
+
+    def part(self) -> None:
+        """Make this process's memory its own, before a fork; call between `hold` and `release`."""
+        if self._lent:
+            self._parting = True  # this thread forks in the middle of a pass, which needs the workers to its end
+            return
+        self.settle()
+        _make_private()
+
+    def leave(self) -> None:
+        """Leave all workers to the parent, in the child of a fork.
+
+        Without the child's ends of the pipes they notice when the parent ends.
+        """
+        self._closed = True
+        for worker in self._workers:
+            worker.leave()
 
 
-@contextlib.contextmanager
-def _noting(died: list[BaseException]) -> Iterator[None]:
+def _outcome(task: Callable[[], Any]) -> Answer:
     try:
-        yield
-    except (OSError, EOFError) as error:
-        died.append(error)
+        return True, task(), []
+    except Exception as error:
+        return False, error, []
+
+
+def _answer(worker: Worker) -> Answer | None:
+    try:
+        return worker.receive()
+    except (OSError, EOFError):
+        return None
+
+
+def _results(answers: list[Answer | None]) -> list[Any]:
+    results, result = [], None
+    try:
+        for good, result, notes in filter(None, answers):
+            for note in notes:
+                note.repeat()
+            if not good:
+                raise result
+            results.append(result)
+        return results
+    finally:
+        # An exception and a frame that holds it would keep all arrays until garbage is collected.
+        answers.clear()
+        del result
+
+
+def _make_private() -> None:
+    workspace.forget(shared_memory.array)
+    shared_memory.make_private()
 
 
 pool = Pool()
 atexit.register(lambda: pool.close())
+_held: list[Callable[[], None]] = []  # what a fork has to release in the parent, in the order in which it was held
 
 
-def _forget_in_parent() -> None:
-    """Never write again to memory that a child sees too; arrays that somebody holds stay as they are."""
-    workspace.forget(shared_array)
+def _before_fork() -> None:
+    """Wait for the workers and for all locks of the engine, and part with the memory that a child would see too."""
+    held = (pool.hold, pool.release), (threads.hold, threads.release), (workspace.hold, workspace.release)
+    for hold, release in held:  # the pool first: a pass on the workers takes the other locks, and gives them back
+        hold()
+        _held.append(release)
+    pool.part()
 
 
-def _forget_in_child() -> None:
-    """Leave the workers to the parent; without the child's end of the pipe they notice when the parent ends."""
+def _after_in_parent() -> None:
+    while _held:
+        _held.pop()()
+
+
+def _after_in_child() -> None:
+    """Be as after a start: no workers, no threads, no lock held by a thread that does not exist here."""
     global pool
-    _forget_in_parent()
-    _of_the_parent.append(pool)  # for Popen objects warn when they go before their process
-    pool.abandon()
+    _held.clear()
+    threads.renew()
+    workspace.renew()
+    pool.leave()
     pool = Pool()
+    _make_private()
 
 
-_of_the_parent: list[Pool] = []
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_in_child, after_in_parent=_forget_in_parent)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_in_parent, after_in_child=_after_in_child)

@@ -6,6 +6,7 @@ whole time of a training step. A buffer given out here is used again once nobody
 
 from __future__ import annotations
 
+import itertools
 import sys
 import threading
 from collections.abc import Callable
@@ -13,27 +14,35 @@ from typing import Any
 
 import numpy as np
 
-_lock = threading.Lock()
-_buffers: list[np.ndarray] = []
-_makers: list[Callable[..., np.ndarray]] = []  # of each buffer, in the same order
 IDLE_BUFFERS = 256  # a search looks at each: a program with sequences of many lengths must not be slowed by all of them
 IDLE_BYTES = 2**29  # 512 MiB: twice the tape of a batch of 128 sequences of 1,000 steps and 128 units
+Make = Callable[..., np.ndarray]
 
 
-def _references(buffers: list[np.ndarray], position: int) -> int:
-    return sys.getrefcount(buffers[position])
+class _Buffer:
+    """An array that is given out, and when it was so last."""
+
+    __slots__ = ("array", "used")
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array, self.used = array, next(_clock)
 
 
-# What the count is while only a list holds the buffer; measured, since interpreters differ in what they count. Every
-# view of a buffer holds it too, as its base, so that a result that a caller still has is never written to.
-_IDLE = _references([np.empty(1)], 0)
+def _references(buffer: _Buffer) -> int:
+    return sys.getrefcount(buffer.array)
 
 
-def _idle(position: int) -> bool:
-    return _references(_buffers, position) == _IDLE
+_clock = itertools.count()
+# What the count is while only a buffer holds the array; measured, since interpreters differ in what they count. Every
+# view of an array holds it too, as its base, so that a result that a caller still has is never written to.
+_IDLE = _references(_Buffer(np.empty(1)))
+
+_buffers: dict[tuple[Make, tuple[int, ...], np.dtype], list[_Buffer]] = {}  # by what made them, shape and dtype
+# Re-entrant: a signal handler that forks or runs a pass may interrupt the thread that holds it.
+_lock = threading.RLock()
 
 
-def take(shape: tuple[int, ...], dtype: Any, make: Callable[..., np.ndarray] = np.empty) -> np.ndarray:
+def take(shape: tuple[int, ...], dtype: Any, make: Make = np.empty) -> np.ndarray:
     """Return an array of any content that nobody else holds, used before if possible.
 
     It goes back by itself when the caller, and all who hold a view of it, have let it go.
@@ -51,19 +60,28 @@ def take(shape: tuple[int, ...], dtype: Any, make: Callable[..., np.ndarray] = n
     -------
     numpy.ndarray
         C-contiguous.
+
+    Raises
+    ------
+    MemoryError, OSError
+        If `make` raises it again after the idle memory has been given back.
     """
-    dtype = np.dtype(dtype)
+    key = make, shape, np.dtype(dtype)
     with _lock:
-        for position in range(len(_buffers)):
-            fits = _buffers[position].shape == shape and _buffers[position].dtype == dtype
-            if fits and _makers[position] is make and _idle(position):
-                _buffers.append(_buffers.pop(position))  # the list is in the order of last use
-                _makers.append(_makers.pop(position))
-                return _buffers[-1].view()
+        for buffer in _buffers.get(key, ()):
+            view = buffer.array.view()  # before the count: from here on nobody else finds it idle
+            if _references(buffer) == _IDLE + 1:
+                buffer.used = next(_clock)
+                return view
         _drop_idle(limit=IDLE_BYTES, most=IDLE_BUFFERS)
-        new = make(shape, dtype)
-        _buffers.append(new)
-        _makers.append(make)
+        try:
+            new = make(shape, dtype)
+        except (MemoryError, OSError) as error:
+            # Ordinary arrays want memory, which any idle buffer may give; shared ones more often a descriptor.
+            if not _drop_idle(limit=0, most=0, make=None if isinstance(error, MemoryError) else make):
+                raise
+            new = make(shape, dtype)
+        _buffers.setdefault(key, []).append(_Buffer(new))
         return new.view()
 
 
@@ -73,25 +91,55 @@ def clear() -> None:
         _drop_idle(limit=0, most=0)
 
 
-def forget(make: Callable[..., np.ndarray]) -> None:
+def forget(make: Make) -> None:
     """Never use a buffer again that `make` made; those that somebody holds live as long as they are held."""
-    kept = [(buffer, maker) for buffer, maker in zip(_buffers, _makers, strict=True) if maker is not make]
-    _buffers[:], _makers[:] = [buffer for buffer, _ in kept], [maker for _, maker in kept]
+    with _lock:
+        for key in [key for key in _buffers if key[0] is make]:
+            del _buffers[key]
 
 
-def _drop_idle(limit: int, most: int) -> None:
-    """Forget idle buffers, the longest unused first, until those left are so few and have so few bytes."""
-    sizes = [_buffers[position].nbytes for position in range(len(_buffers)) if _idle(position)]
-    idle, count, position = sum(sizes), len(sizes), 0
-    while idle > limit or count > most:
-        if _idle(position):
-            idle, count = idle - _buffers.pop(position).nbytes, count - 1
-            _makers.pop(position)
-        else:
-            position += 1
+def _drop_idle(limit: int, most: int, make: Make | None = None) -> int:
+    """Forget idle buffers, the longest unused first, until those left are so few and have so few bytes.
+
+    Those of one `make` only, unless that is None. Returns how many were forgotten.
+    """
+    idle = [
+        (buffer.used, key, buffer)
+        for key, buffers in list(_buffers.items())
+        if make in (None, key[0])
+        for buffer in buffers
+        if _references(buffer) == _IDLE
+    ]
+    size, count = sum(buffer.array.nbytes for _, _, buffer in idle), len(idle)
+    if size <= limit and count <= most:
+        return 0
+    for _, key, buffer in sorted(idle, key=lambda entry: entry[0]):
+        _buffers[key] = [other for other in _buffers.get(key, ()) if other is not buffer]
+        if not _buffers[key]:
+            del _buffers[key]
+        size, count = size - buffer.array.nbytes, count - 1
+        if size <= limit and count <= most:
+            break
+    return len(idle) - count
 
 
 def held_bytes() -> int:
     """Return how many bytes this module keeps."""
     with _lock:
-        return sum(buffer.nbytes for buffer in _buffers)
+        return sum(buffer.array.nbytes for buffers in _buffers.values() for buffer in buffers)
+
+
+def hold() -> None:
+    """Let no other thread in, until `release`."""
+    _lock.acquire()
+
+
+def release() -> None:
+    """Let other threads in again."""
+    _lock.release()
+
+
+def renew() -> None:
+    """Be free again in the child of a fork, where the thread that held this module may not exist."""
+    global _lock
+    _lock = threading.RLock()

@@ -2,72 +2,25 @@
 
 import gc
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
-import time
 
-import numpy as np
 import pytest
-from helpers import draw_sequence, make_cells
+from helpers import draw_sequence
+from worker_pools import CELLS, descriptors_of_memory, differing, draw, everything, started, wait_for
 
 import numrnn
-from numrnn import backward, forward
-from numrnn.engines import numpy_engine, processes, threads, workspace
-from numrnn.tape import GRADIENTS
+from numrnn import forward
+from numrnn.engines import processes, shared_memory, threads, workspace
 
 pytestmark = [
     pytest.mark.usefixtures("short_chunks"),
-    pytest.mark.skipif(not processes.SUPPORTED, reason="this system has no memfd_create"),
+    pytest.mark.skipif(not shared_memory.SUPPORTED, reason="this system has no memory to share"),
     pytest.mark.skipif(threads.available_cores() < 2, reason="a slice for a second process needs a second core"),
 ]
-CELLS = make_cells()
-
-
-def wait_for(condition, seconds=30.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.01)
-
-
-@pytest.fixture
-def pool(monkeypatch):
-    """Return a pool of one worker that has started, which the engine uses for problems of any size."""
-    monkeypatch.setattr(numpy_engine, "PROCESS_FLOPS", 0)
-    monkeypatch.delenv(processes.VARIABLE, raising=False)
-    own = processes.Pool()
-    monkeypatch.setattr(processes, "pool", own)
-
-    def started():
-        with own.borrow(1) as workers:
-            return workers is not None
-
-    wait_for(started)
-    yield own
-    own.close()
-
-
-@pytest.fixture
-def calls(monkeypatch):
-    """Return a list that grows by one whenever a worker is sent a task."""
-    found = []
-    send = processes.Worker.send
-    monkeypatch.setattr(processes.Worker, "send", lambda self, task: (found.append(task), send(self, task))[1])
-    return found
-
-
-def everything(cell, case, **options):
-    params, x, h0, d_states = case
-    states, tape = forward(cell, params, x, h0, engine="fused", **options)
-    grads = backward(tape, d_states, wrt=GRADIENTS)
-    return {"states": np.array(states), "x": grads.x, "h0": grads.h0, "dh": grads.states, **grads.params}
-
-
-def draw(cell, rng, n_steps=40, batch=70):
-    params, x, h0 = draw_sequence(cell, rng, n_steps, batch)
-    return params, x, h0, rng.standard_normal((n_steps + 1, batch, cell.state_size))
 
 
 @pytest.mark.parametrize("name", CELLS)
@@ -81,7 +34,7 @@ def test_processes_give_the_bits_of_threads(name, every, pool, calls, monkeypatc
     del calls[:]
     together = everything(cell, case, **options)
     assert not calls
-    assert all(np.array_equal(apart[key], together[key]) for key in together)
+    assert not differing(apart, together)
 
 
 def fail():
@@ -95,39 +48,10 @@ def test_an_exception_in_a_worker_is_raised_here_and_the_worker_goes_on(pool):
         assert pool.run(workers, [os.getpid, os.getpid])[0] != os.getpid()
 
 
-def test_a_worker_that_dies_is_told_of_and_nothing_is_lost(pool, rng):
-    cell, case = CELLS["gated, full"], draw(CELLS["gated, full"], rng)
-    before = everything(cell, case)
-    with pool.borrow(1) as workers:
-        os.kill(workers[0]._process.pid, signal.SIGKILL)
-    with pytest.warns(
-        RuntimeWarning, match=r"a worker process of the CPU engine ended \(.+\); it goes on with threads"
-    ):
-        after = everything(cell, case)
-    assert all(np.array_equal(after[key], before[key]) for key in before)
-    assert all(np.array_equal(value, before[key]) for key, value in everything(cell, case).items())
-
-
-def test_an_interrupted_call_leaves_no_answer_behind(pool, rng):
-    def interrupt():
-        raise KeyboardInterrupt
-
-    with pool.borrow(1) as workers, pytest.raises(KeyboardInterrupt):
-        pool.run(workers, [str, interrupt])
-    wait_for(lambda: try_to_run(pool))
-    with pool.borrow(1) as workers:
-        assert pool.run(workers, [float, int]) == [0.0, 0]
-
-
-def try_to_run(pool):
-    with pool.borrow(1) as workers:
-        return workers is not None
-
-
 def test_a_second_caller_meanwhile_gets_none(pool):
     got = []
     with pool.borrow(1) as workers:
-        other = threading.Thread(target=lambda: got.append(try_to_run(pool)))
+        other = threading.Thread(target=lambda: got.append(started(pool)))
         other.start()
         other.join()
         assert workers is not None
@@ -143,7 +67,7 @@ def test_models_in_two_threads_do_not_disturb_each_other(pool, rng):
     def work(index):
         for _ in range(10):
             got = everything(cell, cases[index])
-            wrong.extend(key for key in got if not np.array_equal(got[key], wanted[index][key]))
+            wrong.extend(differing(got, wanted[index]))
 
     workers = [threading.Thread(target=work, args=(index,)) for index in range(2)]
     for worker in workers:
@@ -164,45 +88,23 @@ def test_shared_memory_is_given_back(pool, rng):
     gc.collect()  # what other tests left in cycles
     everything(cell, case)
     assert mapped() > 0
+    assert kilobytes_held(pool._workers[0].pid) > 0
     workspace.clear()
+    assert kilobytes_held(pool._workers[0].pid) == 0  # though the worker has not been told yet
     assert mapped() == 0
-    assert not [name for name in os.listdir("/proc/self/fd") if "memfd:numrnn" in readlink(f"/proc/self/fd/{name}")]
+    assert not descriptors_of_memory()
 
 
-def readlink(path):
-    try:
-        return os.readlink(path)
-    except FileNotFoundError:  # of the listing itself
-        return ""
+def kilobytes_held(pid):
+    """Return how much shared memory a process holds."""
+    with open(f"/proc/{pid}/smaps") as maps:
+        entries = maps.read().split("memfd:numrnn")[1:]
+    return sum(int(re.search(r"Rss: +(\d+) kB", entry)[1]) for entry in entries)
 
 
 def read_own_maps():
     with open("/proc/self/maps") as maps:
         return maps.read()
-
-
-def test_a_forked_child_and_its_parent_do_not_write_over_each_other(pool, rng):
-    cell, case = CELLS["antisymmetric, full"], draw(CELLS["antisymmetric, full"], rng)
-    params, x, h0, _ = case
-    held, _ = forward(cell, params, x, h0, engine="fused")
-    before = held.copy()
-    workspace_was = workspace.held_bytes()
-    child = os.fork()
-    if child == 0:
-        ok = False
-        try:
-            for _ in range(3):
-                forward(cell, params, x + 1, h0, engine="fused")
-            ok = np.array_equal(held, before) and not processes.pool._workers[1:]
-            processes.pool.close()
-        finally:
-            os._exit(0 if ok else 1)
-    assert workspace.held_bytes() < workspace_was
-    for _ in range(3):
-        forward(cell, params, x + 2, h0, engine="fused")
-    assert np.array_equal(held, before)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert try_to_run(pool)
 
 
 SCRIPT = """
@@ -247,6 +149,6 @@ def test_small_problems_stay_in_the_process(pool, calls, monkeypatch, rng):
 
 
 def test_a_system_without_shared_memory_uses_threads(pool, calls, monkeypatch, rng):
-    monkeypatch.setattr(processes, "SUPPORTED", False)
+    monkeypatch.setattr(shared_memory, "SUPPORTED", False)
     everything(CELLS["elman"], draw(CELLS["elman"], rng))
     assert not calls
