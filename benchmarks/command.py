@@ -17,7 +17,7 @@ from benchmarks.contenders import CONTENDERS
 from benchmarks.worker import WorkerError, limited_blas
 from benchmarks.workloads import WORKLOADS, Workload, select
 from numrnn import info
-from numrnn.engines.threads import available_cores
+from numrnn.blas import available_cores
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 COMPARISON_FILES = (report.COMPARISON_FILE, report.COMPARISON_PICTURE)

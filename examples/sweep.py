@@ -44,7 +44,7 @@ from trials import (
 
 from numrnn import plots
 from numrnn.backend import backend_module
-from numrnn.engines.threads import available_cores
+from numrnn.blas import available_cores
 from numrnn.training import read_json_lines
 from numrnn.training.metrics import JsonLines, cut_back
 

@@ -20,10 +20,17 @@ T. Chen, B. Xu, C. Zhang, C. Guestrin, "Training Deep Nets with Sublinear Memory
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
 
 from numrnn.backend import Array, array_namespace, empty, zeros
+from numrnn.blas import one_thread_each
 from numrnn.cells.base import unchecked
 from numrnn.tape import Gradients, Problem, Tape
+
+SMALL_PRODUCT = 2**24  # multiplications of h with a matrix: a tenth of a millisecond on one core
 
 
 def run(problem: Problem) -> Tape:
@@ -34,6 +41,15 @@ def run(problem: Problem) -> Tape:
     Costs T steps, and (T + 1) B state_size numbers of memory, or with checkpoints (T / k + 2) B state_size.
     """
     return FullTape(problem) if problem.every is None else CheckpointTape(problem, problem.every)
+
+
+def one_blas_thread(problem: Problem) -> AbstractContextManager[Any]:
+    """Return a context in which BLAS multiplies in the caller's thread, where products are too small to be shared.
+
+    Its own threads would not flush subnormal numbers, as the caller's does (numrnn/subnormals.py).
+    """
+    small = problem.h0.shape[0] * problem.cell.hidden_size * problem.cell.state_size <= SMALL_PRODUCT
+    return one_thread_each() if small and array_namespace(problem.h0) is np else nullcontext()
 
 
 class ReferenceTape(Tape):
@@ -56,6 +72,10 @@ class ReferenceTape(Tape):
 
     def propagate(self, g: Array, direct: Array | None, wrt: Collection[str]) -> Gradients:
         """Return the gradients; see `Tape.propagate`."""
+        with one_blas_thread(self.problem):
+            return self._propagate(g, direct, wrt)
+
+    def _propagate(self, g: Array, direct: Array | None, wrt: Collection[str]) -> Gradients:
         n_steps, shapes = self.problem.n_steps, self.problem.cell.parameter_shapes
         dparams = {name: zeros(shape, like=g) for name, shape in shapes.items()}
         dx = empty(self.problem.x.shape, like=g) if "x" in wrt else None
@@ -84,8 +104,9 @@ class FullTape(ReferenceTape):
         super().__init__(problem, every=problem.n_steps)
         self._states = empty((problem.n_steps + 1, *problem.h0.shape), like=problem.h0)
         self._states[0, ...] = problem.h0
-        for t in range(problem.n_steps):
-            self._states[t + 1, ...] = self.advance(t, self._states[t, ...])
+        with one_blas_thread(problem):
+            for t in range(problem.n_steps):
+                self._states[t + 1, ...] = self.advance(t, self._states[t, ...])
 
     @property
     def final_state(self) -> Array:
@@ -104,10 +125,11 @@ class CheckpointTape(ReferenceTape):
         super().__init__(problem, every)
         self.checkpoints: list[Array] = []
         h = problem.h0
-        for t in range(problem.n_steps):
-            if t % every == 0:
-                self.checkpoints.append(h)
-            h = self.advance(t, h)
+        with one_blas_thread(problem):
+            for t in range(problem.n_steps):
+                if t % every == 0:
+                    self.checkpoints.append(h)
+                h = self.advance(t, h)
         self.checkpoints.append(h)
 
     @property
@@ -121,6 +143,7 @@ class CheckpointTape(ReferenceTape):
         end = min(start + self.every, self.problem.n_steps)
         states = empty((end - start + 1, *h.shape), like=h)
         states[0, ...] = h
-        for t in range(start, end):
-            states[t + 1 - start, ...] = self.advance(t, states[t - start, ...])
+        with one_blas_thread(self.problem):
+            for t in range(start, end):
+                states[t + 1 - start, ...] = self.advance(t, states[t - start, ...])
         return states

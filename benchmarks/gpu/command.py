@@ -23,7 +23,7 @@ from benchmarks.worker import WorkerError
 from benchmarks.workloads import Workload
 from numrnn import gpu, info
 from numrnn.backend import backend_module
-from numrnn.engines.threads import available_cores
+from numrnn.blas import available_cores
 
 OUT = "results/gpu"
 QUICK_STEPS = 8  # --quick takes an eighth of the steps

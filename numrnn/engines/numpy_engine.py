@@ -49,6 +49,7 @@ import numpy as np
 
 from numrnn import bptt
 from numrnn.backend import Array, array_namespace
+from numrnn.blas import one_thread_each
 from numrnn.cells.antisymmetric import EulerStep
 from numrnn.cells.elman import ElmanCell
 from numrnn.cells.gated import GatedEulerStep
@@ -57,7 +58,7 @@ from numrnn.engines import floating_point, processes
 from numrnn.engines.numpy_pass import Pass, room
 from numrnn.engines.numpy_slices import Slice
 from numrnn.engines.numpy_steps import ElmanSlice, EulerSlice, GatedEulerSlice, LSTMSlice
-from numrnn.engines.threads import one_thread_each, run_all
+from numrnn.engines.threads import run_all
 from numrnn.subnormals import flush_subnormals
 from numrnn.tape import Gradients, Problem, Tape
 

@@ -15,9 +15,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from numrnn.backend import Array
+from numrnn.blas import unpacked_kernels
 from numrnn.cells.base import Cell
 from numrnn.engines import workspace
-from numrnn.engines.threads import unpacked_kernels
 from numrnn.tape import Problem
 
 CHUNK_BYTES = 2**18  # of the states of a chunk: three arrays of them fit into the second-level cache of a core (1 MiB)

@@ -140,7 +140,7 @@ LSTM = (
 )
 TIME = (
     *at(
-        "bptt:ReferenceTape.propagate",
+        "bptt:ReferenceTape._propagate",
         ("sum over time forgotten", "dparams[name] += value", "dparams[name] = value"),
         ("first step forgotten in the sum", "dparams[name] += value", "dparams[name] += value * (t > 0)"),
         ("truncated after one step", "g = g + direct[t, ...]", "g = direct[t, ...]"),
@@ -173,7 +173,7 @@ LENGTHS = (
 )
 CHECKPOINTS = (
     *at(
-        "bptt:ReferenceTape.propagate",
+        "bptt:ReferenceTape._propagate",
         ("segments in the wrong order", "reversed(self.starts())", "self.starts()"),
         ("first step of every segment forgotten", "dparams[name] += value", "dparams[name] += value * (t > start)"),
     ),

@@ -10,7 +10,7 @@ import pytest
 from threadpoolctl import threadpool_limits
 from worker_pools import CELLS, draw, sent_tasks, started, wait_for
 
-from numrnn import backward, forward
+from numrnn import backward, blas, forward
 from numrnn.engines import floating_point, numpy_engine, processes, shared_memory, threads, workspace
 
 COUNT = 3  # slices
@@ -23,7 +23,7 @@ NAME = "antisymmetric, full"
 @pytest.fixture
 def who(request, monkeypatch):
     """Let three slices be run by threads, or two of them by workers; yield a list of what workers are sent."""
-    monkeypatch.setattr(threads, "available_cores", lambda: COUNT)
+    monkeypatch.setattr(blas, "available_cores", lambda: COUNT)
     with threadpool_limits(COUNT, user_api="blas"):
         if request.param == "threads":
             monkeypatch.setattr(numpy_engine, "PROCESS_FLOPS", np.inf)

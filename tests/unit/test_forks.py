@@ -15,15 +15,15 @@ import pytest
 from threadpoolctl import ThreadpoolController
 from worker_pools import CELLS, descriptors_of_memory, differing, draw, everything, in_threads, started, wait_for
 
-from numrnn import backward, forward
-from numrnn.engines import processes, shared_memory, threads, workspace
+from numrnn import backward, blas, forward
+from numrnn.engines import processes, shared_memory, workspace
 from numrnn.tape import GRADIENTS
 
 pytestmark = [
     pytest.mark.usefixtures("short_chunks"),
     pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork"),
     pytest.mark.skipif(not shared_memory.SUPPORTED, reason="this system has no memory to share"),
-    pytest.mark.skipif(threads.available_cores() < 2, reason="a slice for a second process needs a second core"),
+    pytest.mark.skipif(blas.available_cores() < 2, reason="a slice for a second process needs a second core"),
     pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning"),
 ]
 NAME = "gated, full"

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from worker_pools import CELLS, descriptors_of_memory, differing, draw, everything, started, wait_for
 
-from numrnn.engines import processes, shared_memory, threads, workspace
+from numrnn import blas
+from numrnn.engines import processes, shared_memory, workspace
 
 pytestmark = [
     pytest.mark.usefixtures("short_chunks"),
     pytest.mark.skipif(not shared_memory.SUPPORTED, reason="this system has no memory to share"),
-    pytest.mark.skipif(threads.available_cores() < 2, reason="a slice for a second process needs a second core"),
+    pytest.mark.skipif(blas.available_cores() < 2, reason="a slice for a second process needs a second core"),
 ]
 NAME = "lstm"
 

@@ -16,7 +16,7 @@ from threadpoolctl import ThreadpoolController, threadpool_limits
 
 import gradcheck
 import numrnn
-from numrnn import backward, forward
+from numrnn import backward, blas, forward
 from numrnn.cells.antisymmetric import EulerStep
 from numrnn.cells.base import EulerCell
 from numrnn.engines import numpy_engine, numpy_slices, threads, workspace
@@ -337,7 +337,7 @@ def test_blas_threads_are_left_as_they_were(rng):
 
 def test_blas_threads_are_left_as_they_were_after_an_exception():
     before = blas_threads()
-    with pytest.raises(RuntimeError, match="planted"), threads.one_thread_each():
+    with pytest.raises(RuntimeError, match="planted"), blas.one_thread_each():
         raise RuntimeError("planted")
     assert blas_threads() == before
 
@@ -347,12 +347,12 @@ def test_blas_threads_are_restored_by_the_last_of_two_that_overlap():
     entered, leave = threading.Event(), threading.Event()
 
     def hold():
-        with threads.one_thread_each():
+        with blas.one_thread_each():
             entered.set()
             leave.wait()
 
     other = threading.Thread(target=hold)
-    with threads.one_thread_each() as outer:
+    with blas.one_thread_each() as outer:
         other.start()
         entered.wait()
     assert set(blas_threads()) == {1}  # the other still works

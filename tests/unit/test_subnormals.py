@@ -7,10 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from helpers import draw_sequence, make_cells
+from threadpoolctl import threadpool_limits
 
 import numrnn
-from numrnn import info, subnormals
-from numrnn.engines import processes, threads
+from numrnn import blas, info, subnormals
+from numrnn.engines import processes
 from numrnn.tape import GRADIENTS
 from numrnn.training import Adam
 
@@ -145,11 +146,24 @@ def vanishing(cell, engine, rng, batch=70, **options):
 @pytest.mark.parametrize("engine", ["reference", "fused"])
 @pytest.mark.parametrize("every", [None, 16])
 def test_a_vanishing_gradient_leaves_no_subnormal_number_in_any_slice(name, engine, every, rng, monkeypatch):
-    monkeypatch.setattr(threads, "available_cores", lambda: 2)
+    monkeypatch.setattr(blas, "available_cores", lambda: 2)
     monkeypatch.setenv(processes.VARIABLE, "0")
     results = vanishing(CELLS[name], engine, rng, checkpoint_every=every)
     assert count_subnormals(*results) == 0
     assert not flushes()
+
+
+@flushing
+@pytest.mark.parametrize("engine", ["reference", "fused"])
+@pytest.mark.parametrize("name", ["antisymmetric, full", "lstm"])
+def test_products_large_enough_for_the_threads_of_blas_flush_too(name, engine, rng):
+    cell = type(CELLS[name])(3, 128)
+    params, x, h0 = draw_sequence(cell, rng, n_steps=4, batch=96, dtype=np.float32)
+    d_final = (1e-37 * rng.standard_normal((96, cell.state_size))).astype(np.float32)
+    with threadpool_limits(2, user_api="blas"):
+        _, tape = numrnn.forward(cell, params, x, h0, engine=engine)
+        grads = numrnn.backward(tape, d_final=d_final, wrt=GRADIENTS)
+    assert count_subnormals(grads.x, grads.h0, grads.states[:-1], *grads.params.values()) == 0
 
 
 @flushing

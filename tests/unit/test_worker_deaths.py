@@ -18,12 +18,13 @@ from threadpoolctl import threadpool_limits
 from worker_pools import CELLS, differing, draw, everything, started, wait_for
 
 import numrnn
-from numrnn.engines import numpy_engine, processes, shared_memory, threads
+from numrnn import blas
+from numrnn.engines import numpy_engine, processes, shared_memory
 
 pytestmark = [
     pytest.mark.usefixtures("short_chunks"),
     pytest.mark.skipif(not shared_memory.SUPPORTED, reason="this system has no memory to share"),
-    pytest.mark.skipif(threads.available_cores() < 2, reason="a slice for a second process needs a second core"),
+    pytest.mark.skipif(blas.available_cores() < 2, reason="a slice for a second process needs a second core"),
 ]
 NAME = "gated, full"
 KILLS = int(os.environ.get("NUMRNN_KILLS", "10"))
@@ -34,7 +35,7 @@ KINDS = sorted(numrnn.CELLS)
 @pytest.fixture
 def cores(monkeypatch):
     """Let the engine cut a batch into four slices, whatever this machine has."""
-    monkeypatch.setattr(threads, "available_cores", lambda: 4)
+    monkeypatch.setattr(blas, "available_cores", lambda: 4)
 
 
 def draw_trial(rng, number):

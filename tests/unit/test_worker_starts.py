@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 from worker_pools import CELLS, differing, draw, everything, started, wait_for
 
-from numrnn.engines import processes, shared_memory, threads, workers
+from numrnn import blas
+from numrnn.engines import processes, shared_memory, workers
 
 pytestmark = [
     pytest.mark.skipif(not shared_memory.SUPPORTED, reason="this system has no memory to share"),
-    pytest.mark.skipif(threads.available_cores() < 2, reason="a slice for a second process needs a second core"),
+    pytest.mark.skipif(blas.available_cores() < 2, reason="a slice for a second process needs a second core"),
 ]
 NAME = "elman"
 
@@ -125,6 +126,7 @@ BEGIN = """
 import atexit, os, sys, threading, time
 import numpy as np
 import numrnn
+from numrnn import blas
 from numrnn.engines import numpy_engine, processes
 cell = numrnn.AntisymmetricCell(1, 128)
 params = cell.init_params(np.random.default_rng(0))

@@ -17,7 +17,7 @@ from mutants.properties.changes import Change
 PROPERTIES = pathlib.Path(__file__).parents[2] / "properties"
 MODULES = sorted(path.stem for path in PROPERTIES.glob("test_*.py") if path.stem != "test_index")
 QUICK = settings(
-    max_examples=100,
+    max_examples=300,  # what is drawn depends on the modules that are loaded: some need many
     derandomize=True,
     database=None,
     deadline=None,
