@@ -58,12 +58,11 @@ class CheckoutWorker(Worker):
         super().__init__(contender, workload, cores)
 
     def _start(self, pipe: multiprocessing.connection.Connection, threads: int) -> Any:
-        chosen = sorted(os.sched_getaffinity(0))[:threads]
+        cores = ",".join(map(str, sorted(os.sched_getaffinity(0))[:threads]))
         process = _Process(
-            [sys.executable, str(SERVER), str(self.checkout), str(pipe.fileno())],
+            [sys.executable, str(SERVER), str(self.checkout), str(pipe.fileno()), cores],
             pass_fds=(pipe.fileno(),),
             env=os.environ | dict.fromkeys(THREADS, str(threads)),
-            preexec_fn=lambda: os.sched_setaffinity(0, chosen),
             stdin=subprocess.DEVNULL,
         )
         self._pipe.send((self.contender, self.workload, threads))

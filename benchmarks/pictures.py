@@ -11,10 +11,15 @@ from numrnn import plots
 
 OURS, SAME_CELL, OTHER_CELL = plots.COLOURS[0], plots.COLOURS[1], plots.COLOURS[4]
 LEGEND = ((OURS, None, "numrnn"), (SAME_CELL, None, "a framework"), (OTHER_CELL, "//", "a framework, another cell"))
+FLOORS: tuple[tuple[str, Any, str], ...] = (
+    ("floor_seconds", ":", "recurrent floor"),
+    ("floor_all_seconds", "--", "full floor"),
+)
 
 
 def bars(workloads: Sequence[Mapping[str, Any]], path: Path) -> Path:
     """Draw the seconds of each contender, one panel a workload."""
+    from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     columns = min(2, len(workloads))
@@ -28,22 +33,25 @@ def bars(workloads: Sequence[Mapping[str, Any]], path: Path) -> Path:
             axes.barh(position, result["median"], color=colour, hatch=hatch, edgecolor="white")
             text = f" {seconds_text(result['median'])} s"
             if "ratio" in result and result["name"] != workload["baseline"]:
-                text += f", {result['ratio']:.1f} x"
+                text += f", {result['ratio']:.3g} x"
             axes.text(result["median"], position, text, va="center", fontsize=8)
         axes.set_yticks(range(len(timed)), [result["name"] for result in timed])
         axes.invert_yaxis()
-        for key, style in (("floor_seconds", ":"), ("floor_all_seconds", "--")):
+        for key, style, _ in FLOORS:
             axes.axvline(workload[key], color="black", linestyle=style, linewidth=1)
         axes.margins(x=0.25)
         axes.set_xlim(left=0)
         axes.locator_params(axis="x", nbins=5)
-        axes.set_xlabel("seconds, forward and backward (dotted: recurrent floor, dashed: full floor)")
+        axes.set_xlabel("seconds, forward and backward")
         axes.set_title(workload["title"], fontsize=10)
         axes.spines[["top", "right"]].set_visible(False)
     for axes in panels[len(workloads) :]:
         axes.set_visible(False)
-    handles = [Patch(facecolor=colour, hatch=hatch, edgecolor="white", label=text) for colour, hatch, text in LEGEND]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
+    handles: list[Any] = [
+        Patch(facecolor=colour, hatch=hatch, edgecolor="white", label=text) for colour, hatch, text in LEGEND
+    ]
+    handles += [Line2D([], [], color="black", linestyle=style, linewidth=1, label=text) for _, style, text in FLOORS]
+    figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False)
     return plots.save_figure(figure, path)
 
 

@@ -1,9 +1,10 @@
-"""Serves measurements of the numrnn of a checkout: python benchmarks/serve_checkout.py CHECKOUT DESCRIPTOR.
+"""Serves measurements of the numrnn of a checkout: python benchmarks/serve_checkout.py CHECKOUT DESCRIPTOR CORES.
 
 What is measured, and how, comes from the checkout that this file is in; nothing but the standard library is imported
 before numrnn is.
 """
 
+import os
 import sys
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -11,14 +12,15 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent.parent
 
 
-def main(checkout: Path, descriptor: int) -> None:
-    """Answer the commands that come through a pipe until it is closed.
+def main(checkout: Path, descriptor: int, cores: set[int]) -> None:
+    """Answer the commands that come through a pipe until it is closed, bound to cores before anything counts them.
 
     Raises
     ------
     ImportError
         If another numrnn is found than that of the checkout.
     """
+    os.sched_setaffinity(0, cores)
     pipe = Connection(descriptor)
     sys.path[0] = str(checkout)  # numrnn's own worker processes take this path over
     import numrnn
@@ -34,4 +36,4 @@ def main(checkout: Path, descriptor: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), {int(core) for core in sys.argv[3].split(",")})

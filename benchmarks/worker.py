@@ -170,7 +170,7 @@ def serve(pipe: Connection, name: str, workload: Workload, threads: int) -> None
         while True:
             try:
                 command, arguments = pipe.recv()
-            except (EOFError, KeyboardInterrupt):
+            except (EOFError, ConnectionError, KeyboardInterrupt):
                 return
             try:
                 if session is None:
@@ -180,4 +180,5 @@ def serve(pipe: Connection, name: str, workload: Workload, threads: int) -> None
                 return
             except BaseException:
                 answer = False, traceback.format_exc(limit=-3).strip()
-            pipe.send(answer)
+            with contextlib.suppress(ConnectionError):  # whoever asked may have ended meanwhile
+                pipe.send(answer)
