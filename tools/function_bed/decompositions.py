@@ -57,11 +57,9 @@ def _nuclear(c, a, mistake=""):
     u, s, vt = np.linalg.svd(a, full_matrices=False)
     if mistake == "Frobenius norm":
         return c * a / np.sqrt(np.sum(a * a))
-    return (
-        c * (u * s) @ vt
-        if mistake == "singular values left in"
-        else c * (u[:, :1] @ vt[:1] if mistake == "largest only" else u @ vt)
-    )
+    if mistake == "singular values left in":
+        return c * (u * s) @ vt
+    return c * (u[:, :1] @ vt[:1] if mistake == "largest only" else u @ vt)
 
 
 def _spectral(c, a, mistake=""):

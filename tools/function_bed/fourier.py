@@ -103,13 +103,10 @@ def _convolve(c, x, y, mistake=""):
 def _shift(c, x, mistake=""):
     if mistake == "shifted the same way":
         return fft.fftshift(c)
-    return (
-        c.copy()
-        if mistake == "not shifted"
-        else fft.ifftshift(c)[::-1].copy()
-        if mistake == "turned round"
-        else fft.ifftshift(c)
-    )
+    if mistake == "not shifted":
+        return c.copy()
+    g = fft.ifftshift(c)
+    return g[::-1].copy() if mistake == "turned round" else g
 
 
 def _filter_value(x, h):

@@ -38,19 +38,15 @@ def _scatter_value(x, v):
 
 
 def _along(c, x, mistake=""):
+    if mistake == "gathered again":
+        return np.take_along_axis(c, ORDER, 1)
     g = np.zeros_like(x)
     for row, column in np.ndindex(ORDER.shape):
         if mistake == "overwritten":
             g[row, ORDER[row, column]] = c[row, column]
         else:
             g[row, ORDER[row, column]] += c[row, column]
-    return (
-        np.take_along_axis(c, ORDER, 1)
-        if mistake == "gathered again"
-        else g[::-1]
-        if mistake == "rows turned round"
-        else g
-    )
+    return g[::-1] if mistake == "rows turned round" else g
 
 
 def _assign_value(x, v):

@@ -63,16 +63,10 @@ def _even_max(c, x, mistake=""):
 def _norm_rows(c, x, mistake=""):
     """Zero for a row of zeros."""
     norm = np.linalg.norm(x, axis=-1, keepdims=True)
+    if mistake == "not divided":
+        return c[:, None] * x
     g = c[:, None] * x / np.where(norm > 0, norm, 1)
-    return (
-        2 * g
-        if mistake == "factor 2"
-        else -g
-        if mistake == "wrong sign"
-        else c[:, None] * x
-        if mistake == "not divided"
-        else g
-    )
+    return {"factor 2": 2 * g, "wrong sign": -g}.get(mistake, g)
 
 
 def _eigenvalues(c, a, mistake=""):

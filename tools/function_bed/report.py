@@ -41,7 +41,7 @@ def merged(known: Mapping[str, Any], fresh: Mapping[str, Any], order: Iterable[s
 
     Verdicts of checkers that were not run now are kept where the function has the same gradients and scales as before.
     """
-    result = {}
+    result: dict[str, Any] = {}
     for name in order:
         old, new = known.get(name), fresh.get(name)
         if old and new and all(old[key] == new[key] for key in ("gradients", "scales")):

@@ -31,17 +31,12 @@ def _softmax(c, x, mistake="", temperature=1.0):
     p = softmax(x / temperature)
     if mistake == "diagonal of the Jacobian only":
         return c * p * (1 - p)
-    inner = np.sum(
-        c if mistake == "p forgotten in the sum" else c * p, 0 if mistake == "wrong axis" else -1, keepdims=True
-    )
+    terms = c if mistake == "p forgotten in the sum" else c * p
+    inner = np.sum(terms, 0 if mistake == "wrong axis" else -1, keepdims=True)
     g = p * (c if mistake == "sum forgotten" else c - inner)
-    return (
-        g * temperature
-        if mistake == "times the temperature"
-        else g
-        if mistake == "temperature forgotten"
-        else g / temperature
-    )
+    if mistake == "times the temperature":
+        return g * temperature
+    return g if mistake == "temperature forgotten" else g / temperature
 
 
 def _log_softmax(c, x, mistake=""):

@@ -44,11 +44,8 @@ def _inverse(c, a, mistake=""):
 def _det(c, a, mistake=""):
     if mistake == "gradient of the logarithm":
         return c * inv(a).T
-    return (
-        c
-        * np.linalg.det(a)
-        * (inv(a) if mistake == "not transposed" else -inv(a).T if mistake == "wrong sign" else inv(a).T)
-    )
+    g = c * np.linalg.det(a) * inv(a)
+    return g if mistake == "not transposed" else -g.T if mistake == "wrong sign" else g.T
 
 
 def _solve(c, a, b, mistake=""):
@@ -73,13 +70,9 @@ def _pinv(c, a, mistake=""):
     outside = (np.eye(len(a), dtype=a.dtype) - a @ p) @ c.T @ p @ p.T
     if mistake == "as of the inverse":
         return first
-    return (
-        outside - first
-        if mistake == "first term with a plus"
-        else first + outside.mean()
-        if mistake == "mean of the second"
-        else first + outside
-    )
+    if mistake == "first term with a plus":
+        first = -first
+    return first + (outside.mean() if mistake == "mean of the second" else outside)
 
 
 def _least_squares(c, a, b, mistake=""):
