@@ -150,7 +150,8 @@ The same losses and gradients, at the smooth points. Each checker sees NumPy fun
 hand-written derivatives (a `torch.autograd.Function`, a `jax.custom_vjp` around pure callbacks, a primitive of
 autograd), and runs with its own defaults; SciPy's `check_grad` returns a norm, and 1e-6 was taken as its limit. The
 defaults are made for float64, points and losses of size one: the columns show what happens elsewhere. A checker that
-objects to every gradient finds every mistake: read the two tables together.
+objects to every gradient finds every mistake: read the two tables together. An inconclusive verdict, which only
+`gradcheck` knows, is no objection, and finds no mistake.
 
 Right gradients to which a checker objected, or at which it raised an error:
 
