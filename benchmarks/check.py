@@ -9,9 +9,6 @@ import numpy as np
 from benchmarks.workloads import Workload
 
 FLOAT32 = np.finfo(np.float32)
-# Below it the rounding of a number would be a subnormal one: what float32 loses there is an underflow, of up to its
-# smallest normal number, which is eps of this scale.
-SMALLEST_SCALE = float(FLOAT32.tiny) / float(FLOAT32.eps)
 
 
 class DifferentNumbersError(ValueError):
@@ -27,14 +24,22 @@ def tolerance(workload: Workload) -> float:
     return float(FLOAT32.eps) * (workload.T + workload.n + workload.m)
 
 
-def scale(value: np.ndarray) -> float:
-    """Return what errors of an array are relative to: its largest element, or SMALLEST_SCALE where that is larger.
+def smallest_scale(batch: int) -> float:
+    """Return the scale of an array that has vanished: B times float32's smallest normal number over its eps.
+
+    What flushes subnormal numbers to zero loses up to the smallest normal number in each term of a sum, and the
+    gradients of parameters have T B terms. `tolerance` allows as much at this scale.
+    """
+    return batch * float(FLOAT32.tiny) / float(FLOAT32.eps)
+
+
+def scale(value: np.ndarray, workload: Workload) -> float:
+    """Return what errors of an array are relative to: its largest element, or `smallest_scale` where that is larger.
 
     An array that has vanished cannot be right in relation to its largest element: float32 has no digits left for it,
-    and what flushes subnormal numbers to zero makes zero of it. Neither adds more than float32's smallest normal
-    number at a step.
+    and what flushes subnormal numbers to zero makes zero of it.
     """
-    return max(float(np.max(np.abs(value))), SMALLEST_SCALE)
+    return max(float(np.max(np.abs(value))), smallest_scale(workload.B))
 
 
 def worst_error(
@@ -54,11 +59,11 @@ def worst_error(
         if got[name].shape != value.shape:
             raise DifferentNumbersError(f"{name}: expected the shape {value.shape}, got {got[name].shape}")
         # A NaN compares as false with everything: it must not pass as small.
-        error = float(np.max(np.abs(got[name] - value)) / scale(value))
+        error = float(np.max(np.abs(got[name] - value)) / scale(value, workload))
         errors[name] = error if np.isfinite(error) else float("inf")
     name = max(errors, key=errors.__getitem__)
     limit = tolerance(workload)
     if errors[name] > limit:
-        found = f"off by {errors[name]:.2g} relative to {scale(wanted[name]):.2g}"
+        found = f"off by {errors[name]:.2g} relative to {scale(wanted[name], workload):.2g}"
         raise DifferentNumbersError(f"{name}: {found}, allowed {limit:.2g}")
     return errors[name], name

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from benchmarks.check import FLOAT32, SMALLEST_SCALE
+from benchmarks.check import FLOAT32, smallest_scale
 
 COMPARISON_FILE, SCALING_FILE = "benchmarks.json", "scaling.json"
 COMPARISON_PICTURE, SCALING_PICTURE = "benchmarks.png", "scaling.png"
@@ -66,10 +66,11 @@ def comparison_heading(workload: Mapping[str, Any]) -> str:
 
 def vanished_line(workload: Mapping[str, Any]) -> str | None:
     """Return which arrays were checked on the scale of an underflow, not on that of their largest element; or None."""
-    vanished = [f"{name} ({size:.1e})" for name, size in workload["largest"].items() if size < SMALLEST_SCALE]
+    bound = smallest_scale(workload["B"])
+    vanished = [f"{name} ({size:.1e})" for name, size in workload["largest"].items() if size < bound]
     if not vanished:
         return None
-    return f"checked relative to {SMALLEST_SCALE:.2g}, their largest element being smaller: {', '.join(vanished)}"
+    return f"checked relative to {bound:.2g}, their largest element being smaller: {', '.join(vanished)}"
 
 
 def scaling_rows(series: Mapping[str, Any]) -> list[tuple[str, ...]]:
