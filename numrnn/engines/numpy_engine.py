@@ -23,7 +23,7 @@ the reference, and why each step is exact but for rounding:
    thread. Their parameter gradients are added at the end, in the order of the slices. Within a slice the rows of a step
    may be multiplied in blocks, where the BLAS is faster so, with matrices that begin at a cache line. A slice is run by
    a worker process where the problem is large enough and the system can share memory, by a thread elsewhere:
-   processes.py says why.
+   processes.py says why, and what holds if a worker dies or the process forks.
 5. Subnormal numbers are flushed to zero while a pass runs, in every thread and process that runs a slice
    (numrnn/subnormals.py): a gradient that vanishes would cost 10 to 100 times the time on many processors. It changes
    numbers below 1.2e-38 (float64: 2.2e-308) to zero, and sums in the last bits that such a number would have reached.

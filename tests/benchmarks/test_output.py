@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import command, compare, output, page, report, scaling, summary, workloads
+from benchmarks import check, command, compare, output, page, report, scaling, summary, workloads
 
 ROOT = Path(__file__).parents[2]
 FILES = {"comparison": (report.COMPARISON_FILE, report.COMPARISON_PICTURE), "scaling": command.SCALING_FILES}
@@ -212,7 +212,8 @@ def test_the_page_holds_the_summary_and_every_table(tmp_path, monkeypatch):
         assert "| " + " | ".join(row) + " |" in text
     for line in (*summary.conclusions(results), *report.environment_lines(content)):
         assert f"- {line}\n" in text
-    assert "Checked relative to 9.9e-32" in text
+    bound = check.smallest_scale(workloads.WORKLOADS[0].B)
+    assert f"Checked relative to {bound:.2g}" in text
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Forks: results belong to their process, nothing is held in the child, and old tapes stay right in both."""
 
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -9,6 +10,7 @@ import threading
 import time
 import traceback
 import warnings
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -33,8 +35,11 @@ EVERY = pytest.mark.parametrize("every", [None, 16])
 class Child:
     """A forked process that calls a function, and fails if that raises or returns False."""
 
+    unjoined: ClassVar[set] = set()
+
     def __init__(self, function):
         self.pid = os.fork()
+        self.unjoined.add(self)
         if self.pid == 0:
             status = 1
             try:
@@ -45,6 +50,7 @@ class Child:
                 os._exit(status)
 
     def join(self, seconds=60.0):
+        self.unjoined.discard(self)
         end = time.monotonic() + seconds
         while (found := os.waitpid(self.pid, os.WNOHANG))[0] == 0:
             if time.monotonic() > end:
@@ -53,6 +59,16 @@ class Child:
                 raise AssertionError("the child hangs")
             time.sleep(0.002)
         assert found[1] == 0, f"the child failed, status {found[1]}"
+
+
+@pytest.fixture(autouse=True)
+def nobody_left_behind():
+    """End the children of a test that failed."""
+    yield
+    while Child.unjoined:
+        child = Child.unjoined.pop()
+        os.kill(child.pid, signal.SIGKILL)
+        os.waitpid(child.pid, 0)
 
 
 def results(cell, case, **options):
@@ -77,10 +93,12 @@ def test_neither_process_sees_what_the_other_writes(every, pool, calls, rng):
     child_reads, child_writes = os.pipe(), os.pipe()
 
     def child():
-        for array in everywhere.values():
+        for array in list(everywhere.values())[::2]:
             array += 1
         os.write(child_writes[1], b".")
         os.read(child_reads[0], 1)
+        for array in list(everywhere.values())[1::2]:
+            array += 1
         return not differing(everywhere, {name: array + 1 for name, array in before.items()})
 
     forked = Child(child)
@@ -173,7 +191,19 @@ def blas_threads():
     return [library["num_threads"] for library in ThreadpoolController().info() if library["user_api"] == "blas"]
 
 
-def test_a_fork_waits_until_the_workers_are_idle(pool, calls, rng):
+def test_a_fork_waits_until_the_workers_are_idle(pool):
+    forked = []
+    with pool.borrow(1) as workers:
+        assert workers is not None
+        forking = threading.Thread(target=lambda: forked.append(Child(lambda: True)))
+        forking.start()
+        forking.join(0.3)
+        assert not forked
+    forking.join()
+    forked[0].join()
+
+
+def test_forks_in_one_thread_leave_the_passes_of_another_right(pool, calls, rng):
     """A pass whose memory became private half-way would miss what its worker writes later."""
     cell, case = CELLS["lstm"], draw(CELLS["lstm"], rng, n_steps=400)
     wanted, stop = everything(cell, case), threading.Event()
@@ -213,6 +243,44 @@ def test_a_signal_handler_may_fork_in_the_middle_of_a_pass(pool, calls, rng):
         child.join()
     assert children
     assert started(pool)
+
+
+def test_a_fork_just_before_the_workers_are_borrowed_leaves_the_pass_right(pool, calls, monkeypatch, rng):
+    cell, case = CELLS[NAME], draw(CELLS[NAME], rng)
+    wanted, borrow = everything(cell, case), processes.Pool.borrow
+    del calls[:]
+
+    def fork_and_borrow(self, count):
+        Child(lambda: True).join()
+        return borrow(self, count)
+
+    monkeypatch.setattr(processes.Pool, "borrow", fork_and_borrow)
+    assert not differing(everything(cell, case), wanted)
+    assert not calls
+
+
+def test_a_program_that_forks_by_itself_and_calls_the_hook_of_the_child_alone_loses_nothing(pool, calls, rng):
+    """As servers do that embed Python: memory is private to the child, which gives none of its parent's back."""
+    cell, case = CELLS[NAME], draw(CELLS[NAME], rng)
+    _, held = results(cell, case)
+    before = {name: array.copy() for name, array in held.items()}
+    wanted = everything(cell, case)  # and its memory is idle
+    child = ctypes.PyDLL(None).fork()
+    if child == 0:
+        status = 1
+        try:
+            processes._after_in_child()
+            for array in held.values():
+                array += 1
+            assert not descriptors_of_memory()
+            status = len(differing(in_threads(everything, cell, case), wanted))
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert not differing(held, before)
+    del calls[:]
+    assert not differing(everything(cell, case), wanted)
+    assert calls
 
 
 def test_children_of_multiprocessing_run_passes(pool, rng):

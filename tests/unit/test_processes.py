@@ -1,5 +1,6 @@
 """Worker processes of the CPU engine: the numbers of its threads, and nobody left behind or written over."""
 
+import functools
 import gc
 import os
 import re
@@ -7,14 +8,18 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
+import numpy as np
 import pytest
 from helpers import draw_sequence
 from worker_pools import CELLS, descriptors_of_memory, differing, draw, everything, started, wait_for
 
 import numrnn
 from numrnn import blas, forward
-from numrnn.engines import processes, shared_memory, workspace
+from numrnn.engines import numpy_engine, processes, shared_memory, workspace
+from numrnn.engines.numpy_pass import Pass
+from numrnn.tape import check_problem
 
 pytestmark = [
     pytest.mark.usefixtures("short_chunks"),
@@ -37,6 +42,44 @@ def test_processes_give_the_bits_of_threads(name, every, pool, calls, monkeypatc
     assert not differing(apart, together)
 
 
+@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("every", [None, 16])
+def test_a_task_reads_only_what_no_task_writes_and_can_be_run_again(name, every, rng):
+    cell, batch = CELLS[name], 10
+    params, x, h0, d_states = draw(cell, rng, 40, batch)
+    problem = check_problem(cell, params, x, h0, rng.integers(1, 41, batch), every)
+    run = Pass(problem, numpy_engine._slice_class(problem), shared=False, rows=5)
+    dx, all_g, g = np.empty_like(x), np.empty_like(d_states), d_states[-1]
+    first, second = slice(0, 4), slice(4, batch)
+
+    def results():
+        parts = [run.backward(rows, g, d_states, dx, all_g, True) for rows in (first, second, first)]
+        whole = {"x": dx.copy(), "dh": all_g[:-1].copy(), "h0": np.vstack([parts[0][0], parts[1][0]])}
+        return whole | {f"{part} {i}": total for part in (0, 1) for i, total in enumerate(parts[part][1])}
+
+    def forget(*arrays):
+        for array in arrays:
+            if array is not None:
+                array[...] = np.nan
+
+    for array in (problem.x, problem.h0, problem.active, d_states):
+        array.flags.writeable = False
+    kept = {}
+    for _ in range(2):
+        forget(None if run.states is None else run.states[1:], run.acts, run.checkpoints, run.final)
+        for rows in (first, second, first):
+            run.forward(rows)
+        got = [array.copy() for array in (run.states, run.acts, run.checkpoints, run.final) if array is not None]
+        kept = kept or dict(enumerate(got))
+        assert not differing(dict(enumerate(got)), kept)
+    for array in (run.states, run.acts, run.checkpoints, run.final):
+        if array is not None:
+            array.flags.writeable = False
+    wanted = results()
+    forget(dx, all_g)
+    assert not differing(results(), wanted)
+
+
 def fail():
     raise ValueError("planted")
 
@@ -46,6 +89,29 @@ def test_an_exception_in_a_worker_is_raised_here_and_the_worker_goes_on(pool):
         pool.run(workers, [fail, int])
     with pool.borrow(1) as workers:
         assert pool.run(workers, [os.getpid, os.getpid])[0] != os.getpid()
+
+
+def test_a_pool_that_is_closed_at_exit_leaves_a_thread_its_results_without_a_word(pool):
+    """As when the interpreter ends beside a daemon thread in a pass."""
+    got, sent = [], threading.Event()
+
+    def work():
+        with pool.borrow(1) as workers:
+            got.append(pool.run(workers, [functools.partial(sleep_elsewhere, os.getpid()), sent.set]))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    sent.wait()
+    pool.close()
+    thread.join()
+    assert got == [[os.getpid(), None]]
+    assert not started(pool)
+
+
+def sleep_elsewhere(pid):
+    if os.getpid() != pid:
+        time.sleep(60)
+    return os.getpid()
 
 
 def test_a_second_caller_meanwhile_gets_none(pool):

@@ -64,6 +64,33 @@ def test_memory_is_used_again_from_call_to_call(every, pool, calls, case, nothin
     assert calls
 
 
+def test_idle_memory_is_given_back_for_memory_of_another_size(pool, calls, nothing_idle, monkeypatch, rng):
+    monkeypatch.setattr(shared_memory, "_descriptors_allowed", lambda: 6)
+    for n_steps in range(20, 30):
+        del calls[:]
+        everything(CELLS[NAME], draw(CELLS[NAME], rng, n_steps))
+        assert len(calls) == 2  # one in each direction
+        assert len(descriptors_of_memory()) <= 6
+
+
+def test_idle_memory_is_given_back_before_there_is_too_little(nothing_idle):
+    workspace.take((10**6,), np.float64)
+    held = []
+
+    def make(shape, dtype):
+        held.append(workspace.held_bytes())
+        if held[-1] > 0:
+            raise MemoryError
+        return np.empty(shape, dtype)
+
+    workspace.take((5,), np.float64, make)
+    assert held == [8 * 10**6, 0]
+    kept = workspace.take((10**6,), np.float64)
+    with pytest.raises(MemoryError):
+        workspace.take((6,), np.float64, make)
+    del kept
+
+
 def test_who_keeps_the_states_alone_keeps_nothing_else(pool, case, nothing_idle):
     params, x, h0, _ = case
     states = forward(CELLS[NAME], params, x, h0, engine="fused")[0]

@@ -20,6 +20,7 @@ from worker_pools import CELLS, differing, draw, everything, started, wait_for
 import numrnn
 from numrnn import blas
 from numrnn.engines import numpy_engine, processes, shared_memory
+from numrnn.tape import GRADIENTS
 
 pytestmark = [
     pytest.mark.usefixtures("short_chunks"),
@@ -53,10 +54,10 @@ def draw_trial(rng, number):
     return cell, (params, x, h0, d_states), options, workers
 
 
-def kill(pids, moments):
-    """Kill each process so many seconds from now."""
+def kill(aims):
+    """Kill processes, each so many seconds from now: pairs of seconds and a process id."""
     start = time.perf_counter()
-    for moment, pid in sorted(zip(moments, pids, strict=True)):
+    for moment, pid in sorted(aims):
         time.sleep(max(0, start + moment - time.perf_counter()))
         os.kill(pid, signal.SIGKILL)
 
@@ -69,9 +70,32 @@ def forget_the_dead(pool, pids):
         started(pool)
 
 
+def timed(function, *arguments, **options):
+    start = time.perf_counter()
+    result = function(*arguments, **options)
+    return result, time.perf_counter() - start
+
+
+def run_pass(cell, case, options, pids=(), parts=(), moments=()):
+    """Return all that forward and backward give, and the seconds of each; kill each process in its part."""
+    params, x, h0, d_states = case
+    aims = [
+        [(moment, pid) for pid, at, moment in zip(pids, parts, moments, strict=True) if at == part] for part in (0, 1)
+    ]
+    killers = [threading.Thread(target=kill, args=(aim,)) for aim in aims]
+    killers[0].start()
+    (states, tape), first = timed(numrnn.forward, cell, params, x, h0, engine="fused", **options)
+    killers[1].start()
+    grads, second = timed(numrnn.backward, tape, d_states, wrt=GRADIENTS)
+    for killer in killers:
+        killer.join()
+    got = {"states": np.array(states), "x": grads.x, "h0": grads.h0, "dh": grads.states, **grads.params}
+    return got, (first, second)
+
+
 @pytest.mark.timeout(0 if KILLS > 10 else 300)
 def test_workers_killed_at_random_moments_change_no_bit(pool, cores, monkeypatch):
-    """Forward and backward for all gradients; the moment is drawn from the duration of an undisturbed pass."""
+    """For all gradients; the moment is drawn from the duration of an undisturbed forward or backward pass."""
     monkeypatch.setattr(processes, "RESTARTS", np.inf)
     rng = np.random.default_rng(KILLS)
     killed = landed = survived = 0
@@ -79,19 +103,18 @@ def test_workers_killed_at_random_moments_change_no_bit(pool, cores, monkeypatch
         cell, case, options, count = draw_trial(rng, number)
         with threadpool_limits(count + 1, user_api="blas"):
             wait_for(lambda count=count: started(pool, count))
-            wanted = everything(cell, case, **options)
-            start = time.perf_counter()
-            assert not differing(everything(cell, case, **options), wanted)
-            duration = time.perf_counter() - start
+            wanted, _ = run_pass(cell, case, options)
+            again, seconds = run_pass(cell, case, options)
+            assert not differing(again, wanted)
             pids = rng.permutation([worker.pid for worker in pool._workers[:count]])[: rng.integers(1, count + 1)]
-            killer = threading.Thread(target=kill, args=(pids, rng.uniform(0, duration, len(pids))))
+            parts = rng.integers(0, 2, len(pids))
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
-                killer.start()
-                got = everything(cell, case, **options)
-            killer.join()
+                got, _ = run_pass(
+                    cell, case, options, pids, parts, rng.uniform(0, 1, len(pids)) * np.take(seconds, parts)
+                )
         assert all("a worker process of the CPU engine ended" in str(w.message) for w in caught)
-        assert not differing(got, wanted), (number, cell, options, count, pids)
+        assert not differing(got, wanted), (number, cell, options, count, pids, parts)
         killed, landed, survived = killed + len(pids), landed + bool(caught), survived + 1
         forget_the_dead(pool, pids)
     print(f"\ntried: {KILLS} passes, {killed} workers killed; landed within the pass: {landed}; same bits: {survived}")
@@ -161,7 +184,7 @@ def test_a_worker_killed_while_it_is_sent_a_large_task_is_told_of(pool):
     with pool.borrow(1) as workers:
         pid = workers[0].pid
         os.kill(pid, signal.SIGSTOP)  # so that it reads nothing
-        killer = threading.Thread(target=kill, args=([pid], [0.2]))
+        killer = threading.Thread(target=kill, args=([(0.2, pid)],))
         killer.start()
         with pytest.warns(RuntimeWarning, match=DIED):
             assert pool.run(workers, [functools.partial(len, data), int]) == [10**8, 0]
@@ -174,7 +197,7 @@ def test_a_worker_killed_while_it_is_sent_a_large_task_is_told_of(pool):
 def test_the_answers_of_living_workers_are_waited_for_before_a_task_is_run_again(pool, cores, tmp_path):
     wait_for(lambda: started(pool, 3))
     with pool.borrow(3) as workers:
-        killer = threading.Thread(target=kill, args=([workers[1].pid], [0.1]))
+        killer = threading.Thread(target=kill, args=([(0.1, workers[1].pid)],))
         killer.start()
         slow = functools.partial(note_the_time, tmp_path / "slow", 0.5)
         with pytest.warns(RuntimeWarning, match=DIED):
