@@ -16,10 +16,10 @@ import numpy as np
 
 from gradcheck.arguments import check_integer
 from gradcheck.arrays import Host, to_host
-from gradcheck.directions import dot, rms
+from gradcheck.directions import dot, norm, rms
 from gradcheck.operators import Arguments, cast, draw, dtype_of
 from gradcheck.report import FAILED, INCONCLUSIVE, PASSED, Entry, Report, Worst
-from gradcheck.rules import GROWTH
+from gradcheck.rules import GROWTH, ZERO
 from gradcheck.tree import Tree
 
 
@@ -93,8 +93,8 @@ def _both_sides(
             back = {key: to_host(array).astype(np.float64) for key, array in Tree.of(packed, "vjp").arrays.items()}
         pushed = {key: to_host(array).astype(np.float64) for key, array in output.arrays.items()}
         forward = sum(dot(pushed[key], w[key].astype(np.float64)) for key in pushed)
-        size = float(np.sqrt(sum(np.sum(values**2) for values in pushed.values())))
-        scale = max(size * max(rms(values) for values in w.values()), float(np.linalg.norm(back[name])) * rms(vs[name]))
+        size = norm(np.array([norm(values) for values in pushed.values()]))
+        scale = max(size * max(rms(values) for values in w.values()), norm(back[name]) * rms(vs[name]))
         sides[name] = (dot(back[name], vs[name].astype(np.float64)), forward, scale)
     return sides
 
@@ -104,7 +104,7 @@ def _adjoint_entry(name: str, pairs: Sequence[tuple[float, float, float]], rtol:
     error = abs(reverse - forward) / scale if scale else 0.0
     worst = Worst(name, None, reverse, forward, error)
     if not scale:
-        return Entry(name, INCONCLUSIVE, worst, rtol, note="zero on both sides: nothing was tested")
+        return Entry(name, INCONCLUSIVE, worst, rtol, note="zero on both sides: nothing was tested", reason=ZERO)
     return Entry(name, PASSED if error <= rtol else FAILED, worst, rtol, len(pairs))
 
 
@@ -155,12 +155,12 @@ def check_linearity(vjp: Callable[..., Any], inputs: Any, cotangent: Any, *, see
 
 
 def _linear_entry(name: str, whole: Host, left: Host, right: Host, rtol: float) -> Entry:
-    scale = float(np.linalg.norm(left) + np.linalg.norm(right))
+    scale = norm(left) + norm(right)
     difference = np.abs(whole - left - right)
     index = tuple(int(i) for i in np.unravel_index(int(np.argmax(difference)), whole.shape))
-    error = float(np.linalg.norm(difference)) / scale if scale else 0.0
+    error = norm(difference) / scale if scale else 0.0
     worst = Worst(name, index, float(whole[index]), float(left[index] + right[index]), error)
     if not scale and not np.any(whole):
-        return Entry(name, INCONCLUSIVE, worst, rtol, note="zero on both sides: nothing was tested")
+        return Entry(name, INCONCLUSIVE, worst, rtol, note="zero on both sides: nothing was tested", reason=ZERO)
     passed = scale > 0 and error <= rtol
     return Entry(name, PASSED if passed else FAILED, worst, rtol, diagnosis=None if passed else "not linear")
