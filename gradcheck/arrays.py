@@ -27,7 +27,8 @@ def is_array(obj: Any) -> bool:
 
 def library(obj: Any) -> str:
     """Return the name of the library that the type of `obj` comes from."""
-    return type(obj).__module__.split(".")[0].removesuffix("lib")  # jax's arrays are of jaxlib
+    name = type(obj).__module__.split(".")[0]
+    return {"jaxlib": "jax"}.get(name, name)
 
 
 def _is_cupy(obj: Any) -> bool:

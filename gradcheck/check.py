@@ -18,7 +18,6 @@ from gradcheck.rules import ADVICE, RANDOM, Trial, default_rtol, merge, unsteady
 from gradcheck.tree import parameters
 
 BUDGET = 2000
-__unittest = True  # unittest leaves the frames of this module out of its tracebacks
 
 
 def check_gradient(
@@ -142,7 +141,7 @@ def assert_gradient(loss: Callable[[Any], Any], gradient: Any, params: Any, **op
     ------
     GradientError
         An AssertionError with the report as `.report`: if a parameter failed or was inconclusive. Its traceback in
-        pytest and unittest ends at the test.
+        pytest ends at the test.
     """
     __tracebackhide__ = True
     return require(check_gradient(loss, gradient, params, **options))

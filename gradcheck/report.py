@@ -94,7 +94,8 @@ class Entry:
         why = f" ({self.reason})" if self.reason else ""
         lines = [f"  {self.parameter}: {self.verdict}{why}, {error}"]
         if self.verdict == FAILED:
-            lines.append(f"      {self.worst}")
+            if not math.isnan(self.worst.analytic) or not math.isnan(self.worst.numeric):
+                lines.append(f"      {self.worst}")
             lines.append(f"      diagnosis: {self.diagnosis or 'none of the usual mistakes fits'}")
         if self.note:
             lines.append(f"      {self.note}")

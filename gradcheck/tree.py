@@ -19,6 +19,10 @@ from gradcheck.structures import is_number, is_record, leaf, rebuild, walk
 FLOATING = ("float32", "float64")
 
 
+class NarrowedError(TypeError):
+    """A gradient came in float32 for float64 parameters."""
+
+
 def values_of(array: Array) -> Host:
     """Return an array, or a number of Python, as an array in host memory."""
     return np.asarray(array) if is_number(array) else to_host(array)
@@ -162,10 +166,11 @@ def _match_array(array: Array, parameter: Array, dtype: str, what: str) -> Host:
     if host.shape != tuple(shape):
         raise ValueError(f"{what} must have the parameter's shape {tuple(shape)}, got {host.shape}")
     if kind_of(array) != dtype:
-        hint = ""
+        text = f"{what} must be {dtype} like its parameter, got {kind_of(array)}"
         if (kind_of(array), dtype) == ("float32", "float64"):
-            hint = ": a library narrowed it; enable 64-bit numbers there (in JAX jax_enable_x64) or give float32 params"
-        raise TypeError(f"{what} must be {dtype} like its parameter, got {kind_of(array)}{hint}")
+            hint = "a library narrowed it; enable 64-bit numbers there (in JAX jax_enable_x64) or give float32 params"
+            raise NarrowedError(f"{text}: {hint}")
+        raise TypeError(text)
     host = np.array(host, dtype=np.float64)
     if not np.all(np.isfinite(host)):
         raise ValueError(f"{what} must be finite, {_first_bad(host)}")
