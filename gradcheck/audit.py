@@ -11,7 +11,8 @@ the one-sided difference quotients :math:`l_k, r_k` of every step :math:`t_k` ar
   resolution. Between the two slopes of a kink nothing is excluded.
 * A step *supports* a if a lies within the resolution, and the resolution is fine against what others exclude a by.
 
-a is excluded if three neighbouring steps exclude it and none supports it. Along a direction that moves several elements
+a is excluded if three neighbouring steps exclude it and none supports it; a kink that supports it counts only if no
+smaller step sees a smooth loss. Along a direction that moves several elements
 their kinks may cancel; there the two quotients must also agree with each other to a small part of the distance.
 """
 
@@ -101,7 +102,8 @@ def audit(line: Line, claimed: float, *, single: bool) -> str:
     longest = max((_longest_run(found, claimed, single) for found in ladders), key=len)
     if len(longest) >= RUN:
         distance = max(level.distance(claimed) for level in longest)
-        if not any(_supports(level, claimed, distance, best) for level in levels):
+        supporting = [level for level in levels if _supports(level, claimed, distance, best)]
+        if all(_passed_by(level, heard) for level in supporting):
             return EXCLUDED
     if any(_bent(found) for found in ladders):
         return KINK
@@ -150,6 +152,12 @@ def _supports(level: Level, claimed: float, distance: float, best: Level) -> boo
         return abs(claimed) <= level.rounding and max(abs(best.left), abs(best.right)) > 8 * level.rounding
     near = level.distance(claimed) <= 2 * level.resolution
     return near and level.resolution <= distance / 8
+
+
+def _passed_by(support: Level, levels: list[Level]) -> bool:
+    """Tell whether the kink that makes a step support a slope lies at a distance that smaller steps do not reach."""
+    kink = support.gap > 8 * support.resolution
+    return kink and any(level.t < support.t and level.gap + level.resolution <= support.gap / 16 for level in levels)
 
 
 def _bent(levels: list[Level]) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 from gradcheck.arguments import check_arguments
 from gradcheck.claim import Claim, make_claim
+from gradcheck.directions import norm
 from gradcheck.explain import explain
 from gradcheck.methods import Found, Settings, run
 from gradcheck.numeric import is_exact
@@ -106,7 +107,8 @@ def check_gradient(
     settings = Settings(method, directions, rtol, seed, sizes or {}, budget, subgradient)
     found = run(claim, settings)
     decisive = {
-        name: merge([trial for trial in found.trials if trial.name == name], claim.single) for name in claim.gradient
+        name: merge([trial for trial in found.trials if trial.name == name], claim.single, norm(g))
+        for name, g in claim.gradient.items()
     }
     failed = any(trial.failed for trial in decisive.values())
     precision: list[Entry] = []

@@ -30,6 +30,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from gradcheck.claim import Claim, Sample
+from gradcheck.directions import rms
 from gradcheck.floor import lost_digits
 from gradcheck.report import FAILED, INCONCLUSIVE, PASSED
 from gradcheck.scales import Block
@@ -106,6 +107,13 @@ class Trial:
         )
 
     @property
+    def unseen(self) -> float:
+        """The norm of an error of the gradient that could hide behind rounding or the error of differences."""
+        return max(
+            (self.floor + SUSPICION * s.slope.error) / (rms(s.direction[self.block.mask]) or 1.0) for s in self.samples
+        )
+
+    @property
     def empty(self) -> bool:
         """Whether gradient and numeric derivative are zero to rounding in all samples."""
         return all(max(s.scale, abs(s.slope.value)) <= self.floor + SUSPICION * s.slope.error for s in self.samples)
@@ -131,15 +139,23 @@ class Trial:
         return PASSED, None, self.word
 
 
-def merge(trials: Sequence[Trial], single: bool) -> Trial:
-    """Return the trial that decides on a parameter: the worst of its blocks, empty ones last."""
+def merge(trials: Sequence[Trial], single: bool, whole: float) -> Trial:
+    """Return the trial that decides on a parameter with a gradient of norm `whole`: the worst of its blocks.
+
+    An empty block comes last where no error could hide in it that means anything beside the whole gradient.
+    """
     order = {FAILED: 0, INCONCLUSIVE: 1, PASSED: 2}
 
     def rank(trial: Trial) -> tuple[int, float]:
         verdict, reason, _ = trial.verdict(single)
-        return (3 if reason == ZERO else order[verdict]), -trial.tolerance
+        if reason == ZERO and trial.unseen <= max(MEANINGFUL[single], 2 * trial.rtol) * whole:
+            return 3, 0.0
+        return order[verdict], -trial.tolerance
 
-    return min(trials, key=rank)
+    decisive = min(trials, key=rank)
+    if decisive.doubt is None and decisive.empty and len(trials) > 1 and rank(decisive)[0] == order[INCONCLUSIVE]:
+        decisive.hesitate(NOISE)
+    return decisive
 
 
 def default_rtol(claim: Claim, exact: bool) -> float:
