@@ -21,7 +21,8 @@ from gradcheck.directions import Slope, dot, rms, total
 from gradcheck.evaluate import NotAnalyticError
 from gradcheck.floor import GROSS, SAFETY, rounding_floor
 from gradcheck.numeric import elements, unit
-from gradcheck.rules import ROUNDING, SUSPICION, Trial, default_rtol
+from gradcheck.rules import ROUNDING, SUSPICION, UNDERFLOW, Trial, default_rtol
+from gradcheck.scales import SMALLEST
 
 ASIDE = 1024  # units of rounding to the points beside the parameters, where a mismatch is small ...
 FARTHEST = 2e-6  # ... but no further than this
@@ -98,8 +99,11 @@ def _stand_together(claim: Claim, step: ComplexStep, suspects: list[Trial], seed
         mismatch = sample.slope.value - sample.analytic
         if abs(mismatch) <= GROSS * claim.unit * claim.magnitude(trial.block):
             return False
-        directions[trial.name] = directions.get(trial.name, 0.0) + sample.direction / mismatch
+        with np.errstate(over="ignore"):
+            directions[trial.name] = directions.get(trial.name, 0.0) + sample.direction / mismatch
         expected.append(sample.slope.value / mismatch)
+    if not claim.loss.natural(directions) > SMALLEST:  # mismatches of very unlike size
+        return False
     slope, rounding = Central(claim.loss).difference(directions)
     if not abs(slope - total(expected)) + rounding < 0.25:
         return False
@@ -145,7 +149,7 @@ def _fit_to_share(claim: Claim, trials: list[Trial]) -> list[Trial]:
     if claim.loss.single:  # weights would leave the range of float32
         return []
     largest = max((trial.samples[0].scale for trial in trials), default=0.0)
-    fit = [trial for trial in trials if not trial.floor and trial.samples[0].scale > 1e-60 * largest]
+    fit = [trial for trial in trials if trial.floor <= UNDERFLOW and trial.samples[0].scale > 1e-60 * largest]
     return fit if len(fit) > 1 else []
 
 
@@ -205,8 +209,8 @@ def along_elements(claim: Claim, *, rtol: float | None, seed: int) -> tuple[list
             g = float(claim.gradient[name][index])
             sample = Sample(unit(values.shape, index), g, Slope(float(values[index])), abs(g), index)
             trial.samples.append(sample)
-            if sample.mismatch > rtol * sample.scale:
-                own = Trial(claim.loss.block_of(name, index), rtol)
+            own = Trial(claim.loss.block_of(name, index), rtol)
+            if not own.agrees(sample):
                 own.floor = rounding_floor(claim, step, own.block, sample, seed)
                 trial.floor = max(trial.floor, own.floor)
                 suspects += [] if own.agrees(sample) else [(sample, own)]

@@ -19,9 +19,9 @@ not norm(v): with the latter, an error confined to one element of a large parame
 invisible is an error smaller than about rtol * norm(g) in the whole block; an element whose true value is that small
 can be entirely wrong (``method="elements"`` looks at each by itself).
 
-There is no absolute tolerance. The floor is the rounding of the two numbers, measured (`floor`) or, for real
-differences, the error estimate of the method. Where the floor covers the gradient itself, nothing was tested: the
-verdict is inconclusive.
+There is no absolute tolerance, but that derivatives below 1e-304 count as zero. The floor is the rounding of the two
+numbers, measured (`floor`) or, for real differences, the error estimate of the method. Where the floor covers the
+gradient itself, nothing was tested: the verdict is inconclusive.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from gradcheck.scales import Block
 GROWTH = {"exact": 4500, "single": 256, "differences": 2.0**22}  # default rtol in units of rounding
 SUSPICION = 10  # a difference's own error estimate is multiplied by this
 MEANINGFUL = {False: 1e-5, True: 1e-3}  # tolerances widened beyond say too little to pass; True: in single precision
+UNDERFLOW = 1e-304  # derivatives below are zero: float64 has no digits left for them
 UNSTEADY = 1e-9  # relative change of the loss between two calls at the same parameters
 
 ZERO, ROUNDING, NOISE, KINK, STEPS, DOMAIN, RANDOM = "zero", "rounding", "noise", "kink", "steps", "domain", "random"
@@ -59,7 +60,7 @@ class Trial:
     block: Block
     rtol: float
     samples: list[Sample] = field(default_factory=list)
-    floor: float = 0.0
+    floor: float = UNDERFLOW
     failed: bool = False
     culprit: Sample | None = None  # the sample that failed it
     doubt: tuple[str, str] | None = None  # the reason in one word, and what to do

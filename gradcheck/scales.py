@@ -17,6 +17,7 @@ from gradcheck.directions import gaussian, rms
 FAR = 1e-3  # below this share of the root mean square an element is far from the others ...
 SHARE = 0.15  # ... if more than this share of them is (of normally distributed ones, 0.0008 are) ...
 RARE = 2e-3  # ... or below this, divided by their number: by chance, less than this share of arrays has such an element
+SMALLEST = 1e-292  # size of elements: steps far below it can still be divided by
 MOST = 16  # blocks of one array at most
 
 
@@ -63,7 +64,7 @@ def blocks(name: str, values: Host, key: int) -> list[Block]:
         far = here & (size < middle * _limit(size[here] / middle)) if len(found) < MOST - 1 else np.zeros_like(left)
         found.append((left & ~far, rms(size[left & ~far & (size > 0)])))
         left = far
-    return [Block(name, mask, scale, key + (part << 32)) for part, (mask, scale) in enumerate(found)]
+    return [Block(name, mask, max(scale, SMALLEST), key + (part << 32)) for part, (mask, scale) in enumerate(found)]
 
 
 def sizes(found: list[Block]) -> Host:
