@@ -13,7 +13,8 @@ the one-sided difference quotients :math:`l_k, r_k` of every step :math:`t_k` ar
 
 a is excluded if three neighbouring steps exclude it and none supports it; a kink that supports it counts only if no
 smaller step sees a smooth loss. Along a direction that moves several elements
-their kinks may cancel; there the two quotients must also agree with each other to a small part of the distance.
+their kinks may cancel; there the two quotients must also agree with each other to a small part of the distance, at the
+steps that exclude a and at all smaller ones.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import itertools
 import math
 from dataclasses import dataclass
 
-from gradcheck.differences import NOISE, Line
+from gradcheck.differences import NARROW, NOISE, Line
 
 FIRST = 0.125
 RATIO = 8.0
@@ -87,23 +88,22 @@ def audit(line: Line, claimed: float, *, single: bool) -> str:
 
     Notes
     -----
-    28 evaluations of the loss; 56 for elements that are small.
+    28 evaluations of the loss; 28 more for elements that are small, and where those that move are of unlike size.
     """
-    ladders = [ladder(line, FIRST * line.natural)]
-    if line.wider > line.natural:
-        ladders.append(ladder(line, FIRST * line.wider))
+    starts, narrower = [line.natural], line.function.narrower(line.direction)
+    starts += [line.wider] if line.wider > line.natural else []
+    starts += [narrower] if narrower < NARROW * line.natural else []
+    ladders = [ladder(line, FIRST * start) for start in starts]
     levels = [level for found in ladders for level in found]
     if len(levels) < RUN:
         return DOMAIN
     if all(level.silent for level in levels):
-        return EXCLUDED if abs(claimed) > CLEAR * max(ladders[-1], key=lambda x: x.t).rounding else TOO_NOISY
+        return EXCLUDED if abs(claimed) > CLEAR * max(levels, key=lambda level: level.t).rounding else TOO_NOISY
     heard = [level for level in levels if not level.silent]
     best = min(heard, key=lambda level: level.resolution)
-    longest = max((_longest_run(found, claimed, single) for found in ladders), key=len)
-    if len(longest) >= RUN:
-        distance = max(level.distance(claimed) for level in longest)
-        supporting = [level for level in levels if _supports(level, claimed, distance, best)]
-        if all(_passed_by(level, heard) for level in supporting):
+    for found in ladders:
+        run = _longest_run(found, claimed, single)
+        if len(run) >= RUN and not _contradicted(run, levels, claimed, single, best):
             return EXCLUDED
     if any(_bent(found) for found in ladders):
         return KINK
@@ -158,6 +158,19 @@ def _passed_by(support: Level, levels: list[Level]) -> bool:
     """Tell whether the kink that makes a step support a slope lies at a distance that smaller steps do not reach."""
     kink = support.gap > 8 * support.resolution
     return kink and any(level.t < support.t and level.gap + level.resolution <= support.gap / 16 for level in levels)
+
+
+def _contradicted(run: list[Level], levels: list[Level], claimed: float, single: bool, best: Level) -> bool:
+    """Tell whether other steps speak against a run that excludes the claimed slope."""
+    distance, smallest = max(level.distance(claimed) for level in run), min(level.t for level in run)
+    heard = [level for level in levels if not level.silent]
+    # Where smaller steps see kinks, the larger ones of the run say nothing of the slopes at the point.
+    if not single and any(
+        level.t < smallest and level.gap > 8 * level.resolution and level.gap > CANCELLED * distance for level in heard
+    ):
+        return True
+    supporting = [level for level in levels if _supports(level, claimed, distance, best)]
+    return not all(_passed_by(level, heard) for level in supporting)
 
 
 def _bent(levels: list[Level]) -> bool:

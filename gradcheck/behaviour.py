@@ -47,7 +47,7 @@ def check_determinism(function: Callable[..., Any], inputs: Any, *, repeats: int
     """
     check_integer("repeats", repeats, at_least=2)
     started = time.perf_counter()
-    results = [_named(function(*copy.deepcopy(_arguments(inputs))), "result") for _ in range(repeats)]
+    results = [_named(function(*_copied(_arguments(inputs))), "result") for _ in range(repeats)]
     if not results[0]:
         raise TypeError("function must return numbers, arrays or structures of them, got none")
     entries = []
@@ -86,7 +86,7 @@ def check_purity(function: Callable[..., Any], inputs: Any) -> Report:
     One evaluation.
     """
     started = time.perf_counter()
-    given = copy.deepcopy(_arguments(inputs))
+    given = _copied(_arguments(inputs))
     before = {name: np.array(values) for name, values in _named(given, "inputs").items()}
     others = dict(_walk(given, "inputs", arrays=False))
     if not before:
@@ -112,6 +112,21 @@ def _deed(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str
 
 def _arguments(inputs: Any) -> tuple[Any, ...]:
     return tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,)
+
+
+def _copied(structure: Any) -> Any:
+    """Return a deep copy; of mappings too that answer questions for attributes like those for keys."""
+    try:
+        return copy.deepcopy(structure)
+    except Exception:
+        if isinstance(structure, tuple | list):
+            return type(structure)([_copied(value) for value in structure])
+        if not isinstance(structure, Mapping):
+            raise
+    made: Any = copy.copy(structure)
+    for key, value in structure.items():
+        made[key] = _copied(value)
+    return made
 
 
 def _named(structure: Any, name: str) -> dict[str, Host]:

@@ -19,7 +19,7 @@ from gradcheck.directions import Slope, rms
 from gradcheck.evaluate import Budget
 from gradcheck.kinks import Kinks, Sides, between_along, find_kinks, slopes
 from gradcheck.numeric import elements, unit
-from gradcheck.rules import DOMAIN, KINK, STEPS, Trial, default_rtol
+from gradcheck.rules import DOMAIN, KINK, MEANINGFUL, STEPS, UNDERFLOW, Trial, default_rtol
 from gradcheck.scales import Block
 
 LOOKS = 8  # elements at a kink that are audited in turn before none counts as wrong
@@ -92,7 +92,12 @@ class Differences:
         """Judge the elements of a block that lie on kinks, and try the rest again."""
         found = find_kinks(self.claim.loss, block.name, block.mask, self.budget, self.seed)
         if not found.elements:
-            before.hesitate(KINK, self._kink_text(before.samples[-1]))
+            last = before.samples[-1]
+            line = Line(self.claim.loss, {block.name: last.direction})
+            if last.slope.kink is not None and audit(line, last.analytic, single=False) == EXCLUDED:
+                before.fail(last)
+            else:
+                before.hesitate(KINK, self._kink_text(last))
             return before
         rest = block.without(found.mask(block.mask.shape))
         trial = Trial(block, self.rtol)
@@ -123,7 +128,8 @@ class Differences:
         g = self.claim.gradient[trial.name]
         samples = {index: self._kink_sample(g, index, sides) for index, sides in kinks.elements.items()}
         outside = [index for index, sides in kinks.elements.items() if not sides.contains(float(g[index]))]
-        trial.samples += [] if trial.samples else list(samples.values())
+        if not trial.samples or self._negligible(trial, list(samples.values())):
+            trial.samples, trial.floor = list(samples.values()), UNDERFLOW
         for index in sorted(outside, key=lambda i: -samples[i].relative)[:LOOKS]:
             if audit(self._line(trial.name, index), float(g[index]), single=True) == EXCLUDED:
                 trial.fail(samples[index])
@@ -142,6 +148,12 @@ class Differences:
         else:
             trial.word = text
 
+    @staticmethod
+    def _negligible(trial: Trial, kinks: list[Sample]) -> bool:
+        """Tell whether no error that means anything beside the slopes at kinks can hide in the rest."""
+        size = max(sample.scale for sample in kinks)
+        return not trial.failed and trial.empty and trial.unseen <= max(MEANINGFUL[False], 2 * trial.rtol) * size
+
     def _line(self, name: str, index: tuple[int, ...]) -> Line:
         return Line(self.claim.loss, {name: unit(self.claim.gradient[name].shape, index)})
 
@@ -150,7 +162,8 @@ class Differences:
         value = float(g[index])
         low, high = min(sides.left, sides.right), max(sides.left, sides.right)
         nearest = min(max(value, low), high) if low <= high else np.nan
-        return Sample(unit(g.shape, index), value, Slope(nearest), abs(value), index)
+        size = max(abs(value), abs(low), abs(high))
+        return Sample(unit(g.shape, index), value, Slope(nearest), size if np.isfinite(size) else abs(value), index)
 
     def _describe(self, kinks: Kinks, g: Host, index: tuple[int, ...]) -> tuple[str, str]:
         sides, more = kinks.elements[index], len(kinks.elements) - 1

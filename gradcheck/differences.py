@@ -29,6 +29,10 @@ from gradcheck.evaluate import Function
 LEVELS = 9
 FIRST_STEP = 0.25  # relative to the size of the parameter's elements
 RATIO = 4.0
+SETTLED = 1e-6  # relative error estimate at which no other first step is tried
+NARROW = 0.1  # elements smaller than this part of the others are of unlike size
+CONFIRM = 1e-2  # step that confirms a slope, relative to the smallest of them ...
+SAME = 1e-3  # ... and relative difference at which it does not
 NOISE = 4  # units of rounding in a difference of two losses
 
 
@@ -80,13 +84,17 @@ class Central:
 
     def along(self, direction: Mapping[str, Host], where: str = "") -> Slope:
         """Return the derivative along `direction`, arrays by parameter name. Four evaluations."""
-        line = Line(self.function, direction, where)
+        line, middle = Line(self.function, direction, where), self.function.loss()
         h = line.natural * self.function.eps ** (1 / 3)
         near, far = (line.at(h), line.at(-h)), (line.at(2 * h), line.at(-2 * h))
         value, coarse = (near[0] - near[1]) / (2 * h), (far[0] - far[1]) / (4 * h)
         rounding = NOISE * self.function.eps * max(map(abs, near)) / h
         error = abs(value - coarse) / 3 + rounding
-        return Slope(value, error if math.isfinite(error) else math.inf)
+        if not math.isfinite(error):
+            return Slope(value, math.inf)
+        bends = [_bend(right, middle, left, step) for step, (right, left) in ((2 * h, far), (h, near))]
+        kink = bends[-1][1:] if _bent(bends, rounding, keeps=0.75) else None
+        return Slope(value, math.inf if kink else error, kink=kink)
 
     def difference(self, direction: Mapping[str, Host]) -> tuple[float, float]:
         """Return one central difference and its rounding. Two evaluations."""
@@ -114,15 +122,35 @@ class Richardson:
     def along(self, direction: Mapping[str, Host], where: str = "") -> Slope:
         """Return the derivative along `direction`.
 
-        At most 18 evaluations (36 for elements that are small, or parameters that are almost zero), 8 to 10 where the
-        loss is smooth. Steps at which the loss is NaN or infinite are left out.
+        At most 18 evaluations, 8 to 10 where the loss is smooth; 18 more for elements that are small, or parameters
+        that are almost zero, and two where the elements that move are of unlike size: beside a small one that the
+        steps of the others saturate, these seem to converge. If the two contradict, 18 more. Steps at which the loss
+        is NaN or infinite are left out.
         """
         line = Line(self.function, direction, where)
         best = self._table(line, FIRST_STEP * line.natural)
-        if line.wider > line.natural and best.kink is None and not best.error <= 1e-6 * abs(best.value):
+        if line.wider > line.natural and best.kink is None and not best.error <= SETTLED * abs(best.value):
             other = self._table(line, FIRST_STEP * line.wider)
             best = min(best, other, key=lambda slope: slope.error)
+        narrower = self.function.narrower(direction)
+        if best.kink is None and narrower < NARROW * line.natural:
+            best = self._confirmed(line, best, narrower)
         return best
+
+    def _confirmed(self, line: Line, best: Slope, narrower: float) -> Slope:
+        """Return a slope that small steps do not contradict."""
+        h, middle = CONFIRM * narrower, self.function.loss()
+        right, left = line.at(h), line.at(-h)
+        rounding = NOISE * self.function.eps * max(abs(right), abs(left), abs(middle)) / h
+        settled = best.error <= SETTLED * max(abs(best.value), abs(middle) / line.natural)
+        value = (right - left) / (2 * h)
+        distance = abs(value - best.value)
+        if settled and not distance > SAME * max(abs(value), abs(best.value)) + 4 * rounding:
+            return best
+        other = self._table(line, FIRST_STEP * narrower)
+        if other.kink is None and other.error <= max(SETTLED * abs(other.value), best.error):
+            return other
+        return Slope(best.value, max(best.error, distance)) if settled else best
 
     def _table(self, line: Line, first: float) -> Slope:
         middle, eps = self.function.loss(), self.function.eps
@@ -136,7 +164,7 @@ class Richardson:
                 row = []
                 continue
             rounding = NOISE * eps * max(abs(right), abs(left), abs(middle)) / h
-            bends.append((abs((right - middle) - (middle - left)) / h, (middle - left) / h, (right - middle) / h))
+            bends.append(_bend(right, middle, left, h))
             row, candidate = _extend(row, (right - left) / (2 * h), rounding)
             best = min(best, candidate, key=lambda slope: slope.error)
             if best.error <= 4 * rounding and not _bent(bends, rounding):
@@ -156,9 +184,17 @@ def _extend(row: list[float], difference: float, rounding: float) -> tuple[list[
     return fresh, best
 
 
-def _bent(bends: list[tuple[float, float, float]], rounding: float) -> bool:
-    """Tell whether the slopes to both sides fail to approach each other over the last two levels."""
+def _bend(right: float, middle: float, left: float, h: float) -> tuple[float, float, float]:
+    """Return the distance of the slopes to the two sides, and both."""
+    return abs((right - middle) - (middle - left)) / h, (middle - left) / h, (right - middle) / h
+
+
+def _bent(bends: list[tuple[float, float, float]], rounding: float, keeps: float = 0.6) -> bool:
+    """Tell whether the slopes to both sides fail to approach each other over the last two levels.
+
+    The part `keeps` of their distance stays at a kink, and less than it where the loss is smooth.
+    """
     if len(bends) < 2:
         return False
     (before, _, _), (now, left, right) = bends[-2:]
-    return now > 0.6 * before and now > 16 * rounding and now > 1e-4 * max(abs(left), abs(right))
+    return now > keeps * before and now > 16 * rounding and now > 1e-4 * max(abs(left), abs(right))

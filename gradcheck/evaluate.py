@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from gradcheck.arrays import Host, dtype_name, is_array, to_host
-from gradcheck.scales import Block, blocks, sizes
+from gradcheck.scales import SMALLEST, Block, blocks, sizes
 from gradcheck.tree import Tree, values_of
 
 SINGLE = ("float16", "float32", "complex64")
@@ -116,6 +116,14 @@ class Function:
         most = max(float(np.max(np.abs(v))) / sizes[name] for name, v in direction.items())
         return max(1.0 / most if most else 1.0, 1.0 if min(sizes.values()) < SMALL else 0.0)
 
+    def narrower(self, direction: Mapping[str, Host]) -> float:
+        """Return the largest t by which ``t * direction`` moves no element further than its own size."""
+        most = 0.0
+        for name, v in direction.items():
+            own = np.where(self.base[name] == 0, self.sizes[name], np.maximum(np.abs(self.base[name]), SMALLEST))
+            most = max(most, float(np.max(np.abs(v) / own)))
+        return 1.0 / most if most else 1.0
+
     @property
     def eps(self) -> float:
         """Distance from 1 to the next number in the precision that the function computes in."""
@@ -131,7 +139,10 @@ class Function:
         """
         self.count += 1
         place = f"evaluation {self.count}, at {where}"
-        given = self.tree.build(values)
+        try:
+            given = self.tree.build(values)
+        except Exception as error:  # a library without complex numbers, for instance
+            raise FunctionError(f"params could not be made anew: {type(error).__name__}: {error} ({place})") from error
         try:
             result = self.function(*given) if self._unpacked else self.function(given)
         except Exception as error:
