@@ -11,10 +11,10 @@ the one-sided difference quotients :math:`l_k, r_k` of every step :math:`t_k` ar
   resolution. Between the two slopes of a kink nothing is excluded.
 * A step *supports* a if a lies within the resolution, and the resolution is fine against what others exclude a by.
 
-a is excluded if three neighbouring steps exclude it and none supports it; a kink that supports it counts only if no
-smaller step sees a smooth loss. Along a direction that moves several elements
-their kinks may cancel; there the two quotients must also agree with each other to a small part of the distance, at the
-steps that exclude a and at all smaller ones.
+a is excluded if three neighbouring steps exclude it and none supports it. A kink that supports it counts only if no
+smaller step sees a smooth loss, and a step only if it is not larger than three at which the loss is a straight line.
+Along a direction that moves several elements their kinks may cancel; there the two quotients must also agree with each
+other to a small part of the distance, at the steps that exclude a and at all smaller ones.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ LEVELS = 14
 RUN = 3  # neighbouring steps that must exclude a slope
 CLEAR = 4  # times the resolution
 CANCELLED = 1 / 32  # part of the distance to which the quotients must agree where kinks might cancel
+STRAIGHT = 1 / 64  # part of the quotients up to which they agree where the loss is a straight line
 EXCLUDED, KINK, STEPS, TOO_NOISY, DOMAIN = "excluded", "kink", "steps", "noise", "domain"
 
 
@@ -170,7 +171,20 @@ def _contradicted(run: list[Level], levels: list[Level], claimed: float, single:
     ):
         return True
     supporting = [level for level in levels if _supports(level, claimed, distance, best)]
-    return not all(_passed_by(level, heard) for level in supporting)
+    return not all(_passed_by(level, heard) or _outvoted(level, run) for level in supporting)
+
+
+def _outvoted(support: Level, run: list[Level]) -> bool:
+    """Tell whether the loss is a straight line at steps of the run that are smaller than the one that supports.
+
+    Steps beyond the scale of the loss support whatever is small. Noise and rounding inside the loss show no line.
+    """
+    straight = [
+        level
+        for level in run
+        if level.t < support.t and max(level.resolution, level.gap) <= STRAIGHT * max(abs(level.left), abs(level.right))
+    ]
+    return len(straight) >= RUN
 
 
 def _bent(levels: list[Level]) -> bool:
