@@ -6,8 +6,9 @@
 >>> report.passed
 True
 
-`check_gradient` and `assert_gradient` are for losses; `check_vjp`, `check_jvp`, `adjoint_test` and `check_linearity`
-for hand-written operators; `check_hessian_vector_product`, `taylor_test`, `check_precision`, `check_determinism` and
+`check_gradient` and `assert_gradient` are for losses, `check_batched_gradient` for (B,) of them; `check_function` for
+functions with hand-written reverse passes, `check_vjp`, `check_jvp`, `adjoint_test` and `check_linearity` for their
+parts; `check_hessian_vector_product`, `taylor_test`, `check_precision`, `check_determinism` and
 `check_purity` for what else can be wrong; `first_wrong_step` for gradients through time; `numerical_gradient` for the
 numbers themselves.
 """
@@ -15,9 +16,11 @@ numbers themselves.
 from typing import TYPE_CHECKING, Any
 
 from gradcheck.adjoint import adjoint_test, check_linearity
+from gradcheck.batches import check_batched_gradient
 from gradcheck.behaviour import check_determinism, check_purity
 from gradcheck.check import assert_gradient, check_gradient
 from gradcheck.evaluate import FunctionError
+from gradcheck.functions import check_function, pair
 from gradcheck.numeric import numerical_gradient
 from gradcheck.operators import check_hessian_vector_product, check_jvp, check_vjp
 from gradcheck.precision import check_precision
@@ -38,7 +41,9 @@ __all__ = [
     "WrongStep",
     "adjoint_test",
     "assert_gradient",
+    "check_batched_gradient",
     "check_determinism",
+    "check_function",
     "check_gradient",
     "check_hessian_vector_product",
     "check_jvp",
@@ -49,6 +54,7 @@ __all__ = [
     "first_wrong_step",
     "kill_matrix",
     "numerical_gradient",
+    "pair",
     "taylor_test",
 ]
 

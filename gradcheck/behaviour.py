@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -12,6 +13,9 @@ import numpy as np
 from gradcheck.arguments import check_integer
 from gradcheck.arrays import Host, is_array, to_host
 from gradcheck.report import FAILED, PASSED, Entry, Report, Worst
+from gradcheck.structures import is_record
+
+ABSENT = object()  # is equal to no value of an input
 
 
 def check_determinism(function: Callable[..., Any], inputs: Any, *, repeats: int = 2) -> Report:
@@ -43,13 +47,14 @@ def check_determinism(function: Callable[..., Any], inputs: Any, *, repeats: int
     """
     check_integer("repeats", repeats, at_least=2)
     started = time.perf_counter()
-    results = [_named(function(*copy.deepcopy(_arguments(inputs))), "result") for _ in range(repeats)]
+    results = [_named(function(*_copied(_arguments(inputs))), "result") for _ in range(repeats)]
     if not results[0]:
         raise TypeError("function must return numbers, arrays or structures of them, got none")
     entries = []
-    for name, first in results[0].items():
-        others = [result.get(name, np.asarray(np.nan)) for result in results[1:]]
-        different = next((other for other in others if not _same(first, other)), None)
+    for name in {name: None for result in results for name in result}:
+        first, others = results[0].get(name), [result.get(name) for result in results[1:]]
+        same = [_same(first, other) for other in others]
+        different = first if all(same) else others[same.index(False)]
         entries.append(_entry(name, first, different, "two calls with the same input differ"))
     spent = time.perf_counter() - started
     return Report("check_determinism", f"{repeats} calls", tuple(entries), 0, repeats, 0, spent)
@@ -68,7 +73,8 @@ def check_purity(function: Callable[..., Any], inputs: Any) -> Report:
     Returns
     -------
     Report
-        One entry an array of the inputs: analytic is what the function left, numeric what it was given.
+        One entry an array or number of the inputs, and one for whatever the function added: analytic is what it left,
+        numeric what it was given; NaN where there is none.
 
     Raises
     ------
@@ -80,55 +86,89 @@ def check_purity(function: Callable[..., Any], inputs: Any) -> Report:
     One evaluation.
     """
     started = time.perf_counter()
-    given = copy.deepcopy(_arguments(inputs))
+    given = _copied(_arguments(inputs))
     before = {name: np.array(values) for name, values in _named(given, "inputs").items()}
+    others = dict(_walk(given, "inputs", arrays=False))
     if not before:
         raise TypeError("inputs must hold arrays or numbers, got none")
     function(*given)
     after = _named(given, "inputs")
     entries = []
-    for name, values in before.items():
-        left = after.get(name, np.asarray(np.nan))
-        changed = None if _same(values, left) else left
-        entries.append(_entry(name, values, changed, "changed in place: work on a copy", swap=True))
+    for name in {**before, **after}:
+        first, left = before.get(name), after.get(name)
+        entries.append(_entry(name, left, first, _deed(name, before, after)))
+    left_over = dict(_walk(given, "inputs", arrays=False))
+    for name in {**others, **left_over}:
+        if others.get(name, ABSENT) != left_over.get(name, ABSENT) and name not in {**before, **after}:
+            entries.append(_entry(name, None, np.asarray(np.nan), _deed(name, others, left_over)))
     return Report("check_purity", "one call", tuple(entries), 0, 1, 0, time.perf_counter() - started)
+
+
+def _deed(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    if name not in before:
+        return "added to the inputs: work on a copy"
+    return "changed in place: work on a copy" if name in after else "removed from the inputs: work on a copy"
 
 
 def _arguments(inputs: Any) -> tuple[Any, ...]:
     return tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,)
 
 
+def _copied(structure: Any) -> Any:
+    """Return a deep copy; of mappings too that answer questions for attributes like those for keys."""
+    try:
+        return copy.deepcopy(structure)
+    except Exception:
+        if isinstance(structure, tuple | list):
+            return type(structure)([_copied(value) for value in structure])
+        if not isinstance(structure, Mapping):
+            raise
+    made: Any = copy.copy(structure)
+    for key, value in structure.items():
+        made[key] = _copied(value)
+    return made
+
+
 def _named(structure: Any, name: str) -> dict[str, Host]:
     return dict(_walk(structure, name))
 
 
-def _walk(structure: Any, name: str) -> Iterator[tuple[str, Host]]:
-    """Yield arrays and numbers by place; other objects are passed over."""
-    if is_array(structure):
-        yield name, to_host(structure)
+def _walk(structure: Any, name: str, arrays: bool = True) -> Iterator[tuple[str, Any]]:
+    """Yield arrays and numbers by place; or texts and None, and the types of other objects, if not `arrays`."""
+    parts: list[tuple[str, Any]] = []
+    if isinstance(structure, Mapping):
+        parts = [(f"{name}.{key}", value) for key, value in structure.items()]
+    elif is_array(structure):
+        if arrays:
+            yield name, to_host(structure)
     elif isinstance(structure, int | float | complex):
-        yield name, np.asarray(structure)
-    elif isinstance(structure, Mapping):
-        for key, value in structure.items():
-            yield from _walk(value, f"{name}.{key}")
+        if arrays:
+            yield name, np.asarray(structure)
+    elif is_record(structure):
+        parts = [(f"{name}.{f.name}", getattr(structure, f.name)) for f in dataclasses.fields(structure)]
     elif isinstance(structure, Sequence) and not isinstance(structure, str | bytes):
-        for position, value in enumerate(structure):
-            yield from _walk(value, f"{name}[{position}]")
+        parts = [(f"{name}[{position}]", value) for position, value in enumerate(structure)]
+    elif not arrays:
+        yield name, structure if structure is None or isinstance(structure, str | bytes) else type(structure)
+    for place, value in parts:
+        yield from _walk(value, place, arrays)
 
 
-def _same(a: Host, b: Host) -> bool:
+def _same(a: Host | None, b: Host | None) -> bool:
+    if a is None or b is None:
+        return a is b
     return a.shape == b.shape and a.dtype == b.dtype and bool(np.array_equal(a, b, equal_nan=a.dtype.kind in "fc"))
 
 
-def _entry(name: str, first: Host, different: Host | None, diagnosis: str, swap: bool = False) -> Entry:
-    if different is None:
-        number = float(np.real(first.flat[0])) if first.size else 0.0
-        return Entry(name, PASSED, Worst(name, None, number, number, 0.0), 0.0)
-    if different.shape != first.shape:
+def _entry(name: str, analytic: Host | None, numeric: Host | None, diagnosis: str) -> Entry:
+    """Return passed if both are the same to the bit; None stands for an array that is not there."""
+    if analytic is None or numeric is None or analytic.shape != numeric.shape:
         return Entry(name, FAILED, Worst(name, None, np.nan, np.nan, np.inf), 0.0, diagnosis=diagnosis)
-    distance = np.abs(first.astype(complex) - different.astype(complex))
-    index = tuple(int(i) for i in np.unravel_index(int(np.argmax(distance)), first.shape))
-    a, b = float(np.real(first[index])), float(np.real(different[index]))
+    if _same(analytic, numeric):
+        number = float(np.real(analytic.flat[0])) if analytic.size else 0.0
+        return Entry(name, PASSED, Worst(name, None, number, number, 0.0), 0.0)
+    distance = np.abs(analytic.astype(complex) - numeric.astype(complex))
+    index = tuple(int(i) for i in np.unravel_index(int(np.argmax(distance)), distance.shape))
+    a, b = float(np.real(analytic[index])), float(np.real(numeric[index]))
     error = float(distance[index]) / max(abs(a), abs(b), 1e-300)
-    worst = Worst(name, index, *((b, a) if swap else (a, b)), error)
-    return Entry(name, FAILED, worst, 0.0, diagnosis=diagnosis)
+    return Entry(name, FAILED, Worst(name, index, a, b, error), 0.0, diagnosis=diagnosis)

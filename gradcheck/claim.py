@@ -8,13 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from gradcheck.arrays import Host, dtype_name
-from gradcheck.directions import Slope, dot, gaussian, length_scale, rms
+from gradcheck.arrays import Host
+from gradcheck.directions import Slope, dot, norm, rms
 from gradcheck.evaluate import Function, FunctionError
 from gradcheck.numeric import Method
-from gradcheck.tree import Tree, match_gradient
+from gradcheck.scales import Block
+from gradcheck.tree import NarrowedError, Tree, match_gradient
 
 SINGLE_EPS = float(np.finfo(np.float32).eps)
+NARROWED = (
+    "{} narrowed float64 to float32, so the check is in float32 and shows about four digits; "
+    "enable 64-bit numbers there (in JAX jax_enable_x64) for twelve"
+)
 
 
 class Source:
@@ -28,6 +33,24 @@ class Source:
         """Return the gradient at `values` cast to `dtype`, as float64 arrays on the host."""
         found = self.function.call({name: value.astype(dtype) for name, value in values.items()}, f"{dtype} params")
         return match_gradient(found, self.tree, dtype)
+
+    def best(self) -> tuple[dict[str, Host], str, list[str]]:
+        """Return the gradient at the parameters in float64 if it can be had, the dtype, and a word if it cannot."""
+        native = self.tree.dtype
+        if self.function.narrowed:
+            return self.at(self.function.base, "float32"), "float32", []
+        try:
+            return self.at(self.function.base, "float64"), "float64", []
+        except NarrowedError:
+            if native == "float64":
+                raise
+            note = "the gradient is float32 for float64 parameters too, so float32 values were compared"
+            return self.at(self.function.base, native), native, [note]
+        except FunctionError as error:
+            if native == "float64" or error.__cause__ is None:
+                raise
+            note = f"the gradient refused float64 parameters ({error.__cause__}), so float32 values were compared"
+            return self.at(self.function.base, native), native, [note]
 
 
 @dataclass
@@ -69,32 +92,55 @@ class Claim:
         """Calls so far of both functions."""
         return self.loss.count + (self.source.function.count if self.source else 0)
 
-    def magnitude(self, name: str) -> float:
-        """Return the size that a derivative by `name` could have had, judging by the other parameters and the loss."""
-        norms = [float(np.linalg.norm(g)) for g in self.gradient.values()]
-        return max(*norms, abs(self.loss.loss()) / max(1.0, length_scale(self.loss.base[name])))
+    @property
+    def blocks(self) -> list[Block]:
+        """The blocks of all parameters: what is tried, each by itself."""
+        return [block for found in self.loss.blocks.values() for block in found]
+
+    def magnitude(self, block: Block) -> float:
+        """Return the size that a derivative by `block` could have had, judging by the others and the loss.
+
+        The gradient by elements that are smaller than those of `block` is larger for that reason alone.
+        """
+        sizes = [norm(self.gradient[b.name][b.mask]) * min(1.0, b.size / block.size) for b in self.blocks]
+        return max(*sizes, abs(self.loss.loss()) / max(1.0, block.size))
+
+    def nearby(self, distance: float, *key: int) -> dict[str, Host]:
+        """Return the parameters, each element changed by up to `distance` times the size of its block."""
+        rng = np.random.default_rng(list(key))
+        sizes = self.loss.sizes
+        return {name: p + distance * sizes[name] * rng.uniform(-1, 1, p.shape) for name, p in self.loss.base.items()}
 
 
 def make_claim(loss: Callable[[Any], Any], gradient: Any, tree: Tree) -> Claim:
-    """Evaluate the gradient and return the claim.
+    """Evaluate loss and gradient at the parameters and return the claim.
 
     A callable gradient of float32 parameters is evaluated at the same parameters in float64: its formulas can be
     verified there to full precision. Where it refuses them, and for a gradient given as arrays, the float32 values
     are compared themselves.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the gradient does not match the parameters.
+    FunctionError
+        A ValueError: if loss or gradient raise at the parameters, or the loss is not a finite scalar there.
     """
-    function = Function(loss, tree)
-    native = dtype_name(next(iter(tree.arrays.values())))
+    function, native = Function(loss, tree), tree.dtype
+    notes = [NARROWED.format(function.narrowed)] if function.narrowed else []
+    source, eps = None, float(np.finfo(native).eps)
     if not callable(gradient):
-        return Claim(function, match_gradient(gradient, tree, native), None, float(np.finfo(native).eps), [])
-    source, notes = Source(gradient, tree), []
-    try:
-        found, dtype = source.at(function.base, "float64"), "float64"
-    except FunctionError as error:
-        if native == "float64" or error.__cause__ is None:
-            raise
-        found, dtype = source.at(function.base, native), native
-        notes.append(f"the gradient refused float64 parameters ({error.__cause__}), so float32 values were compared")
-    return Claim(function, found, source, float(np.finfo(dtype).eps), notes)
+        found = match_gradient(gradient, tree, native)
+    else:
+        source = Source(gradient, tree)
+        found, dtype, refusal = source.best()
+        notes += refusal
+        eps = float(np.finfo(dtype).eps)
+    claim = Claim(function, found, source, eps, notes)
+    refused = function.settle()
+    if refused:
+        notes.append(refused)
+    return claim
 
 
 @dataclass(frozen=True)
@@ -133,13 +179,13 @@ class Sample:
         return self.mismatch / size if size else 0.0
 
 
-def take_sample(claim: Claim, method: Method, name: str, *key: int) -> Sample:
+def take_sample(claim: Claim, method: Method, block: Block, *key: int) -> Sample:
     """Compare along a Gaussian direction that depends on `key`."""
-    v = gaussian(claim.gradient[name].shape, *key)
-    return compare(claim, name, v, method.along({name: v}))
+    v = block.direction(*key)
+    return compare(claim, block, v, method.along({block.name: v}))
 
 
-def compare(claim: Claim, name: str, v: Host, slope: Slope) -> Sample:
-    """Return the comparison of the claimed gradient with `slope` along `v`."""
-    g = claim.gradient[name]
-    return Sample(v, dot(g, v), slope, float(np.linalg.norm(g)) * rms(v))
+def compare(claim: Claim, block: Block, v: Host, slope: Slope) -> Sample:
+    """Return the comparison of the claimed gradient with `slope` along `v`, which lies in `block`."""
+    g, along = claim.gradient[block.name][block.mask], v[block.mask]
+    return Sample(v, dot(g, along), slope, norm(g) * rms(along))

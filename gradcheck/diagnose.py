@@ -16,6 +16,7 @@ from itertools import combinations_with_replacement
 import numpy as np
 
 from gradcheck.arrays import Host
+from gradcheck.directions import dot, norm
 
 SAME = 1e-7  # relative distance at which two vectors count as the same
 Project = Callable[[Host], Host]
@@ -53,7 +54,7 @@ def diagnose(
     analytic = gradient[name]
     if not np.any(analytic):
         return "the gradient is zero where the loss does depend on the parameter"
-    if np.linalg.norm(target) <= same * np.linalg.norm(project(analytic)):
+    if norm(target) <= same * norm(project(analytic)):
         return "the gradient is not zero, but the loss does not depend on the parameter"
     for text, candidate in _candidates(name, gradient):
         factor = _factor(project(candidate), target, same)
@@ -83,10 +84,12 @@ def _telling(text: str, factor: float, size: int, sizes: Mapping[str, int], same
 
 def _factor(candidate: Host, target: Host, same: float) -> float | None:
     """Return c if candidate = c * target, None if there is no such c."""
-    square = float(np.dot(target.ravel(), target.ravel()))
-    c = float(np.dot(candidate.ravel(), target.ravel())) / square if square else 0.0
-    distance = float(np.linalg.norm(candidate - c * target))
-    return c if c and distance <= same * float(np.linalg.norm(candidate)) else None
+    largest = float(np.max(np.abs(target), initial=0.0))
+    if not largest:
+        return None
+    relative = target / largest  # no square of it overflows
+    c = dot(candidate, relative) / dot(relative, relative) / largest
+    return c if c and norm(candidate - c * target) <= same * norm(candidate) else None
 
 
 def _phrase(text: str, factor: float, sizes: Mapping[str, int], same: float) -> str | None:
@@ -179,7 +182,7 @@ def _shifted(analytic: Host, numeric: Host, same: float) -> str | None:
         return None
 
     def equal(a: Host, b: Host) -> bool:
-        return bool(np.any(a)) and bool(np.linalg.norm(a - b) <= same * np.linalg.norm(a))
+        return bool(np.any(a)) and norm(a - b) <= same * norm(a)
 
     if equal(analytic[1:], numeric[:-1]):
         return "off by one along axis 0: analytic[t + 1] = numeric[t]"

@@ -10,7 +10,8 @@ The error of an entry is estimated by its distance from its two parents, plus th
 step; the entry with the smallest estimate wins. **It is an estimate, not a bound.**
 
 Slopes to both sides are compared as the step shrinks: where :math:`f(p+hv) - 2f(p) + f(p-hv)` does not shrink faster
-than h, p lies on a kink, and there is no derivative to compare with.
+than h, p lies on a kink, and there is no derivative to compare with. Whether a value that differs from the estimate is
+wrong is not decided here but in `gradcheck.audit`.
 
 Source of the table and its error estimate: C. J. F. Ridders, Accurate computation of F'(x) and F'(x)F''(x), Advances in
 Engineering Software 4 (1982) 75-76.
@@ -21,40 +22,49 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-import numpy as np
-
 from gradcheck.arrays import Host
-from gradcheck.directions import Slope, length_scale, rms
+from gradcheck.directions import Slope
 from gradcheck.evaluate import Function
 
 LEVELS = 9
 FIRST_STEP = 0.25  # relative to the size of the parameter's elements
 RATIO = 4.0
+SETTLED = 1e-6  # relative error estimate at which no other first step is tried
+NARROW = 0.1  # elements smaller than this part of the others are of unlike size
+CONFIRM = 1e-2  # step that confirms a slope, relative to the smallest of them ...
+SAME = 1e-3  # ... and relative difference at which it does not
 NOISE = 4  # units of rounding in a difference of two losses
 
 
-def confirm(method: Central | Richardson, direction: Mapping[str, Host], slope: Slope) -> Slope:
-    """Return the slope again with its error widened to what other steps say.
+class Line:
+    """The loss along a direction, in units of a natural step.
 
-    Error estimates can be too small by accident where the loss varies on a far smaller scale than its parameters:
-    before a gradient is called wrong, the slope is taken once more, with steps a hundred times smaller.
+    Parameters
+    ----------
+    loss : Function
+        The loss.
+    direction : mapping of str to array
+        By parameter name.
+    where : str
+        What errors call the direction.
+
+    Attributes
+    ----------
+    natural : float
+        The t by which no element moves further than the size of those like it.
+    wider : float
+        The t by which none moves further than the size of the largest, 1 where all are nearly zero.
     """
-    other = method.along(direction, shrink=0.013)
-    error = max(slope.error, abs(slope.value - other.value) - other.error)
-    return Slope(slope.value, error if math.isfinite(error) else math.inf, slope.kink or other.kink)
 
-
-class _Line:
-    """The loss along a direction, in units of a natural step."""
-
-    def __init__(self, loss: Function, direction: Mapping[str, Host], where: str) -> None:
-        self.function, self.direction, self.where = loss, direction, where
-        ratios = [length_scale(loss.base[name]) / (float(np.max(np.abs(v))) or 1.0) for name, v in direction.items()]
-        self.natural = min(ratios)
+    def __init__(self, loss: Function, direction: Mapping[str, Host], where: str = "") -> None:
+        self.function, self.direction = loss, direction
+        self.where = where or " and ".join(direction)
+        self.natural, self.wider = loss.natural(direction), loss.wider(direction)
 
     def at(self, t: float) -> float:
+        """Return the loss at params + t * direction, NaN outside its domain."""
         moved = {name: self.function.base[name] + t * v for name, v in self.direction.items()}
-        return self.function.at(moved, f"params + {t:.3g} x a direction in {self.where}")
+        return self.function.trial(moved, f"params + {t:.3g} x a direction in {self.where}")
 
 
 class Central:
@@ -72,22 +82,23 @@ class Central:
     def __init__(self, loss: Function) -> None:
         self.function = loss
 
-    def along(self, direction: Mapping[str, Host], where: str = "", shrink: float = 1.0) -> Slope:
-        """Return the derivative along `direction`, arrays by parameter name, with a step `shrink` times the usual one.
-
-        Four evaluations.
-        """
-        line = _Line(self.function, direction, where or " and ".join(direction))
-        h = shrink * line.natural * self.function.eps ** (1 / 3)
+    def along(self, direction: Mapping[str, Host], where: str = "") -> Slope:
+        """Return the derivative along `direction`, arrays by parameter name. Four evaluations."""
+        line, middle = Line(self.function, direction, where), self.function.loss()
+        h = line.natural * self.function.eps ** (1 / 3)
         near, far = (line.at(h), line.at(-h)), (line.at(2 * h), line.at(-2 * h))
         value, coarse = (near[0] - near[1]) / (2 * h), (far[0] - far[1]) / (4 * h)
         rounding = NOISE * self.function.eps * max(map(abs, near)) / h
         error = abs(value - coarse) / 3 + rounding
-        return Slope(value, error if math.isfinite(error) else math.inf)
+        if not math.isfinite(error):
+            return Slope(value, math.inf)
+        bends = [_bend(right, middle, left, step) for step, (right, left) in ((2 * h, far), (h, near))]
+        kink = bends[-1][1:] if _bent(bends, rounding, keeps=0.75) else None
+        return Slope(value, math.inf if kink else error, kink=kink)
 
     def difference(self, direction: Mapping[str, Host]) -> tuple[float, float]:
         """Return one central difference and its rounding. Two evaluations."""
-        line = _Line(self.function, direction, " and ".join(direction))
+        line = Line(self.function, direction)
         h = line.natural * self.function.eps ** (1 / 3)
         right, left = line.at(h), line.at(-h)
         return (right - left) / (2 * h), NOISE * self.function.eps * max(abs(right), abs(left)) / h
@@ -108,22 +119,40 @@ class Richardson:
     def __init__(self, loss: Function) -> None:
         self.function = loss
 
-    def along(self, direction: Mapping[str, Host], where: str = "", shrink: float = 1.0) -> Slope:
-        """Return the derivative along `direction`, with steps `shrink` times the usual ones.
+    def along(self, direction: Mapping[str, Host], where: str = "") -> Slope:
+        """Return the derivative along `direction`.
 
-        At most 18 evaluations (36 for parameters that are almost zero), 8 to 10 where the loss is smooth. Steps at
-        which the loss is NaN or infinite are left out.
+        At most 18 evaluations, 8 to 10 where the loss is smooth; 18 more for elements that are small, or parameters
+        that are almost zero, and two where the elements that move are of unlike size: beside a small one that the
+        steps of the others saturate, these seem to converge. If the two contradict, 18 more. Steps at which the loss
+        is NaN or infinite are left out.
         """
-        line = _Line(self.function, direction, where or " and ".join(direction))
-        best = self._table(line, shrink * FIRST_STEP * line.natural)
-        small = min(rms(self.function.base[name]) for name in direction) < 1e-3
-        # Nearly zero parameters say nothing of the scale on which the loss varies: try 1 where theirs was too small.
-        if small and best.kink is None and best.error > 1e-6 * abs(best.value):
-            other = self._table(line, shrink * FIRST_STEP * max(1.0, line.natural))
+        line = Line(self.function, direction, where)
+        best = self._table(line, FIRST_STEP * line.natural)
+        if line.wider > line.natural and best.kink is None and not best.error <= SETTLED * abs(best.value):
+            other = self._table(line, FIRST_STEP * line.wider)
             best = min(best, other, key=lambda slope: slope.error)
+        narrower = self.function.narrower(direction)
+        if best.kink is None and narrower < NARROW * line.natural:
+            best = self._confirmed(line, best, narrower)
         return best
 
-    def _table(self, line: _Line, first: float) -> Slope:
+    def _confirmed(self, line: Line, best: Slope, narrower: float) -> Slope:
+        """Return a slope that small steps do not contradict."""
+        h, middle = CONFIRM * narrower, self.function.loss()
+        right, left = line.at(h), line.at(-h)
+        rounding = NOISE * self.function.eps * max(abs(right), abs(left), abs(middle)) / h
+        settled = best.error <= SETTLED * max(abs(best.value), abs(middle) / line.natural)
+        value = (right - left) / (2 * h)
+        distance = abs(value - best.value)
+        if settled and not distance > SAME * max(abs(value), abs(best.value)) + 4 * rounding:
+            return best
+        other = self._table(line, FIRST_STEP * narrower)
+        if other.kink is None and other.error <= max(SETTLED * abs(other.value), best.error):
+            return other
+        return Slope(best.value, max(best.error, distance)) if settled else best
+
+    def _table(self, line: Line, first: float) -> Slope:
         middle, eps = self.function.loss(), self.function.eps
         best = Slope(math.nan, math.inf)
         row: list[float] = []
@@ -135,7 +164,7 @@ class Richardson:
                 row = []
                 continue
             rounding = NOISE * eps * max(abs(right), abs(left), abs(middle)) / h
-            bends.append((abs((right - middle) - (middle - left)) / h, (middle - left) / h, (right - middle) / h))
+            bends.append(_bend(right, middle, left, h))
             row, candidate = _extend(row, (right - left) / (2 * h), rounding)
             best = min(best, candidate, key=lambda slope: slope.error)
             if best.error <= 4 * rounding and not _bent(bends, rounding):
@@ -155,9 +184,17 @@ def _extend(row: list[float], difference: float, rounding: float) -> tuple[list[
     return fresh, best
 
 
-def _bent(bends: list[tuple[float, float, float]], rounding: float) -> bool:
-    """Tell whether the slopes to both sides fail to approach each other over the last two levels."""
+def _bend(right: float, middle: float, left: float, h: float) -> tuple[float, float, float]:
+    """Return the distance of the slopes to the two sides, and both."""
+    return abs((right - middle) - (middle - left)) / h, (middle - left) / h, (right - middle) / h
+
+
+def _bent(bends: list[tuple[float, float, float]], rounding: float, keeps: float = 0.6) -> bool:
+    """Tell whether the slopes to both sides fail to approach each other over the last two levels.
+
+    The part `keeps` of their distance stays at a kink, and less than it where the loss is smooth.
+    """
     if len(bends) < 2:
         return False
     (before, _, _), (now, left, right) = bends[-2:]
-    return now > 0.6 * before and now > 16 * rounding and now > 1e-4 * max(abs(left), abs(right))
+    return now > keeps * before and now > 16 * rounding and now > 1e-4 * max(abs(left), abs(right))

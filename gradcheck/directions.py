@@ -7,6 +7,9 @@ density is at most :math:`1/(\|e\|\sqrt{2\pi})`. Hence
 
 If K independent directions agree to within t, then :math:`\|e\| \le t/d`, unless an event of probability at most
 :math:`(d\sqrt{2/\pi})^K` happened. The number of elements does not enter.
+
+Norms and inner products are computed on numbers divided by a power of two near the largest, so that no square over-
+or underflows: they are right wherever their result can be represented.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -44,9 +48,26 @@ def gaussian(shape: tuple[int, ...], *key: int) -> Host:
     return np.random.default_rng(list(key)).standard_normal(shape)
 
 
+def _exponent(values: Host) -> int:
+    """Return e with max|values| in [2^(e - 1), 2^e), 0 where there is no such number."""
+    largest = float(np.max(np.abs(values), initial=0.0))
+    return math.frexp(largest)[1] if math.isfinite(largest) else 0
+
+
+def _scaled(values: Any, exponent: int) -> Host:
+    with np.errstate(over="ignore", under="ignore"):
+        return np.ldexp(values, exponent)
+
+
+def norm(values: Host) -> float:
+    """Return the Euclidean norm of `values`."""
+    exponent = _exponent(values)
+    return float(_scaled(np.linalg.norm(_scaled(values, -exponent)), exponent))
+
+
 def rms(values: Host) -> float:
     """Return the root mean square of `values`."""
-    return float(np.linalg.norm(values)) / math.sqrt(values.size)
+    return norm(values) / math.sqrt(values.size)
 
 
 def length_scale(values: Host) -> float:
@@ -54,25 +75,31 @@ def length_scale(values: Host) -> float:
     return rms(values) or 1.0
 
 
-def chance_of_miss(d: float, directions: int) -> float:
-    """Return the bound on the chance that `directions` Gaussian directions all show less than `d` of an error."""
-    return min(1.0, d * math.sqrt(2 / math.pi)) ** directions
-
-
-def confidence(tolerance: float, directions: int) -> str:
-    """Say what agreement to within `tolerance` (relative) along `directions` directions means."""
-    d = 1e-3
-    return (
-        f"norm(error) <= {tolerance / d:.1e} norm(gradient), unless an event of probability at most "
-        f"{chance_of_miss(d, directions):.1e} happened"
-    )
-
-
 def dot(a: Host, b: Host) -> float:
     """Return the sum of products, correctly rounded: the checker adds no rounding of its own."""
-    return math.fsum((a * b).ravel().tolist())
+    left, right = _exponent(a), _exponent(b)
+    with np.errstate(under="ignore"):
+        products = _scaled(a, -left) * _scaled(b, -right)
+    return float(_scaled(math.fsum(products.ravel().tolist()), left + right))
 
 
 def total(values: Iterable[float]) -> float:
     """Return the sum, correctly rounded."""
     return math.fsum(values)
+
+
+def chance_of_miss(d: float, directions: int) -> float:
+    """Return the bound on the chance that `directions` Gaussian directions all show less than `d` of an error."""
+    return min(1.0, d * math.sqrt(2 / math.pi)) ** directions
+
+
+def confidence(agreement: float, directions: int) -> str:
+    """Say what agreement to within `agreement` (relative) along `directions` directions means.
+
+    Where it is coarse, the bound is drawn closer, and the chance of a miss grows.
+    """
+    d = min(max(1e-3, math.sqrt(agreement) / 2), 0.1)
+    return (
+        f"norm(error) <= {agreement / d:.1e} norm(gradient), unless an event of probability at most "
+        f"{chance_of_miss(d, directions):.1e} happened"
+    )

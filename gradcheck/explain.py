@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,25 +10,12 @@ from gradcheck.arrays import Host
 from gradcheck.claim import Claim, take_sample
 from gradcheck.diagnose import SAME, diagnose
 from gradcheck.directions import dot, gaussian
+from gradcheck.evaluate import Budget
 from gradcheck.numeric import Method, elements, is_exact, unit
 from gradcheck.report import Worst
 from gradcheck.rules import Trial
 
 PROBES = 4  # directions that must agree before a mistake is named without the full numeric gradient
-
-
-@dataclass
-class Budget:
-    """Evaluations that may still be spent on explaining a failure."""
-
-    left: int
-
-    def take(self, evaluations: int) -> bool:
-        """Reserve `evaluations` and return True, or return False if there are not that many left."""
-        if evaluations > self.left:
-            return False
-        self.left -= evaluations
-        return True
 
 
 def explain(
@@ -38,7 +24,6 @@ def explain(
     trial: Trial,
     budget: Budget,
     *,
-    position: int,
     seed: int,
     sizes: Mapping[str, int] | None,
     numeric: Host | None = None,
@@ -51,7 +36,7 @@ def explain(
         What was checked, how, and the failed trial.
     budget : Budget
         Evaluations that may be spent; what is used is taken off. At 0 the worst direction is returned.
-    position, seed : int
+    seed : int
         For the directions, the same as in the check.
     sizes : mapping of str to int or None
         Names for factors.
@@ -61,6 +46,9 @@ def explain(
     name = trial.name
     analytic = claim.gradient[name]
     same = max(SAME if is_exact(method) else 1e-5, 64 * trial.rtol)
+    if numeric is None and trial.culprit is not None and trial.culprit.index is not None:  # at a kink
+        sample = trial.culprit
+        return Worst(name, sample.index, sample.analytic, sample.slope.value, sample.relative), None
     if numeric is None:
         numeric = full_gradient(claim, method, name, budget)
     if numeric is not None and np.all(np.isfinite(numeric)):
@@ -68,8 +56,9 @@ def explain(
         return worst_element(name, analytic, numeric), found
     found = None
     samples = list(trial.samples)
+    block = trial.block
     if budget.take(method.cost * max(0, PROBES - len(samples))):
-        samples += [take_sample(claim, method, name, seed, position, k) for k in range(len(samples), PROBES)]
+        samples += [take_sample(claim, method, block, seed, block.key, k) for k in range(len(samples), PROBES)]
         target = np.array([sample.slope.value for sample in samples])
         found = diagnose(
             name,

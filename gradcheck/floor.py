@@ -3,7 +3,7 @@ r"""The rounding floor, measured: how far a correct gradient and a correct numer
 Both carry rounding of about eps times the sum of the absolute terms that make up the derivative. Where these terms
 cancel (at a minimum of the loss, or for a bias that shifts all inputs of a softmax), what is left is small against
 its own rounding, and no multiple of norm(gradient) covers it. The terms are not visible from outside. But their
-rounding can be rolled again: evaluate the same derivative with every parameter changed by a few units of rounding and
+rounding can be drawn again: evaluate the same derivative with every parameter changed by a few units of rounding and
 with the direction scaled by an odd factor. Whatever changes is rounding, whether it comes from cancellation or from
 the loss being badly conditioned. The floor is a multiple of the largest change seen. It scales with the loss, the
 parameters and the direction, so that a loss multiplied by 1e-5 or 1e5 is judged exactly alike.
@@ -18,6 +18,7 @@ import numpy as np
 from gradcheck.claim import Claim, Sample
 from gradcheck.complex_step import ComplexStep
 from gradcheck.directions import dot
+from gradcheck.scales import Block
 
 SAFETY = 32  # the floor is this many times the largest of the changes
 DRAWS = 4
@@ -27,7 +28,7 @@ GROSS = 512  # and so many units of rounding of the magnitude that a derivative 
 LOST = 64  # units of rounding of a sum whose terms all cancelled
 
 
-def rounding_floor(claim: Claim, step: ComplexStep, name: str, sample: Sample, seed: int) -> float:
+def rounding_floor(claim: Claim, step: ComplexStep, block: Block, sample: Sample, seed: int) -> float:
     """Return how far <g, v> and the numeric derivative of `sample` may differ by rounding alone.
 
     Parameters
@@ -36,8 +37,8 @@ def rounding_floor(claim: Claim, step: ComplexStep, name: str, sample: Sample, s
         Loss and gradient.
     step : ComplexStep
         The method.
-    name : str
-        The parameter of `sample`.
+    block : Block
+        The elements that `sample` moves.
     sample : Sample
         A comparison that failed the relative criterion.
     seed : int
@@ -53,29 +54,29 @@ def rounding_floor(claim: Claim, step: ComplexStep, name: str, sample: Sample, s
     One evaluation of the loss where the mismatch is gross; else four, and two of the gradient if it is callable.
     """
     rng = np.random.default_rng([seed, 0xF100])
-    magnitude = claim.magnitude(name)
+    magnitude = claim.magnitude(block)
     largest = 0.0
     for _ in range(DRAWS):
-        change = abs(_again(claim, step, name, sample, rng) - sample.slope.value)
+        change = abs(_again(claim, step, block.name, sample, rng) - sample.slope.value)
         largest = max(largest, change)
         if sample.mismatch > max(CLEAR[claim.single] * largest, GROSS * claim.unit * magnitude):
             return SAFETY * largest
-    largest = max(largest, claim.unit * abs(sample.slope.value)) + _gradient_change(claim, name, sample, rng)
-    lost = lost_digits(claim, name)
+    largest = max(largest, claim.unit * abs(sample.slope.value)) + _gradient_change(claim, block.name, sample, rng)
+    lost = lost_digits(claim, block)
     # All terms cancelled: nothing is left to measure. In single precision the reference is finer than the gradient.
     if sample.slope.value == 0 or (claim.eps > claim.loss.eps and abs(sample.slope.value) <= lost):
         return max(SAFETY * largest, lost)
     return SAFETY * largest
 
 
-def lost_digits(claim: Claim, name: str) -> float:
-    """Return the rounding of a derivative by `name` as large as the largest that the problem suggests.
+def lost_digits(claim: Claim, block: Block) -> float:
+    """Return the rounding of a derivative by `block` as large as the largest that the problem suggests.
 
-    A gradient can lose digits in a way that no small change of the parameters rolls again: 1 - tanh(u)^2 of a
+    A gradient can lose digits in a way that no small change of the parameters draws again: 1 - tanh(u)^2 of a
     saturated unit is a small difference of rounded numbers, whatever u is exactly. Such an error is at most of this
     size. A mismatch below it, but above the measured floor, proves nothing: the verdict is neither failed nor passed.
     """
-    return LOST * claim.unit * claim.magnitude(name)
+    return LOST * claim.unit * claim.magnitude(block)
 
 
 def _jitter(claim: Claim, rng: np.random.Generator) -> dict[str, np.ndarray]:

@@ -10,7 +10,7 @@ import numpy as np
 from gradcheck.arrays import Host
 from gradcheck.complex_step import ComplexStep, require_analytic
 from gradcheck.differences import Central, Richardson
-from gradcheck.directions import dot, gaussian
+from gradcheck.directions import dot
 from gradcheck.evaluate import Function, FunctionError, NotAnalyticError
 from gradcheck.tree import parameters
 
@@ -78,7 +78,8 @@ def numerical_gradient(
 
     Notes
     -----
-    Evaluations of the loss for N elements: N + 2 (complex), 4 N (central), at most 18 N and usually 8 N (richardson).
+    Evaluations of the loss for N elements: N + 3 (complex), 4 N + 1 (central), at most 18 N + 1 and usually 8 N + 1
+    (richardson).
 
     Examples
     --------
@@ -90,10 +91,9 @@ def numerical_gradient(
         raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}, got {method!r}")
     tree = parameters(params)
     function = Function(loss, tree)
-    chosen = METHODS[method](function)
-    found, doubt = _by_elements(chosen)
+    function.settle()
+    found, doubt = _by_elements(METHODS[method](function))
     if doubt is not None:
-        function.at()  # a loss that fails for real parameters too deserves its own error
         raise FunctionError(f"the complex step does not apply to the loss: {doubt}; use method='richardson'") from doubt
     gradient = tree.build({name: values for name, (values, _) in found.items()})
     if not return_error:
@@ -106,8 +106,8 @@ def _by_elements(method: Method) -> tuple[dict[str, tuple[Host, Host]], NotAnaly
     try:
         found = {name: elements(method, name) for name in method.function.base}
         if isinstance(method, ComplexStep):
-            vs = {name: gaussian(values.shape, 0, k) for k, (name, (values, _)) in enumerate(found.items())}
-            require_analytic(method, {name: (v, dot(found[name][0], v)) for name, v in vs.items()})
+            vs = {block: block.direction(0, block.key) for name in found for block in method.function.blocks[name]}
+            require_analytic(method, {block: (v, dot(found[block.name][0], v)) for block, v in vs.items()})
     except NotAnalyticError as error:
         return {}, error
     return found, None

@@ -16,16 +16,15 @@ g is taken as right: check it first.
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from gradcheck.arrays import Host, dtype_name, to_host
+from gradcheck.arrays import Host
 from gradcheck.check import check_gradient
 from gradcheck.directions import gaussian, length_scale
+from gradcheck.operands import Arguments, cast, draw, inner, renamed
 from gradcheck.report import Report
 from gradcheck.tree import Tree, parameters
 
@@ -33,7 +32,13 @@ TANGENTS = 3  # directions of each input in which a jvp is tried
 
 
 def check_vjp(
-    function: Callable[..., Any], vjp: Callable[..., Any], inputs: Any, *, seed: int = 0, **options: Any
+    function: Callable[..., Any],
+    vjp: Callable[..., Any],
+    inputs: Any,
+    *,
+    seed: int = 0,
+    constants: bool = False,
+    **options: Any,
 ) -> Report:
     """Check a hand-written adjoint.
 
@@ -48,6 +53,8 @@ def check_vjp(
         Where to check; float32 or float64.
     seed : int
         Of cotangent and directions.
+    constants : bool
+        Whether inputs without float arrays (integers, masks, texts) are allowed, and handed on as they are.
     **options
         As for `check_gradient`.
 
@@ -66,7 +73,7 @@ def check_vjp(
     One Gaussian cotangent: it meets every output, and by linearity (`check_linearity`) one is enough. Evaluations as
     for `check_gradient`, and one more of the function.
     """
-    arguments = Arguments(function, inputs)
+    arguments = Arguments(function, inputs, constants)
     output = Tree.of(function(*arguments.unpack(arguments.tree.build(arguments.tree.host()))), "output")
     cotangent = draw(output, seed, 0xC07)
 
@@ -74,7 +81,7 @@ def check_vjp(
         return inner(cotangent, function(*arguments.unpack(named)))
 
     def gradient(named: Any) -> dict[str, Any]:
-        weights = output.build(cast(cotangent, dtype_of(Tree.of(named))))
+        weights = output.build(cast(cotangent, Tree.of(named).dtype))
         return arguments.pack(vjp(*arguments.unpack(named), weights), "vjp")
 
     report = check_gradient(
@@ -178,79 +185,7 @@ def check_hessian_vector_product(
         return inner(vector, gradient(p))
 
     def claimed(p: Any) -> Any:
-        return product(p, tree.build(cast(vector, dtype_of(Tree.of(p)))))
+        return product(p, tree.build(cast(vector, Tree.of(p).dtype)))
 
     report = check_gradient(loss, claimed, params, seed=seed, **options)
     return renamed(report, "check_hessian_vector_product", 0)
-
-
-class Arguments:
-    """The inputs of an operator, named as the function names them.
-
-    Parameters
-    ----------
-    function : callable
-        Gives the names; ``input0``, ... where it tells none.
-    inputs : tuple, list or array
-        Its positional arguments, each an array or a structure of arrays; a single array stands for itself.
-    """
-
-    def __init__(self, function: Callable[..., Any], inputs: Any) -> None:
-        self.values = tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,)
-        self.names = _names(function, len(self.values))
-        self.tree = parameters(dict(zip(self.names, self.values, strict=True)), "inputs")
-
-    def unpack(self, named: Mapping[str, Any]) -> list[Any]:
-        """Return the positional arguments from a mapping by name."""
-        return [named[name] for name in self.names]
-
-    def pack(self, found: Any, what: str) -> dict[str, Any]:
-        """Return what a vjp returned as a mapping by name.
-
-        Raises
-        ------
-        ValueError
-            If it is not one structure an input.
-        """
-        if len(self.names) == 1 and not (isinstance(found, tuple | list) and len(found) == 1):
-            found = (found,)
-        if not isinstance(found, tuple | list) or len(found) != len(self.names):
-            count = len(found) if isinstance(found, tuple | list) else 1
-            raise ValueError(f"{what} must return {len(self.names)} values ({', '.join(self.names)}), got {count}")
-        return dict(zip(self.names, found, strict=True))
-
-
-def _names(function: Callable[..., Any], count: int) -> list[str]:
-    try:
-        found = [p.name for p in inspect.signature(function).parameters.values() if p.kind in (0, 1)]
-    except (TypeError, ValueError):
-        found = []
-    return found[:count] if len(found) >= count else [f"input{position}" for position in range(count)]
-
-
-def inner(cotangent: Mapping[str, Host], output: Any) -> Any:
-    """Return <w, y>, complex if y is, after checking that y has the structure of w."""
-    found = Tree.of(output, "output").arrays
-    if tuple(found) != tuple(cotangent):
-        raise ValueError(f"output must hold {', '.join(cotangent)}, got {', '.join(found)}")
-    return sum(np.sum(to_host(found[name]) * w) for name, w in cotangent.items())
-
-
-def draw(tree: Tree, seed: int, *key: int) -> dict[str, Host]:
-    """Return Gaussian arrays of the shapes in `tree`."""
-    return {name: gaussian(tuple(a.shape), seed, *key, k) for k, (name, a) in enumerate(tree.arrays.items())}
-
-
-def cast(values: Mapping[str, Host], dtype: str) -> dict[str, Host]:
-    """Return the arrays in another dtype."""
-    return {name: value.astype(dtype) for name, value in values.items()}
-
-
-def dtype_of(tree: Tree) -> str:
-    """Return the dtype that all arrays of a checked tree share."""
-    return dtype_name(next(iter(tree.arrays.values())))
-
-
-def renamed(report: Report, title: str, extra: int) -> Report:
-    """Return the report under another title, with `extra` evaluations added."""
-    return replace(report, title=title, n_evaluations=report.n_evaluations + extra)

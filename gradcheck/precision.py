@@ -21,10 +21,11 @@ import numpy as np
 from gradcheck.arguments import check_positive
 from gradcheck.arrays import Host
 from gradcheck.claim import SINGLE_EPS, Source
+from gradcheck.directions import norm
 from gradcheck.explain import worst_element
 from gradcheck.floor import JITTER, SAFETY
 from gradcheck.report import FAILED, INCONCLUSIVE, PASSED, Entry, Report
-from gradcheck.rules import GROWTH
+from gradcheck.rules import GROWTH, ROUNDING, ZERO
 from gradcheck.tree import parameters
 
 DRAWS = 3
@@ -76,12 +77,12 @@ def compare_precision(
 ) -> list[Entry]:
     """Return one entry a parameter: its float32 gradient against `double`."""
     single = source.at(source.function.base, "float32")
-    largest = max(float(np.linalg.norm(g)) for g in double.values())
+    largest = max(norm(g) for g in double.values())
     changes: dict[str, float] = {}
     entries = []
     for name, g in double.items():
-        error, norm = float(np.linalg.norm(single[name] - g)), float(np.linalg.norm(g))
-        allowed = growth * SINGLE_EPS * norm
+        error = norm(single[name] - g)
+        allowed = growth * SINGLE_EPS * norm(g)
         if error > allowed:
             changes = changes or _sensitivity(source, double, seed)
             allowed += SAFETY * changes[name]
@@ -91,16 +92,18 @@ def compare_precision(
 
 def _entry(name: str, single: Host, double: Host, error: float, allowed: float, largest: float) -> Entry:
     """Judge one parameter; `largest` is the rounding allowed to the parameter with the largest gradient."""
-    norm = float(np.linalg.norm(double))
+    size = norm(double)
     worst = worst_element(name, single, double)
-    tolerance = allowed / norm if norm else 0.0
-    if norm <= allowed:
-        return Entry(name, INCONCLUSIVE, worst, tolerance, note="zero to float32 rounding")
+    tolerance = allowed / size if size else 0.0
+    if size <= allowed:
+        return Entry(
+            name, INCONCLUSIVE, worst, tolerance, note="zero to float32 rounding: nothing was tested", reason=ZERO
+        )
     if error <= allowed:
         return Entry(name, PASSED, worst, tolerance)
     if error <= largest:
         text = "the values differ by no more than the rounding of a gradient as large as the largest"
-        return Entry(name, INCONCLUSIVE, worst, tolerance, note=text)
+        return Entry(name, INCONCLUSIVE, worst, tolerance, note=text, reason=ROUNDING)
     text = "the float32 gradient is further from the float64 one than rounding explains"
     return Entry(name, FAILED, worst, tolerance, diagnosis=text)
 
@@ -115,5 +118,5 @@ def _sensitivity(source: Source, double: Mapping[str, Host], seed: int) -> dict[
             for name, p in source.function.base.items()
         }
         found = source.at(moved, "float64")
-        changes = {name: max(changes[name], float(np.linalg.norm(found[name] - double[name]))) for name in double}
+        changes = {name: max(changes[name], norm(found[name] - double[name])) for name in double}
     return changes

@@ -2,7 +2,11 @@
 
 ``--gradcheck-seed=N`` sets the seed of every check (0 without it; ``random`` draws one a run and prints it).
 ``--gradcheck-report=FILE`` writes one record a check: the test, the report's fields, worst error, evaluations, seconds.
-Records travel with the test reports, so that the file is complete under pytest-xdist too.
+Records travel with the test reports, so that the file is complete under pytest-xdist too. JUnit files get flat
+properties for each test: the verdict, how many checks it made, their worst relative error and evaluations.
+
+The fixture lasts for the session, so that it may stand under Hypothesis's ``@given``, which refuses fixtures that are
+made once a test and used by many examples. It finds out by itself in which test it is called.
 """
 
 from __future__ import annotations
@@ -18,8 +22,6 @@ import pytest
 
 import gradcheck as package
 from gradcheck.report import GradientError, Report
-
-KEY = "gradcheck"
 
 
 class Checker:
@@ -39,10 +41,12 @@ class Checker:
 
     def __call__(self, loss: Callable[[Any], Any], gradient: Any, params: Any, **options: Any) -> Report:
         """Raise `GradientError` unless `check_gradient` passes; return its report."""
+        __tracebackhide__ = True
         return self.require(self.check_gradient(loss, gradient, params, **options))
 
     def require(self, report: Report) -> Report:
         """Raise `GradientError`, saying how to replay the check, unless `report` passed; return it."""
+        __tracebackhide__ = True
         if not report.passed:
             error = GradientError(report)
             error.add_note(f"replay with --gradcheck-seed={report.seed}")
@@ -84,12 +88,27 @@ def pytest_configure(config: pytest.Config) -> None:
     if not str(given).isdecimal():
         raise pytest.UsageError(f"--gradcheck-seed must be an integer >= 0 or 'random', got {given!r}")
     config.stash[SEED] = int(given)
+    config.stash[ITEM] = []
     path = config.getoption("--gradcheck-report")
     if path and not hasattr(config, "workerinput"):
-        config.pluginmanager.register(_Collector(pathlib.Path(path), int(given)), "gradcheck-collector")
+        config.pluginmanager.register(_Collector(_writable(path), int(given)), "gradcheck-collector")
 
 
 SEED = pytest.StashKey[int]()
+ITEM = pytest.StashKey[list[pytest.Item]]()  # the test that runs, and no other
+RECORDS = pytest.StashKey[list[dict[str, Any]]]()
+
+
+def _writable(path: str) -> pathlib.Path:
+    """Return the path of the report after making its folder; refuse it before the tests run if that cannot be."""
+    file = pathlib.Path(path)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("a", encoding="utf-8"):
+            pass
+    except OSError as error:
+        raise pytest.UsageError(f"--gradcheck-report: cannot write {path}: {error}") from error
+    return file
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -103,14 +122,50 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"gradcheck seed: {config.stash[SEED]}"
 
 
-@pytest.fixture(name="gradcheck")
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Any:
+    """Note which test runs."""
+    before = item.config.stash[ITEM]
+    item.config.stash[ITEM] = [item]
+    try:
+        return (yield)
+    finally:
+        item.config.stash[ITEM] = before
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+    """Give the report of the last phase the records of the test, in a form that travels between processes."""
+    report = yield
+    records = item.stash.get(RECORDS, [])
+    if records and report.when == "teardown":
+        report.gradcheck_records = records
+        report.user_properties += _properties(records)
+    return report
+
+
+@pytest.fixture(name="gradcheck", scope="session")
 def gradcheck_fixture(request: pytest.FixtureRequest) -> Checker:
     """Return a checker: call it to assert a gradient, or use its check_* attributes and `require`."""
+    config = request.config
 
     def record(report: Report) -> None:
-        request.node.user_properties.append((KEY, report.to_dict()))
+        for item in config.stash[ITEM]:
+            item.stash.setdefault(RECORDS, []).append(report.to_dict())
 
-    return Checker(request.config.stash[SEED], record)
+    return Checker(config.stash[SEED], record)
+
+
+def _properties(records: list[dict[str, Any]]) -> list[tuple[str, object]]:
+    """Return what a JUnit file shows of the checks of one test: one text for each name."""
+    verdicts = [record["verdict"] for record in records]
+    errors = [float(record["worst"]["relative_error"]) for record in records]
+    return [
+        ("gradcheck_verdict", next((word for word in ("failed", "inconclusive") if word in verdicts), "passed")),
+        ("gradcheck_checks", str(len(records))),
+        ("gradcheck_worst_relative_error", f"{max(errors):.3g}"),
+        ("gradcheck_evaluations", str(sum(record["n_evaluations"] for record in records))),
+    ]
 
 
 class _Collector:
@@ -121,9 +176,8 @@ class _Collector:
         self.records: list[dict[str, Any]] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if report.when == "teardown":  # user_properties are complete, and appear in each phase's report
-            found: list[Any] = [value for key, value in report.user_properties if key == KEY]
-            self.records += [{"test": report.nodeid, **value} for value in found]
+        found: list[dict[str, Any]] = getattr(report, "gradcheck_records", [])
+        self.records += [{"test": report.nodeid, **record} for record in found]
 
     def pytest_sessionfinish(self) -> None:
         content = {"version": package.__version__, "seed": self.seed, "checks": self.records}

@@ -67,7 +67,12 @@ class Entry:
     diagnosis : str or None
         The mistake that fits, where one does.
     note : str or None
-        Why it is inconclusive, or what widened the tolerance.
+        Why it is inconclusive and what to do, or what widened the tolerance.
+    reason : str or None
+        Why it is inconclusive, in one word: zero, rounding, noise, kink, steps, domain or random.
+    agreement : float
+        To what relative distance the values agreed, rounding and errors of differences included; at most `tolerance`
+        where it passed.
     """
 
     parameter: str
@@ -77,6 +82,8 @@ class Entry:
     directions: int = 0
     diagnosis: str | None = None
     note: str | None = None
+    reason: str | None = None
+    agreement: float = 0.0
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
@@ -84,9 +91,11 @@ class Entry:
     def lines(self) -> list[str]:
         """Return the text about this entry."""
         error = f"relative error {self.worst.relative_error:.1e}, allowed {self.tolerance:.1e}"
-        lines = [f"  {self.parameter}: {self.verdict}, {error}"]
+        why = f" ({self.reason})" if self.reason else ""
+        lines = [f"  {self.parameter}: {self.verdict}{why}, {error}"]
         if self.verdict == FAILED:
-            lines.append(f"      {self.worst}")
+            if not math.isnan(self.worst.analytic) or not math.isnan(self.worst.numeric):
+                lines.append(f"      {self.worst}")
             lines.append(f"      diagnosis: {self.diagnosis or 'none of the usual mistakes fits'}")
         if self.note:
             lines.append(f"      {self.note}")
@@ -182,9 +191,9 @@ class Report:
         sure = [entry for entry in self.entries if entry.verdict == PASSED and entry.directions]
         if not sure:
             return []
-        loosest = max(sure, key=lambda entry: entry.tolerance)
+        loosest = max(entry.agreement or entry.tolerance for entry in sure)
         fewest = min(entry.directions for entry in sure)
-        return [f"  confidence, each parameter that passed: {confidence(loosest.tolerance, fewest)}"]
+        return [f"  confidence, each parameter that passed: {confidence(loosest, fewest)}"]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain values, ready for JSON (numbers that JSON lacks become text)."""
@@ -205,6 +214,7 @@ class Report:
                     "relative_error": _plain(entry.worst.relative_error),
                     "tolerance": _plain(entry.tolerance),
                     "diagnosis": entry.diagnosis,
+                    "reason": entry.reason,
                     "note": entry.note,
                 }
                 for entry in self.entries

@@ -1,97 +1,162 @@
-r"""The decision: what makes a parameter pass, fail, or neither. All of it is in `Trial`.
+r"""The decision: what makes a parameter pass, fail, or neither. All of it is in `Trial` and `merge`.
 
 1. **One comparison.** Along a direction v, the gradient g and the numeric derivative D agree (`Trial.allowed`) if
 
    .. math:: |\langle g, v\rangle - D| \le \max(\text{rtol}\,\|g\|\,\text{rms}(v),\ \text{floor}).
 
-2. **A mismatch** is a failure, unless the rounding of a gradient as large as the largest could explain it; then it is
-   unclear (`Trial.settle`).
-3. **The verdict** on all comparisons of a parameter (`Trial.verdict`), the first that holds:
-   a kink: inconclusive; a failure: failed; zero on both sides, unclear, or a tolerance too loose to mean anything:
-   inconclusive; else passed.
+2. **A mismatch** is a failure only if everything else that could explain it has been excluded: rounding (`floor`), a
+   loss that is not analytic, a kink, noise, a scale of its own (`by_complex_steps`, `audit`). What cannot be excluded
+   is the reason why the verdict is inconclusive (`Trial.doubt`).
+3. **The verdict** on all comparisons (`Trial.verdict`), the first that holds: a failure: failed; a doubt, or zero on
+   both sides, or a tolerance widened so far that it means nothing: inconclusive; else passed. A tolerance that the user
+   asked for is never too loose.
 
-Which directions are tried is in `trials`; a failure by the complex step stands only if real differences do not side
-with the gradient (`trials.contradicted`). float32 values of the gradient are judged apart (`precision`).
+Elements of unlike size are tried apart (`scales`), and a parameter has the worst verdict of its blocks (`merge`); a
+block that is zero on both sides does not count where another is not.
 
 The size of <e, v> for an error e of the gradient is norm(e) * rms(v) whatever the number of elements, hence rms(v) and
 not norm(v): with the latter, an error confined to one element of a large parameter would have more room. What stays
-invisible is an error smaller than about rtol * norm(g) in the whole parameter; an element whose true value is that
-small can be entirely wrong (``method="elements"`` looks at each by itself).
+invisible is an error smaller than about rtol * norm(g) in the whole block; an element whose true value is that small
+can be entirely wrong (``method="elements"`` looks at each by itself).
 
-There is no absolute tolerance. The floor is the rounding of the two numbers, measured (`floor`) or, for real
-differences, the error estimate of the method. Where the floor covers the gradient itself, nothing was tested: the
-verdict is inconclusive.
+There is no absolute tolerance, but that derivatives below 1e-304 count as zero. The floor is the rounding of the two
+numbers, measured (`floor`) or, for real differences, the error estimate of the method. Where the floor covers the
+gradient itself, nothing was tested: the verdict is inconclusive.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from gradcheck.claim import Claim, Sample
+from gradcheck.directions import rms
 from gradcheck.floor import lost_digits
 from gradcheck.report import FAILED, INCONCLUSIVE, PASSED
+from gradcheck.scales import Block
 
 GROWTH = {"exact": 4500, "single": 256, "differences": 2.0**22}  # default rtol in units of rounding
 SUSPICION = 10  # a difference's own error estimate is multiplied by this
-MEANINGFUL = {False: 1e-5, True: 1e-3}  # looser tolerances say too little to pass; True: in single precision
+MEANINGFUL = {False: 1e-5, True: 1e-3}  # tolerances widened beyond say too little to pass; True: in single precision
+UNDERFLOW = 1e-304  # derivatives below are zero: float64 has no digits left for them
 UNSTEADY = 1e-9  # relative change of the loss between two calls at the same parameters
+
+ZERO, ROUNDING, NOISE, KINK, STEPS, DOMAIN, RANDOM = "zero", "rounding", "noise", "kink", "steps", "domain", "random"
+ADVICE = {
+    ZERO: "zero to rounding on both sides: nothing was tested; draw other parameters",
+    ROUNDING: "rounding could explain the difference: choose a point where less cancels, or a higher precision",
+    KINK: "the loss has a kink at or near the point: move the point away from it",
+    NOISE: "real differences of this loss show too little: let it take complex parameters, or use float64 inside",
+    STEPS: "the differences do not settle: the loss varies faster than their steps; let it take complex parameters",
+    DOMAIN: "too few steps stay inside the domain of the loss: move the point away from its border",
+    RANDOM: "the loss is random: fix its random numbers",
+}
 
 
 @dataclass
 class Trial:
-    """What is known of one parameter so far."""
+    """What is known of one block of a parameter so far."""
 
-    name: str
+    block: Block
     rtol: float
     samples: list[Sample] = field(default_factory=list)
-    floor: float = 0.0
+    floor: float = UNDERFLOW
     failed: bool = False
-    unclear: bool = False  # a mismatch above its own rounding, but below that of the largest gradient
+    culprit: Sample | None = None  # the sample that failed it
+    doubt: tuple[str, str] | None = None  # the reason in one word, and what to do
+    word: str | None = None  # what else the user should know of a pass
     size: float | None = None  # what tolerances are relative to, where samples are single elements
+
+    @property
+    def name(self) -> str:
+        """The parameter."""
+        return self.block.name
 
     def allowed(self, sample: Sample) -> float:
         """Return the largest mismatch that does not count as a failure."""
         return max(self.rtol * sample.scale, self.floor) + SUSPICION * sample.slope.error
 
-    def settle(self, claim: Claim, sample: Sample, allowed: float) -> None:
-        """Take in a mismatch: more than `allowed` is a failure, unless rounding elsewhere could explain it."""
-        if sample.mismatch > allowed:
-            lost = sample.mismatch <= lost_digits(claim, self.name)
-            self.unclear, self.failed = self.unclear or lost, self.failed or not lost
+    def agrees(self, sample: Sample) -> bool:
+        """Tell whether the two values agree."""
+        return sample.mismatch <= self.allowed(sample)
+
+    def fail(self, sample: Sample) -> None:
+        """Take in that nothing but a wrong gradient explains a sample."""
+        self.failed, self.culprit = True, sample
+
+    def hesitate(self, reason: str, text: str | None = None) -> None:
+        """Take in that something could not be excluded; the first reason stays."""
+        self.doubt = self.doubt or (reason, text or ADVICE[reason])
+
+    def within_rounding(self, claim: Claim, sample: Sample) -> bool:
+        """Tell whether rounding of the largest gradient could explain a mismatch."""
+        return sample.mismatch <= lost_digits(claim, self.block)
 
     @property
     def tolerance(self) -> float:
         """The loosest relative tolerance applied."""
         ratios = [self.allowed(s) / max(self.size or s.scale, abs(s.slope.value), 1e-300) for s in self.samples]
-        return max(self.rtol, *ratios)
+        return max([self.rtol, *ratios])
+
+    @property
+    def agreement(self) -> float:
+        """How far the two values differed at most, relative, or could have differed unseen for rounding or steps."""
+        unseen = [self.floor + SUSPICION * s.slope.error for s in self.samples]
+        sizes = [max(self.size or s.scale, abs(s.slope.value), 1e-300) for s in self.samples]
+        return max(
+            (max(s.mismatch, u) / size for s, u, size in zip(self.samples, unseen, sizes, strict=True)), default=0.0
+        )
+
+    @property
+    def unseen(self) -> float:
+        """The norm of an error of the gradient that could hide behind rounding or the error of differences."""
+        return max(
+            (self.floor + SUSPICION * s.slope.error) / (rms(s.direction[self.block.mask]) or 1.0) for s in self.samples
+        )
 
     @property
     def empty(self) -> bool:
         """Whether gradient and numeric derivative are zero to rounding in all samples."""
-        return all(max(s.scale, abs(s.slope.value)) <= self.allowed(s) for s in self.samples)
+        return all(max(s.scale, abs(s.slope.value)) <= self.floor + SUSPICION * s.slope.error for s in self.samples)
 
     @property
     def worst(self) -> Sample:
-        """The sample with the largest relative mismatch."""
-        return max(self.samples, key=lambda sample: sample.relative)
+        """The sample that failed, else the one with the largest relative mismatch."""
+        return self.culprit or max(self.samples, key=lambda sample: sample.relative)
 
-    def verdict(self, single: bool) -> tuple[str, str | None]:
-        """Return the verdict and, where one is due, a word about it."""
-        kinks = [s.slope.kink for s in self.samples if s.slope.kink]
-        if kinks:
-            left, right = kinks[0]
-            return INCONCLUSIVE, f"a kink: slopes {left:.6g} and {right:.6g} to its sides do not approach each other"
+    def verdict(self, single: bool) -> tuple[str, str | None, str | None]:
+        """Return the verdict, the reason in one word where it is inconclusive, and a note."""
         if self.failed:
-            return FAILED, None
-        if self.empty:
-            return INCONCLUSIVE, "zero to rounding on both sides: nothing was tested"
-        if self.unclear:
-            return INCONCLUSIVE, "the values differ by no more than the rounding of a gradient as large as the largest"
-        if not self.tolerance <= MEANINGFUL[single]:
-            return INCONCLUSIVE, "rounding or the error of the differences hides what a check could show"
-        if self.tolerance > 2 * self.rtol:
-            return PASSED, "tolerance widened to the rounding floor or the error estimate of the differences"
-        return PASSED, None
+            return FAILED, None, None
+        if self.doubt:
+            return INCONCLUSIVE, *self.doubt
+        if self.empty and not self.word:
+            return INCONCLUSIVE, ZERO, ADVICE[ZERO]
+        if not self.tolerance <= max(MEANINGFUL[single], 2 * self.rtol):
+            reason = NOISE if any(s.slope.error for s in self.samples) else ROUNDING
+            return INCONCLUSIVE, reason, ADVICE[reason]
+        if self.tolerance > 2 * self.rtol and not self.word:
+            return PASSED, None, "tolerance widened to the rounding floor or the error estimate of the differences"
+        return PASSED, None, self.word
+
+
+def merge(trials: Sequence[Trial], single: bool, whole: float) -> Trial:
+    """Return the trial that decides on a parameter with a gradient of norm `whole`: the worst of its blocks.
+
+    An empty block comes last where no error could hide in it that means anything beside the whole gradient.
+    """
+    order = {FAILED: 0, INCONCLUSIVE: 1, PASSED: 2}
+
+    def rank(trial: Trial) -> tuple[int, float]:
+        verdict, reason, _ = trial.verdict(single)
+        if reason == ZERO and trial.unseen <= max(MEANINGFUL[single], 2 * trial.rtol) * whole:
+            return 3, 0.0
+        return order[verdict], -trial.tolerance
+
+    decisive = min(trials, key=rank)
+    if decisive.doubt is None and decisive.empty and len(trials) > 1 and rank(decisive)[0] == order[INCONCLUSIVE]:
+        decisive.hesitate(NOISE)
+    return decisive
 
 
 def default_rtol(claim: Claim, exact: bool) -> float:

@@ -20,7 +20,7 @@ import numpy as np
 
 from gradcheck.arguments import check_integer
 from gradcheck.claim import Claim, make_claim
-from gradcheck.directions import dot, gaussian, length_scale, rms
+from gradcheck.directions import dot, gaussian, length_scale, norm, rms
 from gradcheck.report import FAILED, INCONCLUSIVE, PASSED, Entry, Report, Worst
 from gradcheck.tree import parameters
 
@@ -104,7 +104,7 @@ def _remainders(claim: Claim, name: str, seed: int, position: int) -> Remainders
     steps, values, quotients, rounding = [], [], [], NOISE * claim.loss.eps * abs(middle)
     for level in range(LEVELS):
         h = 0.25 * RATIO**-level / (float(np.max(np.abs(v))) / length_scale(base))
-        moved = claim.loss.at({name: base + h * v}, f"params + {h:.3g} x a direction in {name}")
+        moved = claim.loss.trial({name: base + h * v}, f"params + {h:.3g} x a direction in {name}")
         if math.isfinite(moved):
             rounding = max(rounding, NOISE * claim.loss.eps * abs(moved))
             steps.append(h)
@@ -112,9 +112,7 @@ def _remainders(claim: Claim, name: str, seed: int, position: int) -> Remainders
             quotients.append((moved - middle) / h)
     keep = _window(values, rounding)
     quotient = quotients[keep.stop - 1] if quotients else math.nan
-    return Remainders(
-        tuple(steps[keep]), tuple(values[keep]), slope, quotient, float(np.linalg.norm(g)) * rms(v), rounding
-    )
+    return Remainders(tuple(steps[keep]), tuple(values[keep]), slope, quotient, norm(g) * rms(v), rounding)
 
 
 def _window(values: list[float], rounding: float) -> slice:

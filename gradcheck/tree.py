@@ -1,21 +1,36 @@
-"""Parameters as users hold them: one array, a mapping, or nested mappings and sequences of arrays.
+"""Parameters as users hold them, as named arrays; and gradients, matched with them.
 
-A `Tree` gives every array a name by its place: ``W``, ``layers[0].W``; an array that comes alone is called ``params``.
-It rebuilds the same structure from new values, always from fresh copies: a function under check never holds the
-user's own arrays.
+A `Tree` gives every array a name by its place (`gradcheck.structures`); an array that comes alone is called
+``params``. It rebuilds the same structure from new values, always from fresh copies in the layout of the user's own
+arrays: a function under check never holds those.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from gradcheck.arrays import Array, Host, beside, dtype_name, is_array, to_host
+from gradcheck.arrays import Array, Host, dtype_name, library, to_host
+from gradcheck.structures import is_number, is_record, leaf, rebuild, walk
 
 FLOATING = ("float32", "float64")
+
+
+class NarrowedError(TypeError):
+    """A gradient came in float32 for float64 parameters."""
+
+
+def values_of(array: Array) -> Host:
+    """Return an array, or a number of Python, as an array in host memory."""
+    return np.asarray(array) if is_number(array) else to_host(array)
+
+
+def kind_of(array: Array) -> str:
+    """Return the name of the dtype of an array or a number of Python."""
+    return values_of(array).dtype.name if is_number(array) else dtype_name(array)
 
 
 @dataclass(frozen=True)
@@ -40,12 +55,12 @@ class Tree:
         Raises
         ------
         TypeError
-            If something in it is neither array, mapping nor sequence.
+            If something in it is neither array, float, mapping, dataclass nor sequence.
         ValueError
             If two places have the same name.
         """
         arrays: dict[str, Array] = {}
-        for name, array in _walk(structure, "", what):
+        for name, array in walk(structure, "", what):
             if name in arrays:
                 raise ValueError(f"{what} has two arrays named {name!r}: rename a key")
             arrays[name] = array
@@ -56,38 +71,25 @@ class Tree:
         """Names of the arrays."""
         return tuple(self.arrays)
 
+    @property
+    def dtype(self) -> str:
+        """The dtype that all arrays of checked parameters share."""
+        return kind_of(next(iter(self.arrays.values())))
+
     def host(self, dtype: Any = None) -> dict[str, Host]:
         """Return copies of the arrays in host memory, cast to `dtype` where one is given."""
-        return {name: np.array(to_host(array), dtype=dtype) for name, array in self.arrays.items()}
+        return {name: np.array(values_of(array), dtype=dtype) for name, array in self.arrays.items()}
 
     def build(self, values: Mapping[str, Host]) -> Any:
         """Return the structure again, with copies of `values` in the library and on the device of the user's arrays."""
-        return _rebuild(self.template, iter([beside(values[name], self.arrays[name]) for name in self.arrays]))
+        return rebuild(self.template, iter([leaf(values[name], array) for name, array in self.arrays.items()]))
 
-
-def _walk(structure: Any, name: str, what: str) -> Iterator[tuple[str, Array]]:
-    if is_array(structure):
-        yield name or "params", structure
-    elif isinstance(structure, Mapping):
-        for key, value in structure.items():
-            yield from _walk(value, f"{name}.{key}" if name else str(key), what)
-    elif isinstance(structure, Sequence) and not isinstance(structure, str | bytes):
-        for position, value in enumerate(structure):
-            yield from _walk(value, f"{name}[{position}]", what)
-    else:
-        place = f"{what}{'' if not name else ' at ' + name}"
-        raise TypeError(f"{place} must be an array, a mapping or a sequence of arrays, got {type(structure).__name__}")
-
-
-def _rebuild(template: Any, leaves: Iterator[Array]) -> Any:
-    if is_array(template):
-        return next(leaves)
-    if isinstance(template, Mapping):
-        return {key: _rebuild(value, leaves) for key, value in template.items()}
-    items = [_rebuild(value, leaves) for value in template]
-    if isinstance(template, tuple):
-        return type(template)(*items) if hasattr(template, "_fields") else tuple(items)
-    return items
+    def narrows(self) -> str | None:
+        """Return the name of the library that makes float32 arrays where it is given float64, None if none does."""
+        for array in self.arrays.values():
+            if kind_of(leaf(np.ones(np.shape(array)), array)) == "float32":
+                return library(array)
+        return None
 
 
 def parameters(params: Any, what: str = "params") -> Tree:
@@ -104,16 +106,16 @@ def parameters(params: Any, what: str = "params") -> Tree:
     if not tree.arrays:
         raise ValueError(f"{what} must hold at least one array, got {params!r}")
     for name, array in tree.arrays.items():
-        if dtype_name(array) not in FLOATING:
-            raise TypeError(f"{what}: {name} must be float32 or float64, got {dtype_name(array)}")
-        host = to_host(array)
+        if kind_of(array) not in FLOATING:
+            raise TypeError(f"{what}: {name} must be float32 or float64, got {kind_of(array)}")
+        host = values_of(array)
         if host.size == 0:
             raise ValueError(f"{what}: {name} must have at least one element, got shape {tuple(host.shape)}")
         if not np.all(np.isfinite(host)):
             raise ValueError(f"{what}: {name} must be finite, {_first_bad(host)}")
-    kinds = {dtype_name(array) for array in tree.arrays.values()}
+    kinds = {kind_of(array) for array in tree.arrays.values()}
     if len(kinds) > 1:
-        listed = ", ".join(f"{name} {dtype_name(array)}" for name, array in tree.arrays.items())
+        listed = ", ".join(f"{name} {kind_of(array)}" for name, array in tree.arrays.items())
         raise TypeError(f"{what} must all have one dtype, got {listed}")
     return tree
 
@@ -129,7 +131,7 @@ def match_gradient(gradient: Any, tree: Tree, dtype: str, what: str = "gradient"
     Parameters
     ----------
     gradient : structure of arrays
-        What the user claims to be the derivative.
+        What the user claims to be the derivative; for a named tuple or a dataclass also its fields in a plain tuple.
     tree : Tree
         The parameters.
     dtype : str
@@ -145,6 +147,9 @@ def match_gradient(gradient: Any, tree: Tree, dtype: str, what: str = "gradient"
         If a name is missing or unexpected, a shape differs, or a value is NaN or infinite.
     """
     found = Tree.of(gradient, what).arrays
+    named = is_record(tree.template) or hasattr(type(tree.template), "_fields")
+    if named and type(gradient) in (tuple, list) and len(found) == len(tree.names):
+        found = dict(zip(tree.names, found.values(), strict=True))
     missing = [name for name in tree.names if name not in found]
     extra = [name for name in found if name not in tree.arrays]
     if missing or extra:
@@ -156,11 +161,17 @@ def match_gradient(gradient: Any, tree: Tree, dtype: str, what: str = "gradient"
 
 
 def _match_array(array: Array, parameter: Array, dtype: str, what: str) -> Host:
-    if tuple(array.shape) != tuple(parameter.shape):
-        raise ValueError(f"{what} must have the parameter's shape {tuple(parameter.shape)}, got {tuple(array.shape)}")
-    if dtype_name(array) != dtype:
-        raise TypeError(f"{what} must be {dtype} like its parameter, got {dtype_name(array)}")
-    host = np.array(to_host(array), dtype=np.float64)
+    host = values_of(array)
+    shape = np.shape(parameter)
+    if host.shape != tuple(shape):
+        raise ValueError(f"{what} must have the parameter's shape {tuple(shape)}, got {host.shape}")
+    if kind_of(array) != dtype:
+        text = f"{what} must be {dtype} like its parameter, got {kind_of(array)}"
+        if (kind_of(array), dtype) == ("float32", "float64"):
+            hint = "a library narrowed it; enable 64-bit numbers there (in JAX jax_enable_x64) or give float32 params"
+            raise NarrowedError(f"{text}: {hint}")
+        raise TypeError(text)
+    host = np.array(host, dtype=np.float64)
     if not np.all(np.isfinite(host)):
         raise ValueError(f"{what} must be finite, {_first_bad(host)}")
     return host

@@ -121,9 +121,9 @@ def test_gradient_that_raises_is_told():
         (
             {**GRADIENT, "b": None},
             TypeError,
-            "gradient at b must be an array, a mapping or a sequence of arrays, got None",
+            "gradient at b must be an array, a float, a mapping, .*, got None",
         ),
-        (None, TypeError, "gradient must be an array, a mapping or a sequence of arrays, got NoneType"),
+        (None, TypeError, "gradient must be an array, a float, a mapping, .*, got NoneType"),
         (GRADIENT["b"], ValueError, "gradient lacks W, b and has unexpected params"),
     ],
 )
@@ -151,10 +151,10 @@ def test_gradient_that_casts_float32_up_is_told():
         ([], ValueError, "params must hold at least one array"),
         ({"a": np.ones((0, 3))}, ValueError, r"params: a must have at least one element, got shape \(0, 3\)"),
         ({"a": np.array([1.0, np.inf])}, ValueError, r"params: a must be finite, got inf at index \(1,\)"),
-        ({"a": 1.0}, TypeError, "params at a must be an array, a mapping or a sequence of arrays, got float"),
-        ({"a": [X, "x"]}, TypeError, r"params at a\[1\] must be an array, a mapping or a sequence of arrays, got str"),
+        ({"a": 1}, TypeError, "params at a must be an array, a float, a mapping, .*, got int"),
+        ({"a": [X, "x"]}, TypeError, r"params at a\[1\] must be an array, a float, a mapping, .*, got str"),
         ({"a": {"b": X}, "a.b": X}, ValueError, "params has two arrays named 'a.b': rename a key"),
-        (None, TypeError, "params must be an array, a mapping or a sequence of arrays, got NoneType"),
+        (None, TypeError, "params must be an array, a float, a mapping, .*, got NoneType"),
     ],
 )
 def test_bad_parameters_are_told(function, params, error, message):
