@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks import report, scaling
+from benchmarks import output, page, report, scaling, summary
 from benchmarks.compare import Settings, compare
 from benchmarks.contenders import CONTENDERS
 from benchmarks.worker import WorkerError, limited_blas
@@ -19,8 +19,9 @@ from benchmarks.workloads import WORKLOADS, Workload, select
 from numrnn import info
 from numrnn.engines.threads import available_cores
 
-OUT = "results/benchmarks"
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+COMPARISON_FILES = (report.COMPARISON_FILE, report.COMPARISON_PICTURE)
+SCALING_FILES = (report.SCALING_FILE, report.SCALING_PICTURE)
 QUICK_STEPS = 8  # --quick takes an eighth of the steps
 EXAMPLES = """
 python -m benchmarks                                  every workload, every contender
@@ -28,6 +29,7 @@ python -m benchmarks --only mnist --repetitions 15    sequential MNIST, ungated 
 python -m benchmarks --contenders fused torch jax     some contenders
 python -m benchmarks --scaling                        growth with T, B and n, and nothing else
 python -m benchmarks --write-docs                     put the results in --out into docs/benchmarks.md
+python -m benchmarks.pairwise --help                  this checkout's engine beside another checkout's
 python -m benchmarks --gpu --help                     the comparison on a GPU, which has options of its own
 """
 
@@ -42,7 +44,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     workloads = ", ".join(workload.name for workload in WORKLOADS)
-    parser.add_argument("--only", nargs="+", metavar="WORKLOAD", help=f"of {workloads}; mnist stands for both of its")
+    parser.add_argument("--only", nargs="+", metavar="WORKLOAD", help=f"of {workloads}; mnist stands for all mnist-...")
     parser.add_argument("--contenders", nargs="+", choices=names, metavar="NAME", help=f"of {', '.join(names)}")
     parser.add_argument("--repetitions", type=int, default=7, help="measurements of each, >= 1 (default: 7)")
     parser.add_argument("--threads", type=int, help="threads of every contender (default: the process's cores)")
@@ -51,9 +53,13 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--quick", action="store_true", help="short sequences: a trial of the command")
     parser.add_argument("--scaling", action="store_true", help="measure growth with T, B and n instead")
-    parser.add_argument("--out", type=Path, default=Path(OUT), help=f"folder for the results (default: {OUT})")
+    default = f"{output.MEASUREMENTS}, or {output.TRIALS} with --quick, --only or --contenders"
+    parser.add_argument("--out", type=Path, help=f"folder for the results (default: {default})")
     parser.add_argument("--write-docs", action="store_true", help="only put results that are there into the page")
     options = parser.parse_args(argv)
+    if options.out is None:
+        whole = not options.quick and options.only is None and options.contenders is None
+        options.out = output.default_folder(whole=whole)
     options.threads = available_cores() if options.threads is None else options.threads
     if options.repetitions < 1:
         parser.error(f"--repetitions must be >= 1, got {options.repetitions}")
@@ -79,22 +85,23 @@ def hold_to(threads: int) -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
 
 
-def header(options: argparse.Namespace, settings: Settings) -> dict[str, Any]:
-    """Return what every file of results begins with."""
+def header(options: argparse.Namespace, settings: Settings, kind: str) -> dict[str, Any]:
+    """Return what every file of results begins with, and no results of its kind."""
     environment = info.collect(measure=False)
     return {
-        "format": 1,
+        "format": output.FORMATS[kind],
         "date": datetime.date.today().isoformat(),
         "quick": options.quick,
         "environment": environment,
         "versions": dict(environment["versions"]),
         "settings": asdict(settings),
+        kind: [],
     }
 
 
 def run_comparison(options: argparse.Namespace, settings: Settings) -> None:
     """Compare, print a table for each workload, and write the files; after each workload, so that none is lost."""
-    content = header(options, settings) | {"workloads": []}
+    content = header(options, settings, "workloads")
     for workload in options.workloads:
         chosen: Workload = workload.shortened(QUICK_STEPS) if options.quick else workload
         names = contenders_of(chosen, options.contenders)
@@ -103,11 +110,22 @@ def run_comparison(options: argparse.Namespace, settings: Settings) -> None:
         content["versions"] |= used_versions(result["contenders"])
         print(f"\n{report.comparison_heading(result)}")
         print(report.text_table(report.COLUMNS, report.comparison_rows(result)), flush=True)
-        report.write_json(options.out / report.COMPARISON_FILE, content)
+        print(report.vanished_line(result) or "", flush=True)
+        output.write_json(options.out / report.COMPARISON_FILE, content)
+    print_summary(content["workloads"])
     print()
     print("\n".join(report.environment_lines(content)))
     print(f"written: {options.out / report.COMPARISON_FILE}")
     draw(options.out / report.COMPARISON_PICTURE, "bars", content["workloads"])
+
+
+def print_summary(workloads: list[dict[str, Any]]) -> None:
+    """Print how many times faster numrnn is than each framework, and its shares of the floors."""
+    print("\nThe time of each framework as a multiple of numrnn's, and numrnn's shares of the machine's rate:")
+    print(report.text_table(summary.columns(workloads), summary.rows(workloads)))
+    print("\n".join(["", *summary.conclusions(workloads)]))
+    for heading, rows in summary.cliffs(workloads):
+        print(f"\n{heading}\n{report.text_table(summary.CLIFF_COLUMNS, rows)}")
 
 
 def contenders_of(workload: Workload, wanted: list[str] | None) -> list[str]:
@@ -124,13 +142,13 @@ def used_versions(contenders: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 
 def run_scaling(options: argparse.Namespace, settings: Settings) -> None:
     """Measure growth, print the tables and write the files; after each series, so that none is lost."""
-    content = header(options, settings) | {"series": []}
+    content = header(options, settings, "series")
     for series in scaling.QUICK if options.quick else scaling.FULL:
         result = scaling.measure(series, settings, say)
         content["series"].append(result)
         print(f"\n{report.text_table((series.grows, *report.SCALING_COLUMNS), report.scaling_rows(result))}")
         print("".join(f"{line}\n" for line in report.scaling_lines(result)), end="", flush=True)
-        report.write_json(options.out / report.SCALING_FILE, content)
+        output.write_json(options.out / report.SCALING_FILE, content)
     print()
     print("\n".join(report.environment_lines(content)))
     print(f"written: {options.out / report.SCALING_FILE}")
@@ -162,9 +180,12 @@ def main(argv: list[str] | None = None) -> int:
     options = parse_arguments(given)
     try:
         if options.write_docs:
-            report.write_page(PAGE, options.out)
+            page.write_page(PAGE, options.out)
             print(f"written: {PAGE}")
             return 0
+        names = SCALING_FILES if options.scaling else COMPARISON_FILES
+        output.prepare(options.out, names, quick=options.quick)
+        say(f"results go to {options.out}")
         settings = Settings(
             threads=options.threads,
             repetitions=options.repetitions,
@@ -174,7 +195,7 @@ def main(argv: list[str] | None = None) -> int:
         hold_to(options.threads)
         with limited_blas(options.threads):
             (run_scaling if options.scaling else run_comparison)(options, settings)
-    except (FileNotFoundError, ValueError, WorkerError) as error:
+    except (OSError, ValueError, WorkerError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

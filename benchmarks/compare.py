@@ -59,8 +59,12 @@ def compare(workload: Workload, names: Sequence[str], settings: Settings, say: C
         Receives lines on the progress.
     """
     rates: list[float] = []
-    outcomes = time_contenders(workload, names, settings, say, lambda: rates.append(_sgemm(settings)), peaks=True)
-    return derive(workload, outcomes, max(rates))
+    wanted = expected_numbers(workload, settings)
+    largest = {name: float(np.max(np.abs(value))) for name, value in wanted.items()}
+    outcomes = time_contenders(
+        workload, names, settings, say, lambda: rates.append(_sgemm(settings)), wanted=wanted, peaks=True
+    )
+    return derive(workload, outcomes, max(rates), largest)
 
 
 def time_contenders(
@@ -70,6 +74,7 @@ def time_contenders(
     say: Callable[[str], None],
     each_round: Callable[[], None],
     *,
+    wanted: Mapping[str, np.ndarray] | None = None,
     peaks: bool,
 ) -> dict[str, dict[str, Any]]:
     """Return what is known of each contender after its values were checked and its time was taken.
@@ -80,10 +85,12 @@ def time_contenders(
         As for `compare`.
     each_round : callable
         Called before every round of measurements and after the last.
+    wanted : mapping of str to numpy.ndarray, optional
+        The `expected_numbers`, if they are there already.
     peaks : bool
         Whether to ask for the peak memory of the process too.
     """
-    wanted = expected_numbers(workload, settings)
+    wanted = expected_numbers(workload, settings) if wanted is None else wanted
     outcomes: dict[str, dict[str, Any]] = {}
     workers: dict[str, Worker] = {}
     with ExitStack() as stack:
@@ -180,8 +187,13 @@ def summary(seconds: Sequence[float]) -> dict[str, Any]:
     }
 
 
-def derive(workload: Workload, outcomes: dict[str, dict[str, Any]], rate: float) -> dict[str, Any]:
+def derive(
+    workload: Workload, outcomes: dict[str, dict[str, Any]], rate: float, largest: Mapping[str, float]
+) -> dict[str, Any]:
     """Return the results of a workload with all that follows from the medians.
+
+    "gflops" and "share" count the products with the recurrent matrices, "share_all" those with the input's too; the
+    floors of the workload are the seconds of both at the machine's rate.
 
     Parameters
     ----------
@@ -191,6 +203,8 @@ def derive(workload: Workload, outcomes: dict[str, dict[str, Any]], rate: float)
         Name to result of each contender.
     rate : float
         The machine's rate of large products, GFLOP/s.
+    largest : mapping of str to float
+        Of each array of the expected numbers, the magnitude of its largest element.
     """
     baseline = outcomes.get(workload.contenders[0], {}).get("median")
     for outcome in outcomes.values():
@@ -198,17 +212,20 @@ def derive(workload: Workload, outcomes: dict[str, dict[str, Any]], rate: float)
             continue
         if baseline is not None:
             outcome["ratio"] = outcome["median"] / baseline
-        # An LSTM has four products where the others have one.
-        flops = workload.flops * (4 if outcome["name"].endswith("LSTM") else 1)
-        outcome["gflops"] = 1e-9 * flops / outcome["median"]
+        recurrent, of_input = workload.recurrent_flops(outcome["cell"]), workload.input_flops(outcome["cell"])
+        outcome["gflops"] = 1e-9 * recurrent / outcome["median"]
         outcome["share"] = outcome["gflops"] / rate
+        outcome["share_all"] = 1e-9 * (recurrent + of_input) / outcome["median"] / rate
     return {
         **{key: value for key, value in asdict(workload).items() if key not in ("contenders", "calls")},
         "dtype": "float32",
         "flops": workload.flops,
+        "input_flops": workload.input_flops(workload.cell),
         "sgemm_gflops": rate,
         "floor_seconds": 1e-9 * workload.flops / rate,
+        "floor_all_seconds": 1e-9 * (workload.flops + workload.input_flops(workload.cell)) / rate,
         "tolerance": tolerance(workload),
+        "largest": dict(largest),
         "baseline": workload.contenders[0],
         "contenders": list(outcomes.values()),
     }

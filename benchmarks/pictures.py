@@ -32,11 +32,12 @@ def bars(workloads: Sequence[Mapping[str, Any]], path: Path) -> Path:
             axes.text(result["median"], position, text, va="center", fontsize=8)
         axes.set_yticks(range(len(timed)), [result["name"] for result in timed])
         axes.invert_yaxis()
-        axes.axvline(workload["floor_seconds"], color="black", linestyle=":", linewidth=1)
+        for key, style in (("floor_seconds", ":"), ("floor_all_seconds", "--")):
+            axes.axvline(workload[key], color="black", linestyle=style, linewidth=1)
         axes.margins(x=0.25)
         axes.set_xlim(left=0)
         axes.locator_params(axis="x", nbins=5)
-        axes.set_xlabel("seconds, forward and backward (dotted: floor)")
+        axes.set_xlabel("seconds, forward and backward (dotted: recurrent floor, dashed: full floor)")
         axes.set_title(workload["title"], fontsize=10)
         axes.spines[["top", "right"]].set_visible(False)
     for axes in panels[len(workloads) :]:

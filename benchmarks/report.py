@@ -1,18 +1,14 @@
-"""Results as tables, files and pages; all of them from what goes into the JSON, so that they cannot disagree."""
+"""Results as tables; all of them from what goes into the JSON, so that they cannot disagree."""
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import numpy as np
+from benchmarks.check import FLOAT32, SMALLEST_SCALE
 
 COMPARISON_FILE, SCALING_FILE = "benchmarks.json", "scaling.json"
 COMPARISON_PICTURE, SCALING_PICTURE = "benchmarks.png", "scaling.png"
-BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 COLUMNS = (
     "contender",
     "seconds",
@@ -20,13 +16,14 @@ COLUMNS = (
     "spread",
     "times ours",
     "GFLOP/s",
-    "of sgemm",
+    "recurrent share",
+    "full share",
     "peak MB",
     "error / eps",
     "first call",
 )
 SCALING_COLUMNS = ("engine", "seconds", "spread", "us a step", "peak MB", "of 2 T B n floats")
-FLOAT32_EPS = float(np.finfo(np.float32).eps)
+FLOAT32_EPS = float(FLOAT32.eps)
 
 
 def comparison_rows(workload: Mapping[str, Any]) -> list[tuple[str, ...]]:
@@ -46,7 +43,8 @@ def comparison_rows(workload: Mapping[str, Any]) -> list[tuple[str, ...]]:
                 seconds_text(result["spread"]),
                 f"{result['ratio']:.2f}" if "ratio" in result else "",
                 f"{result['gflops']:.3g}",
-                f"{100 * result['share']:.0f} %",
+                percent(result["share"]),
+                percent(result["share_all"]),
                 megabytes(result["peak_bytes"]),
                 error,
                 f"{result['first_call_seconds']:.2f} s",
@@ -58,9 +56,20 @@ def comparison_rows(workload: Mapping[str, Any]) -> list[tuple[str, ...]]:
 def comparison_heading(workload: Mapping[str, Any]) -> str:
     """Return what stands above the table of a workload."""
     sizes = ", ".join(f"{key} = {workload[key]:,}" for key in "TBmn")
-    floor = seconds_text(workload["floor_seconds"])
+    floors = f"{seconds_text(workload['floor_seconds'])} s, {seconds_text(workload['floor_all_seconds'])} s"
     rate = f"{workload['sgemm_gflops']:.0f} GFLOP/s"
-    return f"{workload['title']}: {sizes}, {workload['dtype']}; floor {floor} s at {rate}; times {workload['baseline']}"
+    return (
+        f"{workload['title']}: {sizes}, {workload['dtype']}; recurrent and full floor {floors} at {rate}; "
+        f"times {workload['baseline']}"
+    )
+
+
+def vanished_line(workload: Mapping[str, Any]) -> str | None:
+    """Return which arrays were checked on the scale of an underflow, not on that of their largest element; or None."""
+    vanished = [f"{name} ({size:.1e})" for name, size in workload["largest"].items() if size < SMALLEST_SCALE]
+    if not vanished:
+        return None
+    return f"checked relative to {SMALLEST_SCALE:.2g}, their largest element being smaller: {', '.join(vanished)}"
 
 
 def scaling_rows(series: Mapping[str, Any]) -> list[tuple[str, ...]]:
@@ -96,6 +105,11 @@ def scaling_lines(series: Mapping[str, Any]) -> list[str]:
             f"{found['time_ratio']:.2f} times its time"
         )
     return lines
+
+
+def percent(share: float) -> str:
+    """Return a share in percent."""
+    return f"{100 * share:.0f} %"
 
 
 def seconds_text(seconds: float) -> str:
@@ -144,62 +158,3 @@ def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str
     """Return a table for a page."""
     marks = ["---", *["---:"] * (len(columns) - 1)]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (columns, marks, *rows))
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write results, and their folder where there is none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """Return results, or None where there are none."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-
-
-def results_page(folder: Path, page: Path) -> str:
-    """Return the results section of a page, from the JSON in a folder.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the folder holds no results.
-    """
-    parts: list[str] = []
-
-    def picture(name: str, text: str) -> None:
-        if (folder / name).exists():
-            parts.append(f"![{text}]({Path(os.path.relpath(folder / name, page.parent)).as_posix()})")
-
-    comparison, scaling = read_json(folder / COMPARISON_FILE), read_json(folder / SCALING_FILE)
-    if comparison is None and scaling is None:
-        raise FileNotFoundError(f"{folder} holds neither {COMPARISON_FILE} nor {SCALING_FILE}")
-    if comparison is not None:
-        parts.append("\n".join(f"- {line}" for line in environment_lines(comparison)))
-        for workload in comparison["workloads"]:
-            parts += [f"**{comparison_heading(workload)}**", markdown_table(COLUMNS, comparison_rows(workload))]
-        picture(COMPARISON_PICTURE, "Seconds of each contender, one panel a workload")
-    if scaling is not None:
-        parts += ["### Growth with T, B and n", "\n".join(f"- {line}" for line in environment_lines(scaling))]
-        for series in scaling["series"]:
-            parts.append(markdown_table((series["grows"], *SCALING_COLUMNS), scaling_rows(series)))
-            parts += ["\n".join(f"- {line}" for line in scaling_lines(series))] if scaling_lines(series) else []
-        picture(SCALING_PICTURE, "Time and memory over T, B and n")
-    return "\n\n".join(parts)
-
-
-def write_page(page: Path, folder: Path) -> None:
-    """Put the results of a folder between the markers of a page.
-
-    Raises
-    ------
-    ValueError
-        If the page lacks a marker.
-    FileNotFoundError
-        If the folder holds no results.
-    """
-    text = page.read_text(encoding="utf-8")
-    if BEGIN not in text or END not in text:
-        raise ValueError(f"{page} must hold the lines {BEGIN} and {END}")
-    before, after = text.split(BEGIN)[0], text.split(END, 1)[1]
-    page.write_text(f"{before}{BEGIN}\n\n{results_page(folder, page)}\n\n{END}{after}", encoding="utf-8")

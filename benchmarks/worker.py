@@ -49,11 +49,16 @@ class Worker:
 
     def __init__(self, contender: str, workload: Workload, threads: int) -> None:
         self.contender, self.workload = contender, workload
-        context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=serve, args=(theirs, contender, workload, threads), daemon=True)
-        self._process.start()
+        self._pipe, theirs = multiprocessing.Pipe()
+        self._process = self._start(theirs, threads)
         theirs.close()
+
+    def _start(self, pipe: Connection, threads: int) -> Any:
+        """Start the process, which is to answer at its end of the pipe, and return it."""
+        arguments = (pipe, self.contender, self.workload, threads)
+        process = multiprocessing.get_context("spawn").Process(target=serve, args=arguments, daemon=True)
+        process.start()
+        return process
 
     def ask(self, command: str, *arguments: Any, timeout: float | None = None) -> Any:
         """Let the process run a command of `_Session`, and return what that returns.
@@ -102,6 +107,8 @@ class _Session:
         from benchmarks.workloads import draw
 
         kind = load(name)
+        if workload.cell not in kind.takes:
+            raise ValueError(f"{name} computes {', '.join(kind.takes)}, not {workload.cell}")
         kind.set_threads(threads)
         self.workload = workload
         self.contender = kind(draw(workload))
@@ -109,10 +116,12 @@ class _Session:
         self.before = resident_bytes()
 
     def start(self) -> dict[str, Any]:
-        """Return what the contender says of itself."""
+        """Return what the contender says of itself, and which cell it computes."""
         kind = type(self.contender)
-        told = {name: getattr(kind, name) for name in ("note", "ours", "same_cell", "dtype")}
-        return {"versions": kind.versions(), **told}
+        told = {name: getattr(kind, name) for name in ("note", "ours", "dtype")}
+        cell = kind.cell or self.workload.cell
+        same_cell = kind.same_cell or kind.cell == self.workload.cell
+        return {"versions": kind.versions(), **told, "cell": cell, "same_cell": same_cell}
 
     def first(self) -> tuple[float, dict[str, np.ndarray]]:
         """Return the seconds of the first call, which compiles what there is to compile, and its numbers."""

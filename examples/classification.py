@@ -29,7 +29,7 @@ import numrnn
 from numrnn import info, plots
 from numrnn.backend import asarray, astype, backend_module, to_numpy
 from numrnn.datasets import Dataset, Encoder
-from numrnn.initializers import InitialValues
+from numrnn.initializers import CHRONO, InitialValues, gain_scales
 from numrnn.training import (
     SGD,
     Adagrad,
@@ -99,22 +99,39 @@ def make_optimizer(config: Config, model: Classifier, total_steps: int) -> Optim
         schedule = StepSchedule(period=max(total_steps // 3, 1), factor=0.1, **common)
     else:
         schedule = ConstantSchedule(**common)
-    multipliers = None if config.recurrent_rate == 1 else {"W": config.recurrent_rate}
+    rates: dict[str, Any] = {
+        "multipliers": None if config.recurrent_rate == 1 else {"W": config.recurrent_rate},
+        "step_scales": None if config.input_gains is None else gain_scales(config.hidden_size, *config.input_gains),
+    }
     if config.optimizer == "sgd":
-        return SGD(schedule, momentum=MOMENTUM, multipliers=multipliers)
+        return SGD(schedule, momentum=MOMENTUM, **rates)
     if config.optimizer == "adagrad":
-        return Adagrad(schedule, multipliers=multipliers)
+        return Adagrad(schedule, **rates)
     if config.optimizer == "adamw":
         # The gate's biases say how long a unit remembers, and 0 is no better a value for that than another.
         biases = [name for name, shape in model.parameter_shapes.items() if len(shape) == 1]
         decay = config.weight_decay
-        return AdamW(schedule, weight_decay=decay, undecayed=biases, beta2=BETA2, multipliers=multipliers)
-    return Adam(schedule, beta2=BETA2, multipliers=multipliers)
+        return AdamW(schedule, weight_decay=decay, undecayed=biases, beta2=BETA2, **rates)
+    return Adam(schedule, beta2=BETA2, **rates)
 
 
-def initial_values(config: Config) -> dict[str, Any]:
-    """Return the arguments of `init_params` of a configuration."""
-    return {field.name: getattr(config, field.name) for field in dataclasses.fields(InitialValues)}
+def initial_values(config: Config, n_steps: int) -> dict[str, Any]:
+    """Return the arguments of `init_params` of a configuration, for sequences of so many steps.
+
+    Raises
+    ------
+    ValueError
+        If the forget bias is neither a number nor "chrono".
+    """
+    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(InitialValues)}
+    if config.forget_bias == CHRONO and config.t_max is None:
+        values["t_max"] = n_steps
+    elif config.forget_bias not in (None, CHRONO):
+        try:
+            values["forget_bias"] = float(config.forget_bias)
+        except ValueError:
+            raise ValueError(f"forget_bias must be a number or 'chrono', got {config.forget_bias!r}") from None
+    return values
 
 
 def gradient_norms(model: Classifier, params: Any, encoder: Any, data: Dataset, seed: int) -> np.ndarray:
@@ -196,8 +213,9 @@ class Experiment(ABC):
         for name, value in given.items():
             if name in self.choices and value not in self.choices[name]:
                 raise ValueError(f"{name} must be one of {', '.join(self.choices[name])}, got {value!r}")
-        if isinstance(given.get("rotations"), list):  # from JSON
-            given["rotations"] = tuple(given["rotations"])
+        for name in ("rotations", "input_gains"):
+            if isinstance(given.get(name), list):  # from JSON
+                given[name] = tuple(given[name])
         config = self.config(**(self.cell_defaults.get(given.get("cell", "antisymmetric"), {}) | given))
         if config.out:
             return config
@@ -213,7 +231,7 @@ class Experiment(ABC):
             iterations=config.iterations,
             batch_size=config.batch_size,
             seed=config.seed,
-            **initial_values(config),
+            **initial_values(config, encoder.length),
             average=None if config.average == "none" else config.average,
             average_updates=config.average_updates,
             input_dropout=config.input_dropout,
@@ -318,6 +336,7 @@ class Experiment(ABC):
         def norms(model: Classifier, params: Any) -> np.ndarray:
             return gradient_norms(model, params, trainer.encoder, data, config.seed)
 
+        n_steps = self.make_encoder(config, data).length
         flows = {f"{config.cell}, trained": norms(trainer.model, training.evaluated)}
         for name in COMPARED:
             if name == config.cell:
@@ -326,7 +345,7 @@ class Experiment(ABC):
                 other = self.make_config(name, hidden_size=config.hidden_size, backend=config.backend)
             model = Classifier(make_cell(other, trainer.model.cell.input_size), data.n_classes)
             rng = np.random.default_rng(config.seed)
-            params = model.init_params(rng, **initial_values(other), backend=config.backend)
+            params = model.init_params(rng, **initial_values(other, n_steps), backend=config.backend)
             flows[f"{name}, at the start"] = norms(model, params)
         history = training.history
         return [

@@ -39,6 +39,10 @@ class Config:
     gate_bias: float = 0.0
     gate_spread: float = 0.0
     rotations: tuple[float, float] | None = None
+    input_gains: tuple[float, float] | None = None
+    bias_std: float = 0.0
+    forget_bias: str | None = None
+    t_max: int | None = None
     standardize: bool = False
     input_dropout: float = 0.0
     optimizer: str = "adam"
@@ -75,6 +79,10 @@ HELP = {
     "gate_bias": "where the gate's bias b_z starts, in the mean; for the two gated Euler cells",
     "gate_spread": ">= 0: b_z starts evenly spread over the units, by so much to either side; for these two cells",
     "rotations": "w_min w_max > 0: angular speeds of the rotations added to W; for the two antisymmetric cells",
+    "input_gains": "low high > 0: gains of the rows of V and of their steps; units then remember for different times",
+    "bias_std": ">= 0: b starts as N(0, bias_std^2); not for the LSTM",
+    "forget_bias": "where the LSTM's forget bias starts: a number, or chrono for time scales up to t_max; default: 1",
+    "t_max": "of chrono: the longest dependency expected, in steps, >= 3; default: the length of the sequences",
     "standardize": "shift and scale the pixels to mean 0 and std 1 over the training images",
     "input_dropout": "probability of an element of the input to be zero in an update, >= 0 and < 1",
     "optimizer": f"adam or adamw with beta2 {BETA2}, adagrad, or sgd with momentum {MOMENTUM}",

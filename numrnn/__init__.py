@@ -16,6 +16,7 @@ from numrnn.cells import (
     UnstructuredCell,
 )
 from numrnn.engines import ReferenceLoopWarning, forward
+from numrnn.subnormals import flush_subnormals
 from numrnn.tape import Gradients, Tape, backward
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "Tape",
     "UnstructuredCell",
     "backward",
+    "flush_subnormals",
     "forward",
 ]
 

@@ -25,6 +25,7 @@ from numrnn import gpu
 from numrnn.backend import backend_module
 from numrnn.engines import processes
 from numrnn.engines.threads import AVX512_KERNELS, available_cores, one_thread_each
+from numrnn.subnormals import can_flush
 
 PACKAGES = ("numpy", "scipy", "threadpoolctl")
 LARGE = 2048  # 17 GFLOP: a tenth of a second, and large enough that packing and threading no longer count
@@ -53,8 +54,9 @@ def collect(*, measure: bool = True) -> dict[str, Any]:
     -------
     dict
         "versions", "system", "processor", "cores", "devices", "cuda" (the versions found), "blas" (a list), "slices"
-        ("processes" or "threads": who runs those of a large batch), "variables" (those of the environment that matter
-        and are set), "sgemm_gflops" ("large" and "small", if measured) and "hint" (str or None).
+        ("processes" or "threads": who runs those of a large batch), "flushes_subnormals" (bool: whether
+        `numrnn.flush_subnormals` has an effect), "variables" (those of the environment that matter and are set),
+        "sgemm_gflops" ("large" and "small", if measured) and "hint" (str or None).
     """
     versions = {"numrnn": numrnn.__version__, "python": platform.python_version()}
     versions |= {name: importlib.metadata.version(name) for name in PACKAGES}
@@ -73,6 +75,7 @@ def collect(*, measure: bool = True) -> dict[str, Any]:
         "cuda": str(cuda) if cupy_version else f"{cuda}; to compute on a GPU, {cuda.advice}",
         "blas": libraries,
         "slices": "processes" if processes.usable() else "threads",
+        "flushes_subnormals": can_flush(),
         "variables": variables,
         "hint": kernel_hint(flags, libraries, variables),
     }
@@ -210,6 +213,8 @@ def report_text(report: Mapping[str, Any]) -> str:
         threads = f"{library['threads']} threads" + (f" ({library['threading']})" if library["threading"] else "")
         lines.append(("BLAS", f"{library['name']} {version}, kernels {kernels}, {threads}"))
     lines.append(("large batches", f"in slices run by {report['slices']}"))
+    cost = "flushed while a pass runs" if report["flushes_subnormals"] else "cannot be flushed here: they may cost time"
+    lines.append(("subnormal numbers", cost))
     lines += list(report["variables"].items())
     if "sgemm_gflops" in report:
         rates = report["sgemm_gflops"]

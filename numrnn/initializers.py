@@ -2,8 +2,8 @@ r"""How the parameters of a cell start.
 
     W ~ N(0, weight_std^2 / n),  V ~ N(0, input_std^2 / m),  biases 0
 
-is the paper's with weight_std = sigma_w and input_std = 1; these are variances, not standard deviations. Three more
-choices:
+is the paper's with weight_std = sigma_w and input_std = 1; these are variances, not standard deviations. More choices,
+each off by default:
 
 - gate_bias: the value at which b_z of a gated cell starts. sigmoid(b_z) scales the first steps: a gate that starts at
   b_z = 0 halves the step size.
@@ -13,16 +13,27 @@ choices:
   networks warp time?", ICLR 2018, arXiv:1804.11188.
 - rotations: blocks [[0, w_k], [-w_k, 0]] along the diagonal of M = W - W^T, on top of the random part. Each pair of
   units then turns with an angular speed w_k of its own; speeds spaced evenly in their logarithm cover all time scales.
+- input_gains: row i of V is multiplied by a gain g_i, and the gains cover a range evenly in their logarithm. A unit
+  whose input V x is often much larger than 1 is saturated, and then forgets more slowly, in proportion to the size of
+  its row of V (docs/derivation.md, section 9). Units of different gains therefore remember for different times, with
+  one eps, one gamma and no further parameter. The steps of V and b must be scaled with the gains (`gain_scales`).
+- bias_std: b starts as N(0, bias_std^2), so that the units saturate, and drift, in ways of their own.
+- forget_bias: the bias of the LSTM's forget gate, 1 in the paper. "chrono" draws a time scale T_i for each unit,
+  b_f = log T_i with T_i uniform between 1 and t_max - 1, and b_i = -b_f: a unit then keeps its memory for about T_i
+  steps (Tallec and Ollivier, above).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
 from numrnn.checks import check_integer, check_number
+
+CHRONO = "chrono"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +53,14 @@ class InitialValues:
         cells; other cells take 0 only.
     rotations : pair of float or None
         Smallest and largest angular speed, 0 < w_min <= w_max, of the antisymmetric cells; None adds no rotations.
+    input_gains : pair of float or None
+        Smallest and largest gain, 0 < low <= high, of the rows of V, of every cell but the LSTM; None is a gain of 1.
+    bias_std : float
+        >= 0, the standard deviation of b, of every cell but the LSTM; that of b_z is always 0.
+    forget_bias : float, "chrono" or None
+        Of the LSTM; None is the paper's 1.
+    t_max : int or None
+        >= 3, the longest dependency that "chrono" prepares for, in steps; None with any other forget bias.
 
     Raises
     ------
@@ -54,22 +73,123 @@ class InitialValues:
     gate_bias: float = 0.0
     gate_spread: float = 0.0
     rotations: Sequence[float] | None = None
+    input_gains: Sequence[float] | None = None
+    bias_std: float = 0.0
+    forget_bias: float | str | None = None
+    t_max: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("weight_std", "input_std", "gate_spread"):
-            object.__setattr__(self, name, check_number(name, getattr(self, name), at_least=0))
-        object.__setattr__(self, "gate_bias", check_number("gate_bias", self.gate_bias))
+        for name in ("weight_std", "input_std", "gate_spread", "bias_std"):
+            self._set(name, check_number(name, getattr(self, name), at_least=0))
+        self._set("gate_bias", check_number("gate_bias", self.gate_bias))
         if self.rotations is not None:
-            object.__setattr__(self, "rotations", _check_speeds(self.rotations))
+            self._set("rotations", _check_speeds(self.rotations))
+        if self.input_gains is not None:
+            self._set("input_gains", _check_gains(self.input_gains))
+        if self.forget_bias == CHRONO:
+            if self.t_max is None:
+                raise ValueError("t_max must be an integer >= 3 with forget_bias='chrono', got None")
+            self._set("t_max", check_integer("t_max", self.t_max, at_least=3))
+        elif self.t_max is not None:
+            raise ValueError(f"t_max must be None unless forget_bias is 'chrono', got {self.t_max!r}")
+        elif isinstance(self.forget_bias, str):
+            raise ValueError(f"forget_bias must be a finite number, 'chrono' or None, got {self.forget_bias!r}")
+        elif self.forget_bias is not None:
+            self._set("forget_bias", check_number("forget_bias", self.forget_bias))
+
+    def _set(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+
+    def check_unused(self, cell: str, *names: str) -> None:
+        """Raise ValueError if a value that the cell has no use for differs from its default."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name in names and value != field.default:
+                default = f"{field.default:g}" if isinstance(field.default, float) else field.default
+                raise ValueError(f"{field.name} must be {default} for the {cell} cell, got {value}")
 
 
 def _check_speeds(speeds: Sequence[float]) -> tuple[float, float]:
-    if not isinstance(speeds, Sequence) or isinstance(speeds, str) or len(speeds) != 2:
-        raise ValueError(f"rotations must be two angular speeds (w_min, w_max) or None, got {speeds!r}")
-    slowest, fastest = (check_number("rotations", speed, above=0) for speed in speeds)
-    if slowest > fastest:
-        raise ValueError(f"rotations must be (w_min, w_max) with w_min <= w_max, got {speeds!r}")
-    return slowest, fastest
+    return _check_range("rotations", "angular speeds", ("w_min", "w_max"), speeds)
+
+
+def _check_gains(gains: Sequence[float]) -> tuple[float, float]:
+    return _check_range("input_gains", "gains", ("low", "high"), gains)
+
+
+def _check_range(name: str, what: str, ends: tuple[str, str], values: Sequence[float]) -> tuple[float, float]:
+    """Return the two ends of a range of positive numbers."""
+    pair = f"({', '.join(ends)})"
+    if not isinstance(values, Sequence) or isinstance(values, str) or len(values) != 2:
+        raise ValueError(f"{name} must be two {what} {pair} or None, got {values!r}")
+    low, high = (check_number(name, value, above=0) for value in values)
+    if low > high:
+        raise ValueError(f"{name} must be {pair} with {' <= '.join(ends)}, got {values!r}")
+    return low, high
+
+
+def input_gains(hidden_size: int, low: float, high: float) -> np.ndarray:
+    """Return the gain of each unit: from `low` at the first to `high` at the last, evenly in the logarithm.
+
+    Parameters
+    ----------
+    hidden_size : int
+        n >= 1; a single unit has the gain sqrt(low high).
+    low, high : float
+        0 < low <= high.
+
+    Returns
+    -------
+    numpy.ndarray, shape (n,)
+        float64.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of a wrong type or out of range.
+
+    Notes
+    -----
+    Which unit has which gain does not matter: the units of a cell whose W is random are interchangeable.
+
+    Examples
+    --------
+    >>> input_gains(3, 0.5, 2.0)
+    array([0.5, 1. , 2. ])
+    """
+    n = check_integer("hidden_size", hidden_size, at_least=1)
+    low, high = _check_gains((low, high))
+    return np.geomspace(low, high, n) if n > 1 else np.array([(low * high) ** 0.5])
+
+
+def gain_scales(hidden_size: int, low: float, high: float) -> dict[str, np.ndarray]:
+    """Return the step scales of an optimiser that belong to input gains: of V, (n, 1), and of b, (n,).
+
+    With them Adam trains V = g V' as if V' were its parameter: large rows of V take large steps. Without them a row of
+    large gain hardly turns, and one of small gain jumps.
+
+    Parameters
+    ----------
+    hidden_size, low, high
+        As for `input_gains`.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray
+        For `step_scales` of the optimisers.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of a wrong type or out of range.
+
+    Examples
+    --------
+    >>> from numrnn.training import Adam
+    >>> optimizer = Adam(0.01, step_scales=gain_scales(128, 0.3, 30.0))
+    """
+    gains = input_gains(hidden_size, low, high)
+    return {"V": gains[:, None], "b": gains}
 
 
 def block_rotations(hidden_size: int, slowest: float, fastest: float) -> np.ndarray:

@@ -17,6 +17,7 @@ import numpy as np
 from numrnn.backend import Array, Params, array_namespace, asarray, empty, is_array, to_numpy, zeros
 from numrnn.cells.base import Cell
 from numrnn.checks import check_array, check_finite, check_integer, check_same_kind
+from numrnn.subnormals import flush_subnormals
 
 GRADIENTS = ("params", "x", "h0", "states")
 
@@ -108,7 +109,8 @@ class Tape(ABC):
     def recomputed(self, start: int) -> Array:
         """Return `segment(start)`, without work if the last call was for the same one."""
         if self._recomputed is None or self._recomputed[0] != start:
-            self._recomputed = start, self.segment(start)
+            with flush_subnormals():
+                self._recomputed = start, self.segment(start)
         return self._recomputed[1]
 
     @abstractmethod
@@ -216,7 +218,8 @@ def backward(
     if isinstance(wrt, str) or unknown:
         raise ValueError(f"wrt must be a collection of {', '.join(map(repr, GRADIENTS))}, got {wrt!r}")
     g, direct = _check_cotangents(tape.problem, d_states, d_final)
-    return tape.propagate(g, direct, wrt)
+    with flush_subnormals():
+        return tape.propagate(g, direct, wrt)
 
 
 def check_problem(

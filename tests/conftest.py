@@ -7,6 +7,8 @@ import pytest
 from helpers import make_cells
 from hypothesis import HealthCheck, settings
 
+from numrnn.engines import numpy_slices
+
 settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True, max_examples=50)
 for name, examples in (("by-hand", 10_000), ("by-hand-1000", 1000)):
     settings.register_profile(
@@ -20,6 +22,12 @@ for name, examples in (("by-hand", 10_000), ("by-hand-1000", 1000)):
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))  # --hypothesis-profile goes before both
 
 CELLS = make_cells()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def short_chunks():
+    """Let the short sequences of the tests have several chunks of the CPU engine."""
+    numpy_slices.LONGEST_CHUNK = 16
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ CONTENDERS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "torchrecurrent": ("with_torch", "TorchRecurrent", ("torch", "torchrecurrent")),
     "torch.nn.RNN": ("with_torch", "TorchRNN", ("torch",)),
     "torch.nn.LSTM": ("with_torch", "TorchLSTM", ("torch",)),
+    "torch.nn.LSTM, flush denormal": ("with_torch", "TorchLSTMFlushing", ("torch",)),
 }
 
 # The same of `python -m benchmarks --gpu`; modules of benchmarks.gpu. Workers are told a name only: none is in both.

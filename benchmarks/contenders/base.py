@@ -24,15 +24,22 @@ class Contender(ABC):
         What sets it apart, for the table's legend.
     ours : bool
         Whether it is numrnn.
+    takes : tuple of str
+        The cells of workloads that it can be given.
     same_cell : bool
-        Whether it computes the paper's cell; others are timed, but their numbers cannot be checked.
+        Whether it computes the cell of any workload that it is given. What does not is timed where it is given another
+        cell than its own, but its numbers cannot be checked there.
+    cell : str, optional
+        Of what is not `same_cell`, the cell that it always computes.
     dtype : str
         What it computes in.
     """
 
     note: ClassVar[str]
     ours: ClassVar[bool] = False
+    takes: ClassVar[tuple[str, ...]] = ("ungated", "gated")
     same_cell: ClassVar[bool] = True
+    cell: ClassVar[str | None] = None
     dtype: ClassVar[str] = "float32"
 
     @classmethod

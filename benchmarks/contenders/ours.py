@@ -16,6 +16,7 @@ class Engine(Contender):
     """An engine of numrnn."""
 
     ours = True
+    takes: ClassVar[tuple[str, ...]] = ("ungated", "gated", "lstm")
     engine: ClassVar[str]
     options: ClassVar[dict[str, Any]] = {}
 
@@ -49,11 +50,8 @@ class Fused(Engine):
 class FusedLSTM(Engine):
     """The CPU engine with numrnn's own LSTM, beside torch's."""
 
-    note, engine, same_cell = (
-        "another cell, with four times the products: numrnn's LSTM on its CPU engine",
-        "fused",
-        False,
-    )
+    note = "another cell, with four times the products: numrnn's LSTM on its CPU engine"
+    engine, takes, same_cell, cell = "fused", ("ungated", "gated"), False, "lstm"
 
     def __init__(self, data: Data) -> None:
         rng = np.random.default_rng(0)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,6 +13,7 @@ import torch
 
 from benchmarks.contenders.base import Contender
 from benchmarks.workloads import Data
+from numrnn import LSTMCell
 
 CHUNK = 16  # steps in a compiled graph
 Steps = tuple[torch.Tensor, ...]
@@ -151,12 +154,12 @@ class Layer(Torch):
 
     def run(self) -> Any:
         """See `Contender.run`."""
-        h = self.module(self.x, self.state)[0][-1]
-        return h, torch.autograd.grad(h, self.leaves, self.d_final)
+        output, last = self.module(self.x, self.state)
+        return (output[-1], last), torch.autograd.grad(output[-1], self.leaves, self.d_final)
 
     def numbers(self, result: Any) -> Mapping[str, np.ndarray]:
         """See `Contender.numbers`."""
-        h, gradients = result
+        (h, _), gradients = result
         return {"final": h.detach().cpu().numpy(), "h0": gradients[-1][0].cpu().numpy()}
 
 
@@ -210,7 +213,7 @@ class TorchRecurrent(Layer):
 class TorchRNN(Layer):
     """torch's own tanh layer, in C++: a simpler cell."""
 
-    note, same_cell = "another, simpler cell: torch's tanh layer in C++", False
+    note, same_cell, cell = "another, simpler cell: torch's tanh layer in C++", False, "elman"
 
     def make(self, data: Data) -> Any:
         """Return the layer."""
@@ -219,17 +222,81 @@ class TorchRNN(Layer):
 
 
 class TorchLSTM(Layer):
-    """torch's own LSTM: a larger cell."""
+    """torch's own LSTM: a larger cell than the antisymmetric ones, or that of the workload.
 
-    note, same_cell = "another cell, with four times the products: torch's layer in C++", False
+    Of an LSTM's workload it takes the parameters, and its second bias is 0. That one keeps its gradient, which equals
+    the first one's: that is the layer as it comes.
+    """
+
+    note, takes = (
+        "torch's LSTM in C++; beside other cells, with four times their products",
+        ("ungated", "gated", "lstm"),
+    )
+    same_cell, cell = False, "lstm"
 
     def __init__(self, data: Data) -> None:
-        super().__init__(data)
-        c0 = torch.zeros_like(self.h0).requires_grad_()
-        self.state = (self.h0, c0)
+        n = data.cell.hidden_size
+        super().__init__(replace(data, h0=data.h0[:, :n], d_final=data.d_final[:, :n]))
+        c0 = self.tensor(data.h0[:, n:])[None] if data.h0.shape[1] == 2 * n else torch.zeros_like(self.h0)
+        self.state = (self.h0, c0.requires_grad_())
         self.leaves.insert(0, c0)
 
     def make(self, data: Data) -> Any:
         """Return the layer."""
         torch.manual_seed(0)
-        return torch.nn.LSTM(data.x.shape[2], data.h0.shape[1])
+        module = torch.nn.LSTM(data.cell.input_size, data.cell.hidden_size)
+        if isinstance(data.cell, LSTMCell):
+            values = {
+                "weight_hh_l0": data.params["W"],
+                "weight_ih_l0": data.params["V"],
+                "bias_ih_l0": data.params["b"],
+            }
+            with torch.no_grad():
+                for name, value in values.items():
+                    module.get_parameter(name).copy_(torch.from_numpy(value))
+                module.bias_hh_l0.zero_()
+        return module
+
+    def numbers(self, result: Any) -> Mapping[str, np.ndarray]:
+        """See `Contender.numbers`; the state is [h | c], as numrnn's."""
+        (h, (_, c)), (c0, *gradients, h0) = result
+        names = [name for name, _ in self.module.named_parameters()]
+        theirs = dict(zip(names, gradients, strict=True))
+        tensors = {
+            "final": torch.cat([h, c[0]], 1).detach(),
+            "h0": torch.cat([h0[0], c0[0]], 1),
+            "W": theirs["weight_hh_l0"],
+            "V": theirs["weight_ih_l0"],
+            "b": theirs["bias_ih_l0"],
+        }
+        return {name: value.cpu().numpy() for name, value in tensors.items()}
+
+
+@contextmanager
+def flushed_denormals() -> Iterator[None]:
+    """Let torch flush subnormal numbers to zero inside, in this thread and in those that it starts inside.
+
+    The setting belongs to a thread and is handed on when a thread starts. torch starts its pool at the first operation
+    that is large enough: every operation of a process must be inside for the whole pool to have it.
+    """
+    if not torch.set_flush_denormal(True):
+        raise RuntimeError("torch cannot flush subnormal numbers on this processor")
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+
+
+class TorchLSTMFlushing(TorchLSTM):
+    """The same after torch.set_flush_denormal(True), which is off unless a user asks for it."""
+
+    note = "the same after torch.set_flush_denormal(True)"
+
+    def __init__(self, data: Data) -> None:
+        with flushed_denormals():
+            super().__init__(data)
+
+    def run(self) -> Any:
+        """See `Contender.run`."""
+        with flushed_denormals():
+            return super().run()

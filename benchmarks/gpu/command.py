@@ -17,7 +17,8 @@ from benchmarks.gpu import report
 from benchmarks.gpu.ceilings import Ceilings
 from benchmarks.gpu.compare import compare_on_gpu, gpu_workloads
 from benchmarks.gpu.epoch import measure_epoch
-from benchmarks.report import text_table, write_json
+from benchmarks.output import write_json
+from benchmarks.report import text_table
 from benchmarks.worker import WorkerError
 from benchmarks.workloads import Workload
 from numrnn import gpu, info

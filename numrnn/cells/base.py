@@ -24,7 +24,7 @@ from numrnn.checks import (
     check_number,
     check_same_kind,
 )
-from numrnn.initializers import InitialValues
+from numrnn.initializers import InitialValues, input_gains
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -85,6 +85,10 @@ class Cell(ABC):
         gate_bias: float = 0.0,
         gate_spread: float = 0.0,
         rotations: Sequence[float] | None = None,
+        input_gains: Sequence[float] | None = None,
+        bias_std: float = 0.0,
+        forget_bias: float | str | None = None,
+        t_max: int | None = None,
         dtype: Any = np.float32,
         backend: str | None = None,
     ) -> dict[str, Array]:
@@ -109,6 +113,16 @@ class Cell(ABC):
         rotations : (float, float) or None
             Angular speeds w_min and w_max > 0 of the blocks of rotations that are added to the recurrent matrix of an
             antisymmetric cell (see `numrnn.initializers`); weight_std = 0 leaves them alone. None for any other cell.
+        input_gains : (float, float) or None
+            Smallest and largest gain > 0 by which the rows of V are multiplied, so that units remember for different
+            times; the steps of V and b want the same scales (`numrnn.initializers.gain_scales`). None for the LSTM.
+        bias_std : float
+            >= 0: b ~ N(0, bias_std^2); 0 for the LSTM.
+        forget_bias : float, "chrono" or None
+            The LSTM's initial forget bias: a number, None for the paper's 1, or "chrono", which gives each unit a time
+            scale of its own, up to `t_max` steps. None for any other cell.
+        t_max : int or None
+            >= 3, with "chrono" only: the longest dependency expected, in steps; usually the length of the sequences.
         dtype : dtype
             float32, float64 or complex128.
         backend : {"numpy", "cupy"} or None
@@ -124,8 +138,7 @@ class Cell(ABC):
         TypeError
             If `rng` is no Generator or `dtype` is not one of the three.
         ValueError
-            If a number is out of range or not finite, or if the cell has no use for `gate_bias`, `gate_spread` or
-            `rotations`.
+            If a number is out of range or not finite, or if the cell has no use for a value that is given.
         """
         check_generator("rng", rng)
         initial = InitialValues(
@@ -134,6 +147,10 @@ class Cell(ABC):
             gate_bias=gate_bias,
             gate_spread=gate_spread,
             rotations=rotations,
+            input_gains=input_gains,
+            bias_std=bias_std,
+            forget_bias=forget_bias,
+            t_max=t_max,
         )
         if np.dtype(dtype).name not in FLOATING:
             raise TypeError(f"dtype must be one of {', '.join(FLOATING)}, got {np.dtype(dtype).name}")
@@ -142,18 +159,19 @@ class Cell(ABC):
 
     def _draw(self, rng: np.random.Generator, initial: InitialValues) -> dict[str, np.ndarray]:
         """Draw by the first letter of the name: W recurrent, V input, b bias."""
-        m, n = self.input_size, self.hidden_size
-        stds = {"W": initial.weight_std / n**0.5, "V": initial.input_std / m**0.5, "b": 0.0}
-        values = {name: stds[name[0]] * rng.standard_normal(shape) for name, shape in self.parameter_shapes.items()}
+        initial.check_unused(self.name, "forget_bias", "t_max")
+        m, n, shapes = self.input_size, self.hidden_size, self.parameter_shapes
+        stds = {"W": initial.weight_std / n**0.5, "V": initial.input_std / m**0.5, "b": initial.bias_std, "b_z": 0.0}
+        values = {name: stds.get(name, stds[name[0]]) * rng.standard_normal(shape) for name, shape in shapes.items()}
+        if initial.input_gains is not None:
+            values["V"] *= input_gains(n, *initial.input_gains)[:, None]
         if initial.rotations is not None:
             values["W"] = values["W"] + self._rotations(*initial.rotations)
         if "b_z" in values:
             sides = np.linspace(-1, 1, n) if n > 1 else np.zeros(1)  # a lone unit is in the middle
             values["b_z"] += initial.gate_bias + initial.gate_spread * sides
-            return values
-        for name in ("gate_bias", "gate_spread"):
-            if getattr(initial, name) != 0:
-                raise ValueError(f"{name} must be 0 for the {self.name} cell, got {getattr(initial, name)}")
+        else:
+            initial.check_unused(self.name, "gate_bias", "gate_spread")
         return values
 
     def _rotations(self, slowest: float, fastest: float) -> np.ndarray:

@@ -15,23 +15,25 @@ References
 S. Hochreiter, J. Schmidhuber, "Long Short-Term Memory", Neural Computation 9(8), 1997.
 F. A. Gers, J. Schmidhuber, F. Cummins, "Learning to Forget: Continual Prediction with LSTM", Neural Computation 12(10),
 2000.
+C. Tallec, Y. Ollivier, "Can recurrent neural networks warp time?", ICLR 2018, arXiv:1804.11188 (forget_bias="chrono").
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
 
 from numrnn.backend import Array, Params, array_namespace, empty, eye, zeros
 from numrnn.cells.base import Cell, checked, sigmoid
-from numrnn.initializers import InitialValues
+from numrnn.initializers import CHRONO, InitialValues
 
 FORGET_BIAS = 1.0  # the paper's; it lets memory pass at the start of training
 
 
 class LSTMCell(Cell):
-    """The LSTM; gates in the order input, forget, candidate, output; forget bias 1 at the start.
+    """The LSTM; gates in the order input, forget, candidate, output; forget bias 1 at the start unless told else.
 
     Parameters
     ----------
@@ -63,8 +65,15 @@ class LSTMCell(Cell):
         return {"W": (4 * n, n), "V": (4 * n, m), "b": (4 * n,)}
 
     def _draw(self, rng: np.random.Generator, initial: InitialValues) -> dict[str, np.ndarray]:
-        values = super()._draw(rng, initial)
-        values["b"][self.hidden_size : 2 * self.hidden_size] = FORGET_BIAS
+        initial.check_unused(self.name, "input_gains", "bias_std")
+        values, n = super()._draw(rng, replace(initial, forget_bias=None, t_max=None)), self.hidden_size
+        b_i, b_f = values["b"][:n], values["b"][n : 2 * n]
+        if initial.forget_bias == CHRONO:
+            assert initial.t_max is not None
+            b_f[...] = np.log(rng.uniform(1, initial.t_max - 1, n))
+            b_i[...] = -b_f
+        else:
+            b_f[...] = FORGET_BIAS if initial.forget_bias is None else initial.forget_bias
         return values
 
     def _quarters(self, u: Array) -> tuple[Array, Array, Array, Array]:

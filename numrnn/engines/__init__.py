@@ -14,6 +14,7 @@ from numrnn import bptt
 from numrnn.backend import Array, Params, array_namespace
 from numrnn.cells.base import Cell
 from numrnn.engines import cuda_engine, numpy_engine
+from numrnn.subnormals import flush_subnormals
 from numrnn.tape import Tape, check_problem
 
 ENGINES = ("auto", "reference", "fused")
@@ -85,6 +86,9 @@ def forward(
     A sequence may be cut: start the second part at `states[-1]` of the first, and hand `grads.h0` of the second to
     `backward` of the first as `d_final`. Leaving that cotangent out instead is truncated backpropagation through time.
 
+    On a CPU subnormal numbers, below 1.2e-38 in float32, are zero while it runs, and in `backward`; see
+    `numrnn.flush_subnormals`.
+
     Examples
     --------
     >>> import numpy as np
@@ -111,7 +115,9 @@ def forward(
         _warned.add(obstacle)
         text = f"the CUDA engine does not cover {obstacle}: the reference loop runs, a step at a time"
         warnings.warn(text, ReferenceLoopWarning, stacklevel=2)
-    tape = bptt.run(problem) if engine == "reference" or obstacle is not None else fast.run(problem)
+    run = bptt.run if engine == "reference" or obstacle is not None else fast.run
+    with flush_subnormals():
+        tape = run(problem)
     return tape.states, tape
 
 

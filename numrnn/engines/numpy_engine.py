@@ -15,22 +15,26 @@ the reference, and why each step is exact but for rounding:
        delta = q (1 - c^2),                  or  delta = q (1 + w) (1 - c^2),   delta_z = q c (1 - w^2) / 2
 
    A row that holds its state has the slope 0.
-3. Time is cut into chunks that stay in the cache. What does not go from step to step is done for a chunk at once: in
-   the forward pass the products V x + b before its steps and the scaling of its states after them; in the backward pass
-   the slopes before its steps, and after them dA, and [dV | db], as one product of all its deltas with all its rows h,
-   and [x | 1], instead of one a step.
+3. Time is cut into chunks of as many steps as the cache holds. What does not go from step to step is done for a chunk
+   at once: in the forward pass the products V x + b before its steps and the scaling of its states after them; in the
+   backward pass the slopes before its steps, and after them dA, and [dV | db], as one product of all its deltas with
+   all its rows h, and [x | 1], instead of one a step.
 4. The rows of a batch are independent: each core takes a slice of them through all of time, with BLAS held to one
    thread. Their parameter gradients are added at the end, in the order of the slices. Within a slice the rows of a step
-   may be multiplied in blocks, where the BLAS is faster so. A slice is run by a worker process where the problem is
-   large enough and the system can share memory, by a thread elsewhere: processes.py says why.
+   may be multiplied in blocks, where the BLAS is faster so, with matrices that begin at a cache line. A slice is run by
+   a worker process where the problem is large enough and the system can share memory, by a thread elsewhere:
+   processes.py says why.
+5. Subnormal numbers are flushed to zero while a pass runs, in every thread and process that runs a slice
+   (numrnn/subnormals.py): a gradient that vanishes would cost 10 to 100 times the time on many processors. It changes
+   numbers below 1.2e-38 (float64: 2.2e-308) to zero, and sums in the last bits that such a number would have reached.
 
 The Elman network and the LSTM go through the same chunks and slices; their scale is 1. From the top down: the tape
 here, a pass over all time in numpy_pass.py, what every slice does in numpy_slices.py, the steps of each cell in
 numpy_steps.py.
 
-Memory: the states, and c of the same size (for a gated cell c and w, for the LSTM its gates and tanh(c), for the Elman
-network nothing). With checkpoints the states s at every k-th step, k rounded up to a multiple of a chunk: then a
-recomputed chunk is the same chunk, bit for bit.
+Memory: the states, and c of the same size (for a gated cell c and w, for the LSTM its gates, for the Elman network
+nothing). With checkpoints the states s at every k-th step, k rounded up to a multiple of a chunk: then a recomputed
+chunk is the same chunk, bit for bit.
 """
 
 from __future__ import annotations
@@ -54,6 +58,7 @@ from numrnn.engines.numpy_pass import Pass
 from numrnn.engines.numpy_slices import Slice
 from numrnn.engines.numpy_steps import ElmanSlice, EulerSlice, GatedEulerSlice, LSTMSlice
 from numrnn.engines.threads import one_thread_each, run_all
+from numrnn.subnormals import flush_subnormals
 from numrnn.tape import Gradients, Problem, Tape
 
 ROWS_PER_SLICE = 32  # fewer rows a thread make the products too small to be worth a thread
@@ -90,7 +95,7 @@ def run(problem: Problem) -> Tape:
     Notes
     -----
     Costs 2 T B n (n + m) flops, four times that for the LSTM, and T B (state_size + activations n) numbers of memory,
-    where activations is 1, for a gated cell 2, for the LSTM 5, for the Elman network 0.
+    where activations is 1, for a gated cell 2, for the LSTM 4, for the Elman network 0.
     """
     return FusedTape(problem)
 
@@ -104,7 +109,8 @@ class FusedTape(Tape):
         with self._slices(problem) as cuts:
             flops = 6 * problem.cell.hidden_size**2 * problem.n_steps * len(problem.h0)
             apart = len(cuts) > 1 and flops >= PROCESS_FLOPS and processes.usable()
-            self._pass = Pass(problem, kind, processes.shared_array if apart else np.empty)
+            rows = -(-len(problem.h0) // len(cuts))
+            self._pass = Pass(problem, kind, processes.shared_array if apart else np.empty, rows)
             super().__init__(problem, self._pass.every)
             self._run(cuts, self._pass.forward)
         self._states = self._pass.states
@@ -113,7 +119,8 @@ class FusedTape(Tape):
     def final_state(self) -> Array:
         """h_T."""
         if self._pass.states is None:
-            return self._pass.s * self._pass.constants.scale
+            with flush_subnormals():
+                return self._pass.s * self._pass.constants.scale
         return self._pass.states[-1]
 
     def segment(self, start: int) -> Array:
@@ -156,9 +163,15 @@ class FusedTape(Tape):
 
     def _run(self, cuts: list[slice], method: Callable[..., Any], *arguments: Any) -> list[Any]:
         """Call a method of the pass for all slices at once, and return what it returns."""
-        tasks = [functools.partial(method, rows, *arguments) for rows in cuts]
+        tasks = [functools.partial(_flushing, method, rows, *arguments) for rows in cuts]
         if self._pass.make is processes.shared_array:
             with processes.pool.borrow(len(cuts) - 1) as workers:
                 if workers is not None:
                     return processes.pool.run(workers, tasks)
         return run_all(tasks)
+
+
+def _flushing(method: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a method of the pass, wherever its slice is run, with subnormal numbers flushed to zero."""
+    with flush_subnormals():
+        return method(*arguments)

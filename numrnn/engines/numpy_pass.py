@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from numrnn.engines import workspace
-from numrnn.engines.numpy_slices import CHUNK, Constants, Gathered, Slice
+from numrnn.engines.numpy_slices import Constants, Gathered, Slice, steps_per_chunk
 from numrnn.tape import Problem
 
 
@@ -28,6 +28,8 @@ class Pass:
         How its cell is run.
     make : callable
         make(shape, dtype) returns an array that all who run slices can see.
+    rows : int
+        In a slice, for which the length of a chunk is chosen; it stays whatever slices run later.
 
     Attributes
     ----------
@@ -41,15 +43,17 @@ class Pass:
         s at the start of every segment, (segments, B, state_size).
     """
 
-    def __init__(self, problem: Problem, kind: type[Slice], make: Callable[..., np.ndarray]) -> None:
+    def __init__(self, problem: Problem, kind: type[Slice], make: Callable[..., np.ndarray], rows: int) -> None:
         self.kind, self.make, self.n_steps = kind, make, problem.n_steps
         constants = kind.prepare(problem)
-        self.constants: Constants = replace(constants, A=self.visible(constants.A), A_T=self.visible(constants.A_T))
+        chunk = steps_per_chunk(rows, problem.cell.hidden_size, problem.h0.dtype)
+        A, A_T = self.visible(constants.A), self.visible(constants.A_T)
+        self.constants: Constants = replace(constants, A=A, A_T=A_T, chunk=chunk)
         self.n, self.parts = problem.cell.hidden_size, problem.cell.state_size // problem.cell.hidden_size
         self.x, self.active, self.h0 = self.visible(problem.x), problem.active, self.visible(problem.h0)
-        # A segment is a multiple of CHUNK, so that it is cut into the same chunks as the whole.
+        # A segment is a multiple of a chunk, so that it is cut into the same chunks as the whole.
         whole = problem.every is None
-        self.every = self.n_steps if whole else min(-(-(problem.every or 1) // CHUNK) * CHUNK, self.n_steps)
+        self.every = self.n_steps if whole else min(-(-(problem.every or 1) // chunk) * chunk, self.n_steps)
         self.s = self.visible(problem.h0 / self.constants.scale)
         self.states = self.acts = self.checkpoints = None
         if whole:

@@ -6,6 +6,7 @@ for a whole chunk at once; the steps themselves, and their adjoints, are in nump
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +20,9 @@ from numrnn.engines import workspace
 from numrnn.engines.threads import unpacked_kernels
 from numrnn.tape import Problem
 
-CHUNK = 16  # steps; three arrays of so many states fit into the second-level cache of a core
+CHUNK_BYTES = 2**18  # of the states of a chunk: three arrays of them fit into the second-level cache of a core (1 MiB)
+SHORTEST_CHUNK, LONGEST_CHUNK = 4, 64  # steps; longer ones than this save nothing more
+ALIGNMENT = 64  # bytes: a cache line, and a register of AVX-512
 UNPACKED_SIZE = 10**6  # OpenBLAS's AVX-512 kernels take products of up to so many multiplications without packing
 UNPACKED_ROWS = 4  # with fewer rows they are slower than those that pack
 
@@ -36,6 +39,32 @@ def rows_per_product(rows: int, n: int) -> int:
     return next((r for r in range(most, UNPACKED_ROWS - 1, -1) if rows % r == 0), rows)
 
 
+def steps_per_chunk(rows: int, n: int, dtype: Any) -> int:
+    """Return how many steps of a slice to take together: a power of two, as many as the cache holds."""
+    steps = LONGEST_CHUNK
+    while steps > SHORTEST_CHUNK and steps * rows * n * np.dtype(dtype).itemsize > CHUNK_BYTES:
+        steps //= 2
+    return steps
+
+
+def aligned(matrices: np.ndarray) -> np.ndarray:
+    """Return a copy of (n, n), or of (k, n, n), in which every matrix begins at the start of a cache line.
+
+    The kernels that do not pack read the matrix with loads of a whole register. On Intel processors they take 1.5 times
+    as long where each such load crosses the border of two cache lines; NumPy aligns to 16 bytes.
+    """
+    *outer, n, m = matrices.shape
+    size = -(-n * m * matrices.itemsize // ALIGNMENT) * ALIGNMENT  # of a matrix, in bytes
+    memory = np.empty(math.prod(outer) * size + ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    rows = (
+        memory[start : start + math.prod(outer) * size].view(matrices.dtype).reshape(*outer, size // matrices.itemsize)
+    )
+    copy = rows[..., : n * m].reshape(*outer, n, m)
+    copy[...] = matrices
+    return copy
+
+
 @dataclass(frozen=True, eq=False)
 class Constants:
     """What every slice reads: the parameters in the form in which the loops use them."""
@@ -45,6 +74,7 @@ class Constants:
     A: np.ndarray  # of the same shape: what multiplies a delta in the adjoint of a step
     V_b: list[np.ndarray]  # one (m + 1, n) for each pre-activation, for [x | 1] @ V_b
     V: list[np.ndarray]  # one (n, m) for each, for delta @ V
+    chunk: int = SHORTEST_CHUNK  # steps that a slice takes together
 
 
 class Gathered:
@@ -73,11 +103,14 @@ class Slice(ABC):
 
     pre_activations: ClassVar[int]  # arrays V x + b in a step, and as many deltas
     activations: ClassVar[int]  # arrays in a step that the adjoint needs beside the states
+    slope_count: ClassVar[int] = 0  # slopes in a step, if there are more of them than activations
+    scratch: ClassVar[int] = 2  # arrays (b, n) that a step may write to
 
     def __init__(
         self, constants: Constants, x: np.ndarray, active: np.ndarray | None, n: int, parts: int, rows: slice
     ) -> None:
         self.constants, self.rows, self.n, self.parts = constants, rows, n, parts
+        chunk = self.chunk = constants.chunk
         self.x = x[:, rows]
         self._active = None if active is None else active[:, rows]
         self.b, self.m = rows.stop - rows.start, x.shape[2]
@@ -86,15 +119,15 @@ class Slice(ABC):
         block = rows_per_product(b, n)
         self.shape = (b, n) if block == b else (b // block, block, n)
         self.product: Any = np.dot if block == b else np.matmul
-        self.s = workspace.take((self.parts, CHUNK + 1, b, n), dtype)  # scratch in the backward pass
+        self.s = workspace.take((self.parts, chunk + 1, b, n), dtype)  # scratch in the backward pass
         self.q = workspace.take((self.parts, b, n), dtype)
-        self.u = workspace.take((self.pre_activations, CHUNK, b, n), dtype)  # V x + b; in the backward pass the deltas
+        self.u = workspace.take((self.pre_activations, chunk, b, n), dtype)  # V x + b; in the backward pass the deltas
         # Activations without a tape; in the backward pass slopes, and of a cell without activations of its own too.
-        self.a = workspace.take((CHUNK, max(1, self.activations), b, n), dtype)
-        self.h = workspace.take((CHUNK, b, n), dtype)
-        self.x_1 = workspace.take((CHUNK, b, self.m + 1), dtype)  # [x | 1]
+        self.a = workspace.take((chunk, max(1, self.activations, self.slope_count), b, n), dtype)
+        self.h = workspace.take((chunk, b, n), dtype)
+        self.x_1 = workspace.take((chunk, b, self.m + 1), dtype)  # [x | 1]
         self.x_1[..., -1] = 1
-        self.tmp = self.in_blocks(workspace.take((max(2, self.pre_activations), b, n), dtype))
+        self.tmp = self.in_blocks(workspace.take((self.scratch, b, n), dtype))
         # Views of single steps, made once a call: what the loops do in Python holds the other threads up.
         self.s_steps, self.u_steps = [list(self.in_blocks(part)) for part in self.s], self.by_step(self.u)
         self.slope_steps = self.by_step(self.a.swapaxes(0, 1))
@@ -157,10 +190,12 @@ class Slice(ABC):
         """
         for part in range(self.parts):
             self.s[part, 0] = s[:, self.columns(part)]
-        for first in range(start, stop, CHUNK):
-            count, at = min(CHUNK, stop - first), first - start
+        for first in range(start, stop, self.chunk):
+            count, at = min(self.chunk, stop - first), first - start
             self._project(first, count)
-            self.steps(self.a[:count] if acts is None else acts[at : at + count], self.active(first, count))
+            self.steps(
+                self.a[:count, : self.activations] if acts is None else acts[at : at + count], self.active(first, count)
+            )
             for part in range(self.parts):
                 done = self.s[part, 1 : count + 1]
                 if states is not None:
@@ -182,22 +217,28 @@ class Slice(ABC):
         """Take q, that is scale dL/dh_stop, back to `start`, in place; add these steps' gradients to `out`."""
         for part in range(self.parts):
             self.q[part] = q[:, self.columns(part)]
-        for first in reversed(range(start, stop, CHUNK)):
-            count, at = min(CHUNK, stop - first), first - start
+        for first in reversed(range(start, stop, self.chunk)):
+            count, at = min(self.chunk, stop - first), first - start
             active, chunk = self.active(first, count), acts[at : at + count]
             self.slopes(chunk, states[at : at + count + 1], active)
             self.steps_back(first, chunk, active, out)
             deltas = [delta[:count].reshape(-1, self.n) for delta in self.u]
             if out.d_params is not None:
-                self.h[:count] = states[at : at + count, :, : self.n]
                 self.x_1[:count, :, :-1] = self.x[first : first + count]
-                h, x_1 = self.h[:count].reshape(-1, self.n), self.x_1[:count].reshape(-1, self.m + 1)
+                h, x_1 = self._flat(states[at : at + count, :, : self.n]), self.x_1[:count].reshape(-1, self.m + 1)
                 self.gather(deltas, h, x_1, out)
             if out.dx is not None:
                 dx = sum(delta @ V for delta, V in zip(deltas, self.constants.V, strict=True))  # (B3) (B11) (B17) (B24)
                 out.dx[first : first + count] = dx.reshape(count, self.b, self.m)
         for part in range(self.parts):
             q[:, self.columns(part)] = self.q[part]
+
+    def _flat(self, h: np.ndarray) -> np.ndarray:
+        """Return (count, b, n) as (count x b, n), which a slice of all rows need not copy."""
+        if not h.flags.c_contiguous:
+            self.h[: len(h)] = h
+            h = self.h[: len(h)]
+        return h.reshape(-1, self.n)
 
     def meet(self, t: int, out: Gathered) -> None:
         """Add the loss's own derivative with respect to h_t to q, and give q out."""

@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from numrnn.cells.base import Cell, EulerCell
-from numrnn.engines.numpy_slices import Constants, Gathered, Slice, transposed, weights_and_bias
+from numrnn.engines.numpy_slices import Constants, Gathered, Slice, aligned, transposed, weights_and_bias
 from numrnn.tape import Problem
 
 
@@ -26,9 +26,9 @@ class EulerSlice(Slice):
         """Return A times eps, for states over eps."""
         cell, params, dtype = problem.cell, problem.params, problem.h0.dtype
         assert isinstance(cell, EulerCell)
-        A = np.ascontiguousarray(cell.step_size * cell.recurrent_matrix(params["W"]), dtype)
+        A = (cell.step_size * cell.recurrent_matrix(params["W"])).astype(dtype)
         V_b = [transposed(params["V"], params["b"], dtype)]
-        return Constants(cell.step_size, np.ascontiguousarray(A.T), A, V_b, [params["V"].astype(dtype)])
+        return Constants(cell.step_size, aligned(A.T), aligned(A), V_b, [params["V"].astype(dtype)])
 
     @staticmethod
     def gradients(cell: Cell, totals: list[np.ndarray]) -> dict[str, np.ndarray]:
@@ -40,13 +40,13 @@ class EulerSlice(Slice):
     def steps(self, acts: np.ndarray, active: np.ndarray | None) -> None:
         """Run the steps of a chunk; fill acts with c."""
         A_T, product, add, multiply, tanh = self.constants.A_T, self.product, np.add, np.multiply, np.tanh
-        s = self.s_steps[0]
+        s, u = self.s_steps[0], self.tmp[0]  # only tanh writes to the tape, which is not in the cache
         for t, (c_t, s_t, s_next, u_t) in enumerate(
             zip(self.in_blocks(acts[:, 0]), s, s[1:], self.u_steps, strict=False)
         ):
-            product(s_t, A_T, c_t)
-            add(c_t, u_t, c_t)  # (F2)
-            tanh(c_t, c_t)  # (F3)
+            product(s_t, A_T, u)
+            add(u, u_t, u)  # (F2)
+            tanh(u, c_t)  # (F3)
             if active is not None:
                 multiply(c_t, active[t], c_t)
             add(s_t, c_t, s_next)  # (F4)
@@ -84,6 +84,7 @@ class GatedEulerSlice(Slice):
 
     pre_activations: ClassVar[int] = 2  # u and u_z / 2
     activations: ClassVar[int] = 2  # c and w
+    scratch: ClassVar[int] = 4
 
     @staticmethod
     def prepare(problem: Problem) -> Constants:
@@ -91,13 +92,13 @@ class GatedEulerSlice(Slice):
         cell, params, dtype = problem.cell, problem.params, problem.h0.dtype
         assert isinstance(cell, EulerCell)
         scale = cell.step_size / 2
-        A = np.ascontiguousarray(scale * cell.recurrent_matrix(params["W"]), dtype)
+        A = (scale * cell.recurrent_matrix(params["W"])).astype(dtype)
         V_b = [
             transposed(params["V"], params["b"], dtype),
             0.5 * transposed(params["V_z"], params["b_z"], dtype),
         ]
         V = [params["V"].astype(dtype), params["V_z"].astype(dtype)]
-        return Constants(scale, np.ascontiguousarray(A.T), A, V_b, V)
+        return Constants(scale, aligned(A.T), aligned(A), V_b, V)
 
     @staticmethod
     def gradients(cell: Cell, totals: list[np.ndarray]) -> dict[str, np.ndarray]:
@@ -109,16 +110,16 @@ class GatedEulerSlice(Slice):
     def steps(self, acts: np.ndarray, active: np.ndarray | None) -> None:
         """Run the steps of a chunk; fill acts with c and w."""
         A_T, product, add, multiply, tanh = self.constants.A_T, self.product, np.add, np.multiply, np.tanh
-        recurrent, update = self.tmp
+        recurrent, update, both = self.tmp[0], self.tmp[1], self.tmp[2:]
         # Of A h in u, and in u_z / 2.
         shares = np.array([1, 0.5], recurrent.dtype).reshape(2, *(1 for _ in self.shape))
         s = self.s_steps[0]
         for t, (c_w, s_t, s_next, u_t) in enumerate(zip(self.in_blocks(acts), s, s[1:], self.u_steps, strict=False)):
             c_t, w_t = c_w
             product(s_t, A_T, recurrent)
-            multiply(recurrent, shares, c_w)
-            add(c_w, u_t, c_w)  # (F5) (F6)
-            tanh(c_w, c_w)  # (F7)
+            multiply(recurrent, shares, both)
+            add(both, u_t, both)  # (F5) (F6)
+            tanh(both, c_w)  # (F7)
             multiply(c_t, w_t, update)
             add(update, c_t, update)
             if active is not None:
@@ -167,9 +168,9 @@ class ElmanSlice(EulerSlice):
     def prepare(problem: Problem) -> Constants:
         """Return W in the place of A."""
         params, dtype = problem.params, problem.h0.dtype
-        W = np.ascontiguousarray(params["W"], dtype)
+        W = params["W"].astype(dtype)
         V_b = [transposed(params["V"], params["b"], dtype)]
-        return Constants(1.0, np.ascontiguousarray(W.T), W, V_b, [params["V"].astype(dtype)])
+        return Constants(1.0, aligned(W.T), aligned(W), V_b, [params["V"].astype(dtype)])
 
     @staticmethod
     def gradients(cell: Cell, totals: list[np.ndarray]) -> dict[str, np.ndarray]:
@@ -214,7 +215,9 @@ class LSTMSlice(Slice):
     """
 
     pre_activations: ClassVar[int] = 4
-    activations: ClassVar[int] = 5  # o, i, f, g, and tanh of the next c
+    activations: ClassVar[int] = 4  # o, i, f, g
+    slope_count: ClassVar[int] = 5
+    scratch: ClassVar[int] = 5
     ORDER: ClassVar[tuple[int, ...]] = (3, 0, 1, 2)  # of these four among the parameters' quarters
     BACK: ClassVar[tuple[int, ...]] = (1, 2, 3, 0)  # and of those among these four
 
@@ -226,11 +229,11 @@ class LSTMSlice(Slice):
         W = np.stack([params["W"][rows] for rows in quarters]).astype(dtype)
         V = [params["V"][rows].astype(dtype) for rows in quarters]
         halves = np.array([0.5, 0.5, 0.5, 1], dtype)
-        A_T = np.ascontiguousarray(W.swapaxes(1, 2)) * halves[:, None, None]
+        A_T = W.swapaxes(1, 2) * halves[:, None, None]
         V_b = [
             half * transposed(v, params["b"][rows], dtype) for half, v, rows in zip(halves, V, quarters, strict=True)
         ]
-        return Constants(1.0, A_T, W, V_b, V)
+        return Constants(1.0, aligned(A_T), aligned(W), V_b, V)
 
     @staticmethod
     def gradients(cell: Cell, totals: list[np.ndarray]) -> dict[str, np.ndarray]:
@@ -246,28 +249,33 @@ class LSTMSlice(Slice):
     def steps(self, acts: np.ndarray, active: np.ndarray | None) -> None:
         """Run the steps of a chunk; fill acts with o, i, f, g and tanh(c)."""
         A_T, add, multiply, tanh, (h, c) = self._four(self.constants.A_T), np.add, np.multiply, np.tanh, self.s_steps
-        tmp = self.tmp[0]
-        for t, acts_t in enumerate(self.in_blocks(acts)):
-            gates, sigmoids, (o, i, f, g, tanh_c) = acts_t[:4], acts_t[:3], acts_t
-            np.matmul(h[t], A_T, gates)
-            add(gates, self.u_steps[t], gates)  # (F12)
-            tanh(gates, gates)
-            multiply(sigmoids, 0.5, sigmoids)
-            add(sigmoids, 0.5, sigmoids)  # (F13)
+        u, tmp = self.tmp[:4], self.tmp[4]
+        # sigmoid(u) = .5 + .5 tanh(u / 2) for the first three, 0 + 1 tanh(u) for the candidate
+        shape = (4, *(1 for _ in self.shape))
+        half, one = (np.array(values, u.dtype).reshape(shape) for values in ([0.5, 0.5, 0.5, 0], [0.5, 0.5, 0.5, 1]))
+        for t, gates in enumerate(self.in_blocks(acts)):
+            o, i, f, g = gates
+            np.matmul(h[t], A_T, u)
+            add(u, self.u_steps[t], u)  # (F12)
+            tanh(u, u)
+            multiply(u, one, u)
+            add(u, half, gates)  # (F13)
             multiply(f, c[t], c[t + 1])
             multiply(i, g, tmp)
             add(c[t + 1], tmp, c[t + 1])  # (F14)
-            tanh(c[t + 1], tanh_c)
-            multiply(o, tanh_c, h[t + 1])  # (F15)
+            tanh(c[t + 1], tmp)
+            multiply(o, tmp, h[t + 1])  # (F15)
             if active is not None:
                 np.copyto(c[t + 1], c[t], where=~active[t])
                 np.copyto(h[t + 1], h[t], where=~active[t])
 
     def slopes(self, acts: np.ndarray, states: np.ndarray, active: np.ndarray | None) -> None:
         """Fill a with dh/du_o, dc/du_i, dc/du_f, dc/du_g and dh/dc, and 0 where a row holds its state."""
-        slopes, (o, i, g, tanh_c) = self.a[: len(acts)], (acts[:, k] for k in (0, 1, 3, 4))
-        np.multiply(acts, acts, out=slopes)
+        slopes, (o, i, g) = self.a[: len(acts)], (acts[:, k] for k in (0, 1, 3))
+        tanh_c = np.tanh(states[1:, :, self.n :], out=self.s[0, : len(acts)])
+        np.multiply(acts, acts, out=slopes[:, :4])
         np.subtract(acts[:, :3], slopes[:, :3], out=slopes[:, :3])
+        np.multiply(tanh_c, tanh_c, out=slopes[:, 4])
         np.subtract(1, slopes[:, 3:], out=slopes[:, 3:])
         slopes[:, 0] *= tanh_c
         slopes[:, 1] *= g
@@ -279,7 +287,8 @@ class LSTMSlice(Slice):
 
     def steps_back(self, first: int, acts: np.ndarray, active: np.ndarray | None, out: Gathered) -> None:
         """Take the cotangents of h and c back over a chunk; a row that holds its state passes them on."""
-        W, add, multiply, (q, q_c), tmp = self._four(self.constants.A), np.add, np.multiply, self.q_parts, self.tmp[0]
+        W, add, multiply, (q, q_c) = self._four(self.constants.A), np.add, np.multiply, self.q_parts
+        products, tmp = self.tmp[:4], self.tmp[4]
         blocks, sums = self.in_blocks(acts), self.s_steps[0]
         for t in reversed(range(len(acts))):
             deltas, slopes, from_deltas = self.u_steps[t], self.slope_steps[t], sums[t]
@@ -287,8 +296,8 @@ class LSTMSlice(Slice):
             add(q_c, tmp, q_c)  # (B19)
             multiply(slopes[1:4], q_c, deltas[1:])  # (B20) (B21) (B22)
             multiply(slopes[0], q, deltas[0])  # (B23)
-            np.matmul(deltas, W, self.tmp)
-            add.reduce(self.tmp, 0, None, from_deltas)
+            np.matmul(deltas, W, products)
+            add.reduce(products, 0, None, from_deltas)
             where = True if active is None else active[t]
             np.copyto(q, from_deltas, where=where)
             multiply(q_c, blocks[t, 2], q_c, where=where)  # (B24)

@@ -29,7 +29,7 @@ class TrainingConfig:
         Images an update, >= 1. The last batch of an epoch may be smaller.
     seed : int
         >= 0; all randomness of the run comes from it.
-    weight_std, input_std, gate_bias, gate_spread, rotations
+    weight_std, input_std, gate_bias, gate_spread, rotations, input_gains, bias_std, forget_bias, t_max
         Initial values of the cell, see `numrnn.initializers.InitialValues`.
     average : {"exponential", "tail"} or None
         Which average of the weights is kept beside them and evaluated in their place, see `numrnn.training.averaging`.
@@ -72,6 +72,10 @@ class TrainingConfig:
     gate_bias: float = 0.0
     gate_spread: float = 0.0
     rotations: Sequence[float] | None = None
+    input_gains: Sequence[float] | None = None
+    bias_std: float = 0.0
+    forget_bias: float | str | None = None
+    t_max: int | None = None
     average: str | None = None
     average_updates: int = 1000
     input_dropout: float = 0.0

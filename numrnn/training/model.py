@@ -92,7 +92,7 @@ class Classifier:
         rng, dtype, backend
             As for `Cell.init_params`.
         **initial
-            weight_std, input_std, gate_bias, gate_spread and rotations of `Cell.init_params`.
+            The initial values that `Cell.init_params` takes by name, from weight_std to t_max.
 
         Returns
         -------

@@ -25,9 +25,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, ClassVar
 
-from numrnn.backend import Array, Params, array_namespace, zeros
+import numpy as np
+
+from numrnn.backend import Array, Params, array_namespace, asarray, device_of, is_array, to_numpy, zeros
 from numrnn.checks import check_array, check_fraction, check_number, check_same_kind
 from numrnn.kernels import covers
+from numrnn.subnormals import flush_subnormals
 from numrnn.training.fused import UPDATES
 
 LearningRate = float | Callable[[int], float]
@@ -43,6 +46,10 @@ class Optimizer(ABC):
         r > 0, or a function step -> r >= 0 of the number of updates done.
     multipliers : mapping of str to float or None
         Factors > 0 of the learning rate, for parameters that are to have one of their own; the others have 1.
+    step_scales : mapping of str to array_like or None
+        Factors > 0 of the elements of a parameter's step, real arrays that broadcast to its shape, as one for each row
+        (n, 1). They do not touch a decay of the weights. With Adam and AdamW a parameter p of scale s is trained as
+        s p', where p' is an ordinary parameter.
 
     Raises
     ------
@@ -53,13 +60,21 @@ class Optimizer(ABC):
     name: ClassVar[str]
     slots: ClassVar[tuple[str, ...]]
 
-    def __init__(self, learning_rate: LearningRate, *, multipliers: Mapping[str, float] | None = None) -> None:
+    def __init__(
+        self,
+        learning_rate: LearningRate,
+        *,
+        multipliers: Mapping[str, float] | None = None,
+        step_scales: Mapping[str, Any] | None = None,
+    ) -> None:
         self.learning_rate: LearningRate = (
             learning_rate if callable(learning_rate) else check_number("learning_rate", learning_rate, above=0)
         )
         self.multipliers = {
             name: check_number(f"multipliers[{name!r}]", value, above=0) for name, value in (multipliers or {}).items()
         }
+        self.step_scales = {name: _check_scale(name, value) for name, value in (step_scales or {}).items()}
+        self._scales_beside: dict[str, tuple[Any, Array]] = {}  # by name: what they were made for, and the scales there
 
     def rate(self, step: int) -> float:
         """Return the learning rate of the update that follows `step` others."""
@@ -83,9 +98,12 @@ class Optimizer(ABC):
         Raises
         ------
         ValueError
-            If a multiplier is of no parameter.
+            If a multiplier or a step scale is of no parameter, or the scale does not broadcast to it.
         """
         _check_known("multipliers", self.multipliers, params)
+        _check_known("step_scales", self.step_scales, params)
+        for name, scale in self.step_scales.items():
+            _check_broadcasts(name, scale, tuple(params[name].shape))
         slots = {slot: {name: zeros(p.shape, like=p) for name, p in params.items()} for slot in self.slots}
         return {"step": 0, **slots}
 
@@ -128,24 +146,34 @@ class Optimizer(ABC):
         for name, p in params.items():
             old = tuple(state[slot][name] for slot in self.slots)
             own_rate = rate * self.multipliers.get(name, 1.0)
-            constants = self._constants(own_rate, step, name)
+            constants = self._constants(own_rate, self._scale(name, p), step, name)
             if covers(p):
                 new_params[name], *new = UPDATES[self.name](p, grads[name], *old, *constants, beside=p)
             else:
-                new_params[name], *new = self._one(p, grads[name], *old, constants=constants)
+                with flush_subnormals():  # squares of small gradients are full of them
+                    new_params[name], *new = self._one(p, grads[name], *old, constants=constants)
             for slot, array in zip(self.slots, new, strict=True):
                 new_state[slot][name] = array
         return new_params, new_state
 
+    def _scale(self, name: str, p: Array) -> Any:
+        """Return the scale of a parameter's steps, 1.0 or an array of the library, device and dtype of `p`."""
+        if name not in self.step_scales:
+            return 1.0
+        kind = (array_namespace(p), device_of(p), p.dtype)
+        if name not in self._scales_beside or self._scales_beside[name][0] != kind:
+            self._scales_beside[name] = kind, asarray(self.step_scales[name], like=p, dtype=p.dtype)
+        return self._scales_beside[name][1]
+
     @abstractmethod
-    def _constants(self, rate: float, step: int, name: str) -> tuple[float, ...]:
+    def _constants(self, rate: float, scale: Any, step: int, name: str) -> tuple[Any, ...]:
         """Return the numbers of an update, in the order in which its kernel takes them; `step` counts from 1.
 
-        `name` is that of the parameter.
+        `name` is that of the parameter, and `scale` 1.0 or an array that broadcasts to it.
         """
 
     @abstractmethod
-    def _one(self, p: Array, g: Array, *slots: Array, constants: tuple[float, ...]) -> tuple[Array, ...]:
+    def _one(self, p: Array, g: Array, *slots: Array, constants: tuple[Any, ...]) -> tuple[Array, ...]:
         """Return the new p and the new slots."""
 
     def config(self) -> dict[str, Any]:
@@ -153,14 +181,21 @@ class Optimizer(ABC):
 
         A learning rate that is a function without a `config` of its own is given by its qualified name.
         """
-        own = {"multipliers": dict(self.multipliers)} if self.multipliers else {}
+        # Only where they are given: else older checkpoints would seem to be of another optimiser.
+        own: dict[str, Any] = {"multipliers": dict(self.multipliers)} if self.multipliers else {}
+        if self.step_scales:  # to six digits, in which machines agree: a run may go on on another one
+            own["step_scales"] = {
+                name: np.vectorize(lambda value: float(f"{value:.6g}"), otypes=[float])(scale).tolist()
+                for name, scale in self.step_scales.items()
+            }
         return {"optimizer": self.name, "learning_rate": describe(self.learning_rate), **self._config(), **own}
 
     def _config(self) -> dict[str, Any]:
         return {}
 
     def __repr__(self) -> str:
-        own = {"multipliers": self.multipliers} if self.multipliers else {}
+        own: dict[str, Any] = {"multipliers": self.multipliers} if self.multipliers else {}
+        own |= {"step_scales": list(self.step_scales)} if self.step_scales else {}
         arguments = ", ".join(f"{key}={value!r}" for key, value in {**self._config(), **own}.items())
         return f"{type(self).__name__}({self.learning_rate!r}{', ' if arguments else ''}{arguments})"
 
@@ -179,7 +214,7 @@ class SGD(Optimizer):
         mu, 0 <= mu < 1.
     nesterov : bool
         Needs momentum > 0.
-    multipliers : mapping of str to float or None
+    multipliers, step_scales : mapping or None
         As for `Optimizer`.
 
     Raises
@@ -207,17 +242,18 @@ class SGD(Optimizer):
         momentum: float = 0.0,
         nesterov: bool = False,
         multipliers: Mapping[str, float] | None = None,
+        step_scales: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(learning_rate, multipliers=multipliers)
+        super().__init__(learning_rate, multipliers=multipliers, step_scales=step_scales)
         self.momentum = check_fraction("momentum", momentum)
         if nesterov and self.momentum == 0:
             raise ValueError("nesterov must go with momentum > 0, got momentum 0")
         self.nesterov = bool(nesterov)
 
-    def _constants(self, rate: float, step: int, name: str) -> tuple[float, ...]:
-        return rate, self.momentum, float(self.nesterov)
+    def _constants(self, rate: float, scale: Any, step: int, name: str) -> tuple[Any, ...]:
+        return rate * scale, self.momentum, float(self.nesterov)
 
-    def _one(self, p: Array, g: Array, *slots: Array, constants: tuple[float, ...]) -> tuple[Array, ...]:
+    def _one(self, p: Array, g: Array, *slots: Array, constants: tuple[Any, ...]) -> tuple[Array, ...]:
         (v,), (rate, momentum, nesterov) = slots, constants
         v = momentum * v + g
         direction = g + momentum * v if nesterov else v
@@ -239,7 +275,7 @@ class Adagrad(Optimizer):
         r > 0, or a function step -> r >= 0.
     epsilon : float
         > 0; keeps the quotient finite where no gradient has come yet.
-    multipliers : mapping of str to float or None
+    multipliers, step_scales : mapping or None
         As for `Optimizer`.
 
     Raises
@@ -261,14 +297,15 @@ class Adagrad(Optimizer):
         *,
         epsilon: float = 1e-10,
         multipliers: Mapping[str, float] | None = None,
+        step_scales: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(learning_rate, multipliers=multipliers)
+        super().__init__(learning_rate, multipliers=multipliers, step_scales=step_scales)
         self.epsilon = check_number("epsilon", epsilon, above=0)
 
-    def _constants(self, rate: float, step: int, name: str) -> tuple[float, ...]:
-        return rate, self.epsilon
+    def _constants(self, rate: float, scale: Any, step: int, name: str) -> tuple[Any, ...]:
+        return rate * scale, self.epsilon
 
-    def _one(self, p: Array, g: Array, *slots: Array, constants: tuple[float, ...]) -> tuple[Array, ...]:
+    def _one(self, p: Array, g: Array, *slots: Array, constants: tuple[Any, ...]) -> tuple[Array, ...]:
         (s,), (rate, epsilon) = slots, constants
         s = s + g * g
         return p - rate * g / (array_namespace(s).sqrt(s) + epsilon), s
@@ -292,7 +329,7 @@ class Adam(Optimizer):
         From 0 to 1, 1 excluded.
     epsilon : float
         > 0.
-    multipliers : mapping of str to float or None
+    multipliers, step_scales : mapping or None
         As for `Optimizer`.
 
     Raises
@@ -312,22 +349,23 @@ class Adam(Optimizer):
         beta2: float = 0.999,
         epsilon: float = 1e-8,
         multipliers: Mapping[str, float] | None = None,
+        step_scales: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(learning_rate, multipliers=multipliers)
+        super().__init__(learning_rate, multipliers=multipliers, step_scales=step_scales)
         self.beta1 = check_fraction("beta1", beta1)
         self.beta2 = check_fraction("beta2", beta2)
         self.epsilon = check_number("epsilon", epsilon, above=0)
 
-    def _constants(self, rate: float, step: int, name: str) -> tuple[float, ...]:
+    def _constants(self, rate: float, scale: Any, step: int, name: str) -> tuple[Any, ...]:
         beta1, beta2 = self.beta1, self.beta2
-        scale = math.sqrt(1 - beta2**step)
-        return rate / (1 - beta1**step), beta1, 1 - beta1, beta2, 1 - beta2, scale, self.epsilon
+        root = math.sqrt(1 - beta2**step)
+        return rate / (1 - beta1**step) * scale, beta1, 1 - beta1, beta2, 1 - beta2, root, self.epsilon
 
-    def _one(self, p: Array, g: Array, *slots: Array, constants: tuple[float, ...]) -> tuple[Array, ...]:
-        (m, v), (rate, beta1, rest1, beta2, rest2, scale, epsilon) = slots, constants
+    def _one(self, p: Array, g: Array, *slots: Array, constants: tuple[Any, ...]) -> tuple[Array, ...]:
+        (m, v), (rate, beta1, rest1, beta2, rest2, root, epsilon) = slots, constants
         m = beta1 * m + rest1 * g
         v = beta2 * v + rest2 * (g * g)
-        return p - rate * (m / (array_namespace(v).sqrt(v) / scale + epsilon)), m, v
+        return p - rate * (m / (array_namespace(v).sqrt(v) / root + epsilon)), m, v
 
     def _config(self) -> dict[str, Any]:
         return {"beta1": self.beta1, "beta2": self.beta2, "epsilon": self.epsilon}
@@ -343,12 +381,12 @@ class AdamW(Adam):
     learning_rate : float or callable
         r > 0, or a function step -> r >= 0.
     weight_decay : float
-        lambda >= 0, with r lambda < 1; `multipliers` scale r in both terms.
+        lambda >= 0, with r lambda < 1; `multipliers` scale r in both terms, `step_scales` in the step alone.
     undecayed : collection of str
         Parameters that do not decay, as biases usually; the default is none, as in torch.
     beta1, beta2, epsilon
         As for `Adam`.
-    multipliers : mapping of str to float or None
+    multipliers, step_scales : mapping or None
         As for `Optimizer`.
 
     Raises
@@ -379,8 +417,16 @@ class AdamW(Adam):
         beta2: float = 0.999,
         epsilon: float = 1e-8,
         multipliers: Mapping[str, float] | None = None,
+        step_scales: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(learning_rate, beta1=beta1, beta2=beta2, epsilon=epsilon, multipliers=multipliers)
+        super().__init__(
+            learning_rate,
+            beta1=beta1,
+            beta2=beta2,
+            epsilon=epsilon,
+            multipliers=multipliers,
+            step_scales=step_scales,
+        )
         self.weight_decay = check_number("weight_decay", weight_decay, at_least=0)
         if isinstance(undecayed, str) or not all(isinstance(name, str) for name in undecayed):
             raise TypeError(f"undecayed must be a collection of names, got {undecayed!r}")
@@ -391,13 +437,13 @@ class AdamW(Adam):
         _check_known("undecayed", self.undecayed, params)
         return super().init(params)
 
-    def _constants(self, rate: float, step: int, name: str) -> tuple[float, ...]:
+    def _constants(self, rate: float, scale: Any, step: int, name: str) -> tuple[Any, ...]:
         keep = 1.0 if name in self.undecayed else 1 - rate * self.weight_decay
         if keep <= 0:
             raise ValueError(f"weight_decay must be below 1 / learning rate = {1 / rate:.4g}, got {self.weight_decay}")
-        return keep, *super()._constants(rate, step, name)
+        return keep, *super()._constants(rate, scale, step, name)
 
-    def _one(self, p: Array, g: Array, *slots: Array, constants: tuple[float, ...]) -> tuple[Array, ...]:
+    def _one(self, p: Array, g: Array, *slots: Array, constants: tuple[Any, ...]) -> tuple[Array, ...]:
         keep, *of_adam = constants
         return super()._one(keep * p, g, *slots, constants=tuple(of_adam))
 
@@ -420,6 +466,27 @@ def describe(obj: Any) -> Any:
 def _check_known(argument: str, names: Collection[str], params: Params) -> None:
     if not set(names) <= set(params):
         raise ValueError(f"{argument} must be of {', '.join(params)}, got {', '.join(names)}")
+
+
+def _check_scale(name: str, value: Any) -> np.ndarray:
+    """Return a step scale as float64, of its own, so that no later change to `value` reaches it."""
+    label = f"step_scales[{name!r}]"
+    scale = to_numpy(value) if is_array(value) else np.asarray(value)
+    if scale.dtype.kind not in "iuf":
+        raise TypeError(f"{label} must be an array of real numbers, got dtype {scale.dtype}")
+    scale = scale.astype(np.float64)
+    if not (np.isfinite(scale) & (scale > 0)).all():
+        raise ValueError(f"{label} must be finite and > 0, got {scale[~(np.isfinite(scale) & (scale > 0))][0]}")
+    return scale
+
+
+def _check_broadcasts(name: str, scale: np.ndarray, shape: tuple[int, ...]) -> None:
+    try:
+        fits = np.broadcast_shapes(scale.shape, shape) == shape
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(f"step_scales[{name!r}] must broadcast to {shape}, got shape {scale.shape}")
 
 
 def _check_alike(name: str, arrays: Params, params: Params) -> None:

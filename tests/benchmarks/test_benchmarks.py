@@ -1,6 +1,8 @@
 """python -m benchmarks: it refuses wrong numbers, hides no contender, and its files agree with its tables."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -8,10 +10,13 @@ import pytest
 
 from benchmarks import check, command, compare, contenders, report, scaling, worker, workloads
 from benchmarks.contenders.ours import Fused
+from benchmarks.page import BEGIN, END
 from benchmarks.worker import WorkerError, WorkerTimeoutError
 
 TINY = workloads.Workload(name="tiny", title="tiny", T=12, B=6, m=3, n=8, contenders=("fused", "reference"), calls=2)
-GATED = replace(TINY, name="tiny-gated", gated=True)
+GATED = replace(TINY, name="tiny-gated", cell="gated")
+LSTM = replace(TINY, name="tiny-lstm", title="tiny LSTM", cell="lstm")
+FADING = replace(LSTM, name="tiny-fading", cotangent=1e-36)  # its gradients cross float32's smallest normal number
 SETTINGS = compare.Settings(threads=1, repetitions=3, sgemm_size=64, compile_limit=100)
 
 
@@ -34,7 +39,7 @@ def plant(monkeypatch, here):
     return planted
 
 
-@pytest.mark.parametrize("workload", [TINY, GATED], ids=["ungated", "gated"])
+@pytest.mark.parametrize("workload", [TINY, GATED, LSTM, FADING], ids=lambda workload: workload.name)
 def test_our_engines_are_admitted_and_timed_in_processes_of_their_own(workload):
     result = compare.compare(workload, workload.contenders, SETTINGS, silent)
     assert [one["name"] for one in result["contenders"]] == ["fused", "reference"]
@@ -43,8 +48,10 @@ def test_our_engines_are_admitted_and_timed_in_processes_of_their_own(workload):
         assert len(one["seconds"]) == SETTINGS.repetitions
         assert min(one["seconds"]) == one["minimum"] <= one["median"] <= max(one["seconds"])
         assert one["worst_error"] <= result["tolerance"]
-        assert one["gflops"] == pytest.approx(1e-9 * 6 * 8**2 * 12 * 6 / one["median"])
+        matrices = 4 if workload.cell == "lstm" else 1
+        assert one["gflops"] == pytest.approx(1e-9 * matrices * 6 * 8**2 * 12 * 6 / one["median"])
         assert one["share"] == pytest.approx(result["floor_seconds"] / one["median"])
+        assert one["share_all"] == pytest.approx(result["floor_all_seconds"] / one["median"])
     assert outcome(result, "fused")["ratio"] == 1
 
 
@@ -57,8 +64,60 @@ def test_a_framework_computes_the_same_cell(name, workload):
     result = compare.compare(workload, [name], SETTINGS, silent)
     one = outcome(result, name)
     assert one["status"] == "timed", one.get("reason")
-    assert one["same_cell"] == (name not in ("torch.nn.RNN", "torch.nn.LSTM", "fused LSTM"))
+    assert one["same_cell"] == (name not in ("torch.nn.RNN", "torch.nn.LSTM"))
+    assert one["cell"] == {"torch.nn.RNN": "elman", "torch.nn.LSTM": "lstm"}.get(name, workload.cell)
     assert one["versions"]
+
+
+@pytest.mark.parametrize("workload", [LSTM, FADING], ids=["normal", "fading"])
+@pytest.mark.parametrize("name", workloads.LSTMS)
+def test_an_lstm_is_the_same_in_every_contender(name, workload):
+    absent = contenders.missing(name)
+    if absent:
+        pytest.skip(f"not installed: {', '.join(absent)}")
+    data = workloads.draw(workload)
+    # The paper's biases are 0 but one, which would hide that two were swapped.
+    rng = np.random.default_rng(4)
+    data = replace(data, params=data.params | {"b": rng.standard_normal(data.params["b"].shape, dtype=np.float32)})
+    got, wanted = (one.numbers(one.run()) for one in (contenders.load(n)(data) for n in (name, "expected")))
+    assert set(wanted) == {"final", "h0", "W", "V", "b"}
+    assert np.abs(wanted["final"][:, 8:]).max() > 0  # c is compared too
+    check.worst_error(got, wanted, workload)
+
+
+@pytest.mark.parametrize("name", ["torch.nn.LSTM", "torch.nn.LSTM, flush denormal", "jax"])
+def test_an_lstm_is_checked_where_it_is_the_workload_and_named_where_it_is_not_covered(name):
+    absent = contenders.missing(name)
+    if absent:
+        pytest.skip(f"not installed: {', '.join(absent)}")
+    one = outcome(compare.compare(LSTM, [name], SETTINGS, silent), name)
+    assert one["status"] == "timed", one.get("reason")
+    assert (one["same_cell"], one["cell"]) == (True, "lstm")
+
+
+def test_a_contender_that_has_not_the_cell_is_listed():
+    one = outcome(compare.compare(LSTM, ["fused LSTM"], SETTINGS, silent), "fused LSTM")
+    assert one["status"] == "failed"
+    assert one["reason"] == "ValueError: fused LSTM computes ungated, gated, not lstm"
+
+
+def test_torch_flushes_in_all_its_threads_and_stops_afterwards():
+    pytest.importorskip("torch")
+    script = """
+import torch
+from benchmarks import contenders, workloads
+from benchmarks.contenders.with_torch import flushed_denormals
+kind = contenders.load("torch.nn.LSTM, flush denormal")
+kind.set_threads(2)
+contender = kind(workloads.draw(workloads.Workload(name="", title="", T=50, B=64, m=3, n=64, cell="lstm")))
+contender.run()
+small = torch.full((512, 512), 1e-30)
+with flushed_denormals():
+    print(torch.count_nonzero(small @ (1e20 * small)).item())
+print(torch.count_nonzero(torch.full((2,), 1e-30) * 1e-10).item())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["0", "2"]
 
 
 @pytest.mark.parametrize("array", ["final", "h0", "W", "V", "b", "V_z", "b_z"])
@@ -73,7 +132,7 @@ def test_a_contender_with_one_tampered_array_is_not_timed(array, plant):
     result = compare.compare(GATED, GATED.contenders, SETTINGS, silent)
     one = outcome(result, "fused")
     assert one["status"] == "refused"
-    assert one["reason"].startswith(f"{array}: off by 0.001")
+    assert one["reason"].startswith(f"{array}: off by 0.001 relative to ")
     assert "seconds" not in one
     assert outcome(result, "reference")["status"] == "timed"
 
@@ -83,6 +142,24 @@ def test_numbers_that_are_none_are_refused(value):
     wanted = {"final": np.ones(3)}
     with pytest.raises(check.DifferentNumbersError, match="final: off by inf"):
         check.worst_error({"final": np.array([1, value, 1])}, wanted, TINY)
+
+
+@pytest.mark.parametrize("largest", [1.0, 1e-10, 1e-30, 1e-36, 1e-42])
+def test_an_error_counts_relative_to_the_largest_element_or_to_the_scale_of_an_underflow(largest):
+    rng, tiny = np.random.default_rng(7), float(check.FLOAT32.tiny)
+    value = largest * np.concatenate([[1.0], rng.uniform(-1, 1, 20) * 10.0 ** -rng.uniform(0, 20, 20)])
+    flushed = np.where(np.abs(value) < tiny, 0, value)
+    error, _ = check.worst_error({"h0": flushed}, {"h0": value}, TINY)
+    assert error <= check.FLOAT32.eps
+    limit = check.tolerance(TINY) * max(largest, tiny / check.FLOAT32.eps)
+    for factor, fails in ((0.99, False), (1.01, True)):
+        wrong = value.copy()
+        wrong[rng.integers(21)] += factor * limit
+        if fails:
+            with pytest.raises(check.DifferentNumbersError, match="h0: off by"):
+                check.worst_error({"h0": wrong}, {"h0": value}, TINY)
+        else:
+            check.worst_error({"h0": wrong}, {"h0": value}, TINY)
 
 
 def test_missing_arrays_and_wrong_shapes_are_refused():
@@ -148,12 +225,14 @@ def test_the_command_writes_what_it_prints(tmp_path, capsys, here, monkeypatch):
             assert all(cell in printed for cell in row)
     assert (out / report.COMPARISON_PICTURE).read_bytes().startswith(b"\x89PNG")
 
-    page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     monkeypatch.setattr(command, "PAGE", page)
+    content["quick"] = False
+    (out / report.COMPARISON_FILE).write_text(json.dumps(content))
     assert command.main(["--write-docs", "--out", str(out)]) == 0
     once = page.read_text()
     assert once.startswith("before\n")
-    assert once.endswith(f"{report.END}\nafter\n")
+    assert once.endswith(f"{END}\nafter\n")
     assert "old" not in once
     for workload in content["workloads"]:
         for row in report.comparison_rows(workload):
@@ -168,10 +247,10 @@ def test_a_page_without_markers_or_results_is_left_alone(tmp_path, capsys, monke
     monkeypatch.setattr(command, "PAGE", page)
     assert command.main(["--write-docs", "--out", str(tmp_path)]) == 1
     assert "must hold the lines" in capsys.readouterr().err
-    page.write_text(f"{report.BEGIN}{report.END}")
+    page.write_text(f"{BEGIN}{END}")
     assert command.main(["--write-docs", "--out", str(tmp_path)]) == 1
     assert "holds neither" in capsys.readouterr().err
-    assert page.read_text() == f"{report.BEGIN}{report.END}"
+    assert page.read_text() == f"{BEGIN}{END}"
 
 
 def test_growth_is_measured_and_written(tmp_path, capsys, monkeypatch, here):

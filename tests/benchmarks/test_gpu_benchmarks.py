@@ -21,7 +21,7 @@ from benchmarks.workloads import WORKLOADS, Workload, draw
 from numrnn import engines
 
 TINY = Workload(name="tiny", title="tiny", T=12, B=6, m=3, n=8, contenders=("CUDA engine", "CuPy loop"), calls=2)
-GATED = replace(TINY, name="tiny-gated", gated=True)
+GATED = replace(TINY, name="tiny-gated", cell="gated")
 SETTINGS = cpu_compare.Settings(threads=1, repetitions=3, compile_limit=100)
 CEILINGS = Ceilings(copy=1000.0, sgemm=50.0)
 

@@ -65,6 +65,7 @@ def test_fixed_noise_is_one_block_for_all_and_independent_noise_is_not(images):
 
 def test_the_final_checkpoint_is_what_was_tested(images, tmp_path):
     options = {"average": "tail", "average_updates": 2, "rotations": (0.1, 4.0), "recurrent_rate": 0.5}
+    options |= {"input_gains": (0.5, 8.0), "bias_std": 0.25}
     options |= {"optimizer": "adamw", "weight_decay": 0.25}
     config = cifar10.make_config(**SHORT, **options, task="noise-padded", length=40, out=str(tmp_path))
     result = cifar10.run(config, data=images, quiet=True)
@@ -80,7 +81,11 @@ def test_the_final_checkpoint_is_what_was_tested(images, tmp_path):
     assert (optimizer["optimizer"], optimizer["weight_decay"]) == ("adamw", 0.25)
     assert optimizer["undecayed"] == ["b", "b_out"]
     assert optimizer["multipliers"] == {"W": 0.5}
+    assert [row for (row,) in optimizer["step_scales"]["V"]] == optimizer["step_scales"]["b"]
+    assert (optimizer["step_scales"]["b"][0], optimizer["step_scales"]["b"][-1]) == (0.5, 8.0)
     assert whole.config["training"]["rotations"] == [0.1, 4.0]
+    assert whole.config["training"]["input_gains"] == [0.5, 8.0]
+    assert whole.config["training"]["bias_std"] == 0.25
 
 
 def test_a_stopped_run_goes_on_and_its_seconds_are_those_of_both_parts(images, tmp_path):
@@ -112,3 +117,24 @@ def test_help_names_the_presets_and_explains_every_option(capsys):
     assert "cifar10-pixels-gated-unstructured" in text.replace("- ", "-")
     for name in cifar10.HELP:
         assert "--" + name.replace("_", "-") in text
+
+
+@pytest.mark.parametrize(
+    ("options", "forget_bias", "t_max"),
+    [
+        ({}, None, None),
+        ({"forget_bias": "2.5"}, 2.5, None),
+        ({"forget_bias": "chrono"}, "chrono", 40),
+        ({"forget_bias": "chrono", "t_max": 30}, "chrono", 30),
+    ],
+)
+def test_the_forget_bias_reaches_the_cell_and_chrono_takes_the_length(options, forget_bias, t_max, images, tmp_path):
+    config = cifar10.make_config("lstm", **SHORT, **options, task="noise-padded", length=40, out=str(tmp_path))
+    training = cifar10.make_trainer(config, images, show_progress=False).config
+    assert (training.forget_bias, training.t_max) == (forget_bias, t_max)
+
+
+def test_a_forget_bias_that_is_none_is_one_line(images, tmp_path):
+    config = cifar10.make_config("lstm", **SHORT, forget_bias="much", out=str(tmp_path))
+    with pytest.raises(ValueError, match="forget_bias must be a number or 'chrono', got 'much'"):
+        cifar10.make_trainer(config, images, show_progress=False)

@@ -1,4 +1,4 @@
-"""The four figures, in short: what they write, and that the numbers in them are what docs/figures.md says."""
+"""The figures, in short: what they write, and that the numbers in them are what docs/figures.md says."""
 
 import json
 import math
@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import simulation
 import stability_region
+import unit_memory
 from PIL import Image
 
 import numrnn
@@ -400,7 +401,52 @@ def test_every_command_explains_itself(module, capsys):
     assert "--out" in text
 
 
+# Memory of the units
+
+
+def test_the_memory_of_the_units_is_drawn_and_follows_the_size_of_their_rows(tmp_path, capsys):
+    argv = ["--hidden-size", "12", "--steps", "600", "--sequences", "1", "--out", str(tmp_path)]
+    assert unit_memory.main(argv) == 0
+    assert (tmp_path / "unit_memory.png").read_bytes().startswith(PNG)
+    result = json.loads((tmp_path / "unit_memory.json").read_text())
+    noise, images = (result["memories"][name] for name in ("noise", "permuted MNIST"))
+    order = np.argsort(result["row_sizes"])
+    for label in ("predicted", "without W"):
+        values = np.array([np.inf if value is None else value for value in noise[label]])[order]
+        assert values[-1] > 3 * values[0]
+    predicted, measured = (np.array(noise[label], float)[order[:8]] for label in ("predicted", "without W"))
+    np.testing.assert_allclose(measured, predicted, rtol=0.2)
+    assert max(images["without W"][:8]) < 2 * min(images["without W"][:8])
+    assert "noise           without W" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--diffusion", "0"], "diffusion must be a finite number > 0"),
+        (["--sequences", "0"], "sequences must be an integer >= 1"),
+        (["--input-gains", "2", "1"], "input_gains must be (low, high)"),
+    ],
+)
+def test_unit_memory_refuses_what_it_cannot_measure(argv, message, tmp_path, capsys):
+    refused(unit_memory, [*argv, "--out", str(tmp_path)], message, capsys)
+
+
 # docs/figures.md
+
+
+def test_the_table_of_memories_is_that_of_the_stored_numbers():
+    result = json.loads((STORED / "unit_memory.json").read_text())
+    cells = [
+        line.split("|")[1:-1] for line in PAGE.splitlines() if line.startswith(("| noise |", "| permuted MNIST |"))
+    ]
+    rows = [(name, label) for name, own in result["memories"].items() for label in own]
+    assert len(cells) == len(rows) == 6
+    for (name, label), (first, second, *medians) in zip(rows, cells, strict=True):
+        assert first.strip() == name
+        assert second.strip() in (label, f"measured {label}", f"measured, {label}")
+        expected = unit_memory.quarters(result, result["memories"][name][label])
+        assert [int(median) for median in medians] == [round(value) for value in expected]
 
 
 def test_the_table_of_figure_2_is_that_of_the_stored_numbers():
@@ -452,7 +498,7 @@ def test_the_table_of_the_rows_of_table_2_is_that_of_the_stored_numbers():
 
 def test_every_picture_of_the_page_is_there_and_small():
     names = re.findall(r"\(pictures/(\w+\.png)\)", PAGE)
-    assert len(names) == 6
+    assert len(names) == 7
     for name in names:
         assert (ROOT / "docs" / "pictures" / name).stat().st_size < 250_000
 

@@ -221,7 +221,7 @@ def updates(package: ModuleType, cell: Any, p: Arrays, data: Arrays) -> Arrays:
 
 REFERENCE = through_time(engine="reference")
 TANGENTS = {"loss": one_step_loss, "gradient": one_step_by_tangents}
-LONG = {"T": 20, "B": 2, "m": 2, "n": 3}  # two chunks of the fused engine
+LONG = {"T": 70, "B": 2, "m": 2, "n": 3}  # two chunks of the fused engine
 FAMILIES = (
     Family("antisymmetric, triangular", "antisymmetric, triangular", **REFERENCE, edits=slips.TRIANGULAR),
     Family("antisymmetric, full", "antisymmetric, full", **REFERENCE, edits=slips.ANTISYMMETRIC),

@@ -198,8 +198,12 @@ FUSED = (
     ),
     *at(
         f"{ENGINE_SLICES}Slice.backward",
-        ("state off by one in dA", "= states[at : at + count,", "= states[at + 1 : at + count + 1,"),
-        ("chunks in the wrong order", "in reversed(range(start, stop, CHUNK))", "in range(start, stop, CHUNK)"),
+        ("state off by one in dA", "(states[at : at + count, :, :", "(states[at + 1 : at + count + 1, :, :"),
+        (
+            "chunks in the wrong order",
+            "in reversed(range(start, stop, self.chunk))",
+            "in range(start, stop, self.chunk)",
+        ),
         ("input off by a chunk", "self.x[first : first + count]", "self.x[:count]"),
     ),
     *at(

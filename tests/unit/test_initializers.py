@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import numrnn
-from numrnn.initializers import InitialValues, block_rotations
+from numrnn.initializers import InitialValues, block_rotations, gain_scales, input_gains
 from numrnn.training import Classifier
 
 
@@ -102,3 +102,75 @@ def test_a_classifier_hands_initial_values_to_its_cell(rng):
     params = model.init_params(rng, weight_std=0.0, gate_bias=-1.0, gate_spread=3.0, rotations=(2.0, 2.0))
     np.testing.assert_allclose(params["b_z"], [-4.0, -2.0, 0.0, 2.0], rtol=0, atol=1e-6)
     assert params["W"][0, 1] == 2.0
+
+
+@pytest.mark.parametrize("kind", [kind for kind in numrnn.CELLS.values() if kind is not numrnn.LSTMCell])
+def test_input_gains_multiply_the_rows_of_V_and_nothing_else(kind):
+    plain, gained = (
+        kind(2, 5).init_params(np.random.default_rng(6), input_gains=gains, dtype=np.float64)
+        for gains in (None, (0.1, 1000.0))
+    )
+    np.testing.assert_allclose(gained.pop("V"), plain["V"] * [[0.1], [1], [10], [100], [1000]], rtol=1e-14)
+    assert all(np.array_equal(gained[name], plain[name]) for name in gained)
+
+
+def test_the_gain_of_a_lone_unit_is_in_the_middle():
+    np.testing.assert_allclose(input_gains(1, 0.5, 8.0), [2.0], rtol=1e-15)
+    np.testing.assert_allclose(input_gains(4, 3.0, 3.0), [3.0] * 4, rtol=1e-15)
+
+
+def test_the_scales_of_gains_are_one_for_each_row_of_V_and_element_of_b():
+    scales = gain_scales(5, 0.3, 30.0)
+    assert {name: scale.shape for name, scale in scales.items()} == {"V": (5, 1), "b": (5,)}
+    assert all(np.array_equal(scale.ravel(), input_gains(5, 0.3, 30.0)) for scale in scales.values())
+
+
+def test_bias_std_is_that_of_b_and_leaves_the_gate_alone():
+    cell = numrnn.GatedAntisymmetricCell(3, 20_000 // 8)
+    params = cell.init_params(np.random.default_rng(7), bias_std=4.0, gate_bias=1.5, weight_std=0.0)
+    assert params["b"].std() == pytest.approx(4.0, rel=0.05)  # the standard error is 1.4 %
+    assert set(params["b_z"].tolist()) == {1.5}
+
+
+def test_chrono_spreads_the_time_scales_of_an_lstm_up_to_t_max():
+    n, t_max = 4000, 100
+    cell = numrnn.LSTMCell(2, n)
+    params = cell.init_params(np.random.default_rng(8), forget_bias="chrono", t_max=t_max, dtype=np.float64)
+    b_i, b_f, b_g, b_o = params["b"].reshape(4, n)
+    scales = np.exp(b_f)
+    assert (b_i == -b_f).all()
+    assert not b_g.any()
+    assert not b_o.any()
+    assert scales.min() >= 1
+    assert scales.max() <= t_max - 1
+    assert scales.mean() == pytest.approx(t_max / 2, rel=0.05)  # uniform; the standard error is 0.9 %
+    plain = cell.init_params(np.random.default_rng(8), dtype=np.float64)
+    assert all(np.array_equal(params[name], plain[name]) for name in ("W", "V"))
+    assert set(plain["b"][n : 2 * n]) == {1.0}
+
+
+def test_a_forget_bias_may_be_any_number(rng):
+    params = numrnn.LSTMCell(2, 3).init_params(rng, forget_bias=-2.5)
+    assert params["b"].reshape(4, 3)[1].tolist() == [-2.5] * 3
+    assert not params["b"].reshape(4, 3)[[0, 2, 3]].any()
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "message"),
+    [
+        (numrnn.LSTMCell, {"input_gains": (1.0, 2.0)}, "input_gains must be None for the lstm cell, got"),
+        (numrnn.LSTMCell, {"bias_std": 1.0}, "bias_std must be 0 for the lstm cell, got 1.0"),
+        (numrnn.LSTMCell, {"t_max": 5}, "t_max must be None unless forget_bias is 'chrono', got 5"),
+        (numrnn.LSTMCell, {"forget_bias": "chrono"}, "t_max must be an integer >= 3 with forget_bias='chrono'"),
+        (numrnn.LSTMCell, {"forget_bias": "chrono", "t_max": 2}, "t_max must be an integer >= 3, got 2"),
+        (numrnn.LSTMCell, {"forget_bias": "chrone"}, "forget_bias must be a finite number, 'chrono' or None"),
+        (numrnn.LSTMCell, {"forget_bias": np.inf}, "forget_bias must be a finite number, got inf"),
+        (numrnn.ElmanCell, {"forget_bias": 1.0}, "forget_bias must be None for the elman cell, got 1.0"),
+        (numrnn.ElmanCell, {"forget_bias": "chrono", "t_max": 9}, "forget_bias must be None for the elman cell"),
+        (numrnn.ElmanCell, {"input_gains": (2.0, 1.0)}, r"input_gains must be \(low, high\) with low <= high"),
+        (numrnn.ElmanCell, {"bias_std": -1.0}, "bias_std must be a finite number >= 0, got -1.0"),
+    ],
+)
+def test_values_that_a_cell_has_no_use_for_are_refused(kind, values, message, rng):
+    with pytest.raises(ValueError, match=message):
+        kind(2, 5).init_params(rng, **values)

@@ -424,3 +424,71 @@ def test_the_state_of_other_parameters_is_refused(problem):
     params, grads = problem
     with pytest.raises(ValueError, match=r"state\['velocity'\] must have the names W, b, got W"):
         SGD(0.1).update(params, grads, SGD(0.1).init({"W": params["W"]}))
+
+
+# Of Adam's kin: p = s p', p' trained by the same optimiser, has the gradient s g, of which only the direction counts;
+# epsilon is then scaled as well, which a small one hides.
+@pytest.mark.parametrize("kind", [Adam, AdamW])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_scale_of_the_steps_trains_p_as_its_scale_times_a_parameter(kind, dtype, problem, rng):
+    params, grads = ({name: value.astype(dtype) for name, value in mapping.items()} for mapping in problem)
+    scales = {"W": np.array([[0.25], [1.0], [64.0]]), "b": np.float64(8.0)}
+    many = {name: np.stack([g, -0.5 * g, 2 * g]) for name, g in grads.items()}
+    scaled = follow(kind(0.125, step_scales=scales, epsilon=1e-30), params, many)
+    inner = {name: p / scales[name].astype(dtype) for name, p in params.items()}
+    plain = follow(kind(0.125, epsilon=1e-30), inner, many)
+    for name in params:
+        assert scaled[name].dtype == dtype
+        np.testing.assert_allclose(scaled[name], scales[name] * plain[name], rtol=16 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("kind", [SGD, Adagrad, Adam, AdamW])
+def test_a_scale_of_the_steps_multiplies_each_step(kind, problem):
+    params, grads = problem
+    scales = {"b": np.array([0.25, 4.0])}
+    steps = []
+    for optimizer in (kind(0.125), kind(0.125, step_scales=scales)):
+        # W has no scale here, and b starts at 0 so that nothing decays in it.
+        start = params | {"b": np.zeros(2)}
+        steps.append(optimizer.update(start, grads, optimizer.init(start))[0])
+    assert np.array_equal(steps[0]["W"], steps[1]["W"])
+    np.testing.assert_allclose(steps[1]["b"], steps[0]["b"] * scales["b"], rtol=4 * EPS64)
+
+
+def test_step_scales_keep_the_arrays_of_another_library_where_they_are(problem):
+    params, grads = ({name: xp.asarray(value, device=DEVICE) for name, value in mapping.items()} for mapping in problem)
+    optimizer = Adam(0.125, step_scales={"W": [[1.0], [2.0], [3.0]]})
+    new, _ = optimizer.update(params, grads, optimizer.init(params))
+    assert new["W"].device == DEVICE
+
+
+def test_step_scales_are_in_the_config_to_six_digits():
+    config = json.loads(json.dumps(Adam(0.1, step_scales={"V": np.geomspace(0.3, 30, 3)[:, None] / 3}).config()))
+    assert config["step_scales"] == {"V": [[0.1], [1.0], [10.0]]}
+    assert "step_scales" not in Adam(0.1).config()
+    assert "step_scales=['V']" in repr(Adam(0.1, step_scales={"V": [1.0]}))
+
+
+def test_a_step_scale_is_a_copy(problem):
+    params, grads = problem
+    scale = np.ones((3, 1))
+    optimizer = SGD(0.5, step_scales={"W": scale})
+    scale[...] = 7
+    new, _ = optimizer.update(params, grads, optimizer.init(params))
+    assert np.array_equal(new["W"], params["W"] - 0.5 * grads["W"])
+
+
+@pytest.mark.parametrize(
+    ("scales", "error", "message"),
+    [
+        ({"w": [1.0]}, ValueError, "step_scales must be of W, b, got w"),
+        ({"W": [1.0, 0.0]}, ValueError, r"step_scales\['W'\] must be finite and > 0, got 0.0"),
+        ({"W": [1.0, np.nan]}, ValueError, r"step_scales\['W'\] must be finite and > 0, got nan"),
+        ({"W": ["a"]}, TypeError, r"step_scales\['W'\] must be an array of real numbers, got dtype"),
+        ({"W": np.ones(3)}, ValueError, r"step_scales\['W'\] must broadcast to \(3, 2\), got shape \(3,\)"),
+        ({"b": np.ones((1, 2))}, ValueError, r"step_scales\['b'\] must broadcast to \(2,\), got shape \(1, 2\)"),
+    ],
+)
+def test_a_step_scale_that_fits_nothing_is_refused(scales, error, message, problem):
+    with pytest.raises(error, match=message):
+        SGD(0.1, step_scales=scales).init(problem[0])

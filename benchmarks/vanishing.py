@@ -1,0 +1,140 @@
+"""What a gradient that vanishes costs: `python -m benchmarks.vanishing`.
+
+Seconds of `numrnn.backward` for cotangents of the last state of four sizes, with every cell and both engines of the
+CPU. The smaller the cotangent, the more of the numbers of a backward pass would be subnormal, below 1.2e-38 in float32,
+if they were not flushed to zero (see numrnn/subnormals.py). The last column is the slowest size over the fastest.
+
+Writes vanishing.json to --out and, with --page FILE, its table between the marks of that page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import numrnn
+from numrnn import info
+
+SCALES = (1.0, 1e-10, 1e-20, 1e-30)
+ENGINES = ("fused", "reference")
+SIZES = {"T": 784, "B": 64, "m": 1, "n": 128}
+BEGIN, END = "<!-- vanishing: begin -->", "<!-- vanishing: end -->"
+FILE = "vanishing.json"
+
+
+def cells(m: int, n: int) -> dict[str, tuple[numrnn.Cell, dict[str, Any]]]:
+    """Return the cells, and the initial values of their parameters, by the names of the rows."""
+    gates = {"gate_bias": -3.5, "gate_spread": 2.5}  # with which the gated cell learns MNIST
+    euler: dict[str, Any] = {"step_size": 0.1, "diffusion": 5.0}
+    return {
+        "antisymmetric, gamma 0.01": (numrnn.AntisymmetricCell(m, n), {}),
+        "antisymmetric, gamma 5, eps 0.1": (numrnn.AntisymmetricCell(m, n, **euler), {}),
+        "gated": (numrnn.GatedAntisymmetricCell(m, n, step_size=1.0, diffusion=0.5), {"weight_std": 0.5, **gates}),
+        "unstructured": (numrnn.UnstructuredCell(m, n, **euler), {}),
+        "gated unstructured": (numrnn.GatedUnstructuredCell(m, n, **euler), {}),
+        "Elman": (numrnn.ElmanCell(m, n), {}),
+        "LSTM": (numrnn.LSTMCell(m, n), {}),
+    }
+
+
+def seconds(cell: numrnn.Cell, initial: dict[str, Any], engine: str, sizes: dict[str, int], repeat: int) -> list[float]:
+    """Return the shortest time of a backward pass for each size of the cotangent, taken in turns."""
+    T, B, m = (sizes[name] for name in "TBm")
+    params = cell.init_params(np.random.default_rng(1), **initial)
+    x = np.random.default_rng(0).random((T, B, m), dtype=np.float32)
+    d_final = np.random.default_rng(2).standard_normal((B, cell.state_size)).astype(np.float32) / B
+    _, tape = numrnn.forward(cell, params, x, engine=engine)
+    best = [float("inf")] * len(SCALES)
+    for _ in range(repeat):
+        for index, scale in enumerate(SCALES):
+            start = time.perf_counter()
+            numrnn.backward(tape, d_final=d_final * np.float32(scale), wrt=("params", "h0"))
+            best[index] = min(best[index], time.perf_counter() - start)
+    return best
+
+
+def measure(sizes: dict[str, int], repeat: int) -> dict[str, Any]:
+    """Return all times, and what they were measured on."""
+    rows = [
+        {"cell": name, "engine": engine, "seconds": seconds(cell, initial, engine, sizes, repeat)}
+        for engine in ENGINES
+        for name, (cell, initial) in cells(sizes["m"], sizes["n"]).items()
+    ]
+    report = info.collect(measure=False)
+    machine = {
+        name: report[name] for name in ("processor", "cores", "blas", "slices", "flushes_subnormals", "versions")
+    }
+    return {"sizes": sizes, "scales": list(SCALES), "machine": machine, "rows": rows}
+
+
+def table(result: dict[str, Any]) -> str:
+    """Return the times as a table in Markdown, with a line on the machine."""
+    sizes, machine = result["sizes"], result["machine"]
+    head = "| cell | engine | " + " | ".join(f"{scale:g}" for scale in result["scales"]) + " | slowest / fastest |"
+    lines = [head, "| --- | --- |" + " ---: |" * (len(result["scales"]) + 1)]
+    for row in result["rows"]:
+        times = " | ".join(f"{value:.3f}" for value in row["seconds"])
+        lines.append(f"| {row['cell']} | {row['engine']} | {times} | {ratio(row):.2f} |")
+    flushed = "flushed" if machine["flushes_subnormals"] else "not flushed"
+    where = ", ".join(f"{name} = {value}" for name, value in sizes.items())
+    lines += ["", f"{where}, float32; {machine['cores']} cores of {machine['processor']}; subnormal numbers {flushed}."]
+    return "\n".join(lines)
+
+
+def ratio(row: dict[str, Any]) -> float:
+    """Return the slowest time of a row over its fastest."""
+    return max(row["seconds"]) / min(row["seconds"])
+
+
+def write_page(page: Path, text: str) -> None:
+    """Put a text between the marks of a page.
+
+    Raises
+    ------
+    ValueError
+        If the page lacks the marks.
+    """
+    content = page.read_text(encoding="utf-8")
+    if BEGIN not in content or END not in content:
+        raise ValueError(f"{page} must have the lines {BEGIN} and {END}")
+    before, after = content.split(BEGIN)[0], content.split(END)[1]
+    page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure, print and write; return 0, or 1 after an error."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.vanishing", description="What a vanishing gradient costs."
+    )
+    parser.add_argument("--repeat", type=int, default=9, help="measurements of each size, >= 1 (default: 9)")
+    parser.add_argument("--quick", action="store_true", help="a trial with 20 steps; its figures mean nothing")
+    parser.add_argument("--out", type=Path, help="folder for vanishing.json (default: only print)")
+    parser.add_argument("--page", type=Path, help="a page with the marks of the table")
+    options = parser.parse_args(argv)
+    if options.repeat < 1:
+        parser.error(f"--repeat must be >= 1, got {options.repeat}")
+    if options.quick and options.page:
+        parser.error("--page takes measurements only, not those of --quick")
+    try:
+        if options.out is not None:
+            options.out.mkdir(parents=True, exist_ok=True)
+        result = measure({**SIZES, "T": 20} if options.quick else SIZES, options.repeat)
+        print(table(result))
+        if options.out is not None:
+            (options.out / FILE).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        if options.page is not None:
+            write_page(options.page, table(result))
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
