@@ -67,7 +67,7 @@ $(VENV)-checkers/done: setup.py
 	touch $@
 
 checkers: $(VENV)-checkers/done
-	$(VENV)-checkers/bin/python -m gradcheck.mutants
+	$(VENV)-checkers/bin/python -m gradcheck.mutants --peer-seeds 5 --counts results/gradcheck/kill_matrix.json
 
 $(VENV)-benchmarks/done: setup.py
 	$(PYTHON) -m venv $(VENV)-benchmarks
