@@ -38,11 +38,13 @@ of loss and gradient together, the most that one check took; a "parameter" is an
 all scales, precisions and seeds, how often each slip was found.
 
 {tables}
-Processor time per seed, for all problems, slips, scales and precisions: {costs}. The slips of a problem share its loss,
-so its values are computed once for all of them, for the checkers of other libraries.
+Processor time per seed, for all problems, slips, scales and precisions: {costs}.{few} The slips of a problem share its
+loss, so its values are computed once for all of them, for the checkers of other libraries.
 
-Command: `{command}`, in the root of the repository. Machine: {machine}. Runs: {runs}.
+Command: `{command}`, in the root of the repository{last}. Machine: {machine}. Runs: {runs}.
 """
+
+FEW = 5  # seeds
 
 
 @dataclass(frozen=True)
@@ -177,12 +179,15 @@ def page(matrix: KillMatrix, found: Mapping[str, Record], command: str) -> str:
     for rule, record in found.items():
         versions = ", ".join(f"{name} {version}" for name, version in record.libraries.items())
         runs.setdefault(record.date, []).append(f"{rule} ({versions})")
+    few = [rule for rule, record in found.items() if record.seeds < FEW]
     return PAGE_TEXT.format(
         mutants=len(mutants),
         problems=len({problem for problem, _ in mutants}),
         tables=matrix.to_markdown(),
         costs=", ".join(f"{rule} {record.seconds / record.seeds:.3g} s" for rule, record in found.items()),
+        few=f" That is why few seeds were tried of {', '.join(few)}." if few and len(few) < len(found) else "",
         command=command,
+        last=" (the last run; `make checkers` runs all)" if "--rules" in command else "",
         machine=f"{platform.system()} on {platform.machine()}, Python {platform.python_version()}, CPU only",
         runs="; ".join(f"{date} {', '.join(rules)}" for date, rules in sorted(runs.items())),
     )
