@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check lint types unit examples docs oracle checkers benchmarks results gpu-proof clean
+.PHONY: help demo test check lint types unit examples docs oracle checkers gradcheck-alone benchmarks results gpu-proof clean
 
 help:
 	@echo "make demo    train on the images that come with the package, beside an LSTM (under 5 minutes)"
@@ -11,6 +11,7 @@ help:
 	@echo "make check   what CI runs: lint, types, tests, examples in short form, docs"
 	@echo "make oracle  compare with torch and torchrecurrent (installs them into an environment of their own)"
 	@echo "make checkers    plant bugs and write docs/kill_matrix.md anew (in an environment of its own)"
+	@echo "make gradcheck-alone  build the wheel of gradcheck alone and check it in an empty environment"
 	@echo "make benchmarks  time the engine beside torch, jax and torchrecurrent (in an environment of its own)"
 	@echo "make results     write the tables of results/README.md anew from the logs of the runs"
 	@echo "make gpu-proof   on a machine with an NVIDIA GPU: tests, sanitizer and timings in under 8 minutes"
@@ -67,7 +68,10 @@ $(VENV)-checkers/done: setup.py
 	touch $@
 
 checkers: $(VENV)-checkers/done
-	$(VENV)-checkers/bin/python -m gradcheck.mutants
+	$(VENV)-checkers/bin/python -m gradcheck.mutants --peer-seeds 5 --counts results/gradcheck/kill_matrix.json
+
+gradcheck-alone:
+	$(PYTHON) tools/gradcheck_alone.py
 
 $(VENV)-benchmarks/done: setup.py
 	$(PYTHON) -m venv $(VENV)-benchmarks
@@ -88,4 +92,4 @@ gpu-proof:
 	$(PYTHON) tools/gpu_proof.py
 
 clean:
-	rm -rf $(VENV) $(VENV)-oracle $(VENV)-checkers $(VENV)-benchmarks $(VENV)-gpu build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-oracle $(VENV)-checkers $(VENV)-benchmarks $(VENV)-gpu build distributions/*/build distributions/*/*.egg-info *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -5,24 +5,26 @@ any checker: it says whether it objects to a gradient, and what that cost. `kill
 at every scale of the loss, precision and seed, and on the correct gradient, where an objection is a false alarm.
 
 ``python -m gradcheck.mutants``, in the root of the repository, writes docs/kill_matrix.md. Other problems are named as
-``module:name`` or ``path/to/file.py:name``; checkers of other libraries take part where they are installed.
+``module:name`` or ``path/to/file.py:name``; checkers of other libraries take part where they are installed. With
+``--counts FILE`` the page can be made in several runs: ``--rules gradcheck`` runs one rule, and takes the counts of the
+others from the file.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
 import importlib
 import itertools
 import pathlib
-import platform
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from gradcheck import mutants_page
 from gradcheck.check import check_gradient
 from gradcheck.tree import Tree
 
@@ -30,28 +32,6 @@ Gradient = Callable[[Any], Any]
 SCALES = (1.0, 1e-5, 1e5)
 DTYPES = ("float64", "float32")
 PAGE = "docs/kill_matrix.md"
-PAGE_TEXT = """# Planted bugs, and who finds them
-
-This page is written by a command, given at its end. {mutants} slips are planted in the source of `numrnn`, one at a
-time: each is a small edit of one function (`tests/mutants/slips.py`), applied to a copy of the package. The loss comes
-from the real package, the gradient from the edited copy, in {problems} problems: all six cells, through time, with
-lengths and checkpoints, the fused engine, losses and read-out, clipping and updates, tangents and Jacobians. No
-parameter, input or first state is zero.
-
-Each checker sees the same loss and gradient, as NumPy functions wrapped the way its library wants hand-written
-derivatives, and runs with its own defaults. Two leave something to their user: SciPy's `check_grad` returns a norm, and
-1e-6 was taken as its limit; numdifftools has no checker, and `numpy.allclose` compared its gradient with ours. The
-checkers of JAX and autograd run in reverse mode and first order, which is what a hand-written gradient has.
-
-The first table counts the slips that a checker found **on every seed** on which it was run, at each scale of the loss
-and in each precision. A false alarm is an objection to the correct gradient. A checker that objects to every float32
-gradient, right or wrong, has found nothing: read its float32 columns beside its false alarms. "Evaluations" are calls
-of loss and gradient together, the most that one check took; a "parameter" is an array. The second table counts, over
-all scales, precisions and seeds, how often each slip was found.
-
-{tables}
-Command: `{command}`, in the root of the repository. Date: {date}. Versions: {libraries}. Machine: {machine}.
-"""
 
 
 @dataclass(frozen=True)
@@ -105,11 +85,15 @@ class Rule:
         evaluations of loss and gradient that took.
     seeds : int or None
         How many of the seeds it is run on, the first; None: all.
+    remembers : bool
+        Whether values of the loss may be kept from one mutant to the next. Many checkers try every mutant of a
+        problem at the same points.
     """
 
     name: str
     objects: Callable[[Callable[[Any], Any], Gradient, Any, int], tuple[bool, int]]
     seeds: int | None = None
+    remembers: bool = False
 
 
 def _by_gradcheck(loss: Callable[[Any], Any], gradient: Gradient, params: Any, seed: int) -> tuple[bool, int]:
@@ -153,9 +137,12 @@ class KillMatrix:
     ----------
     counts : dict
         `Count` by (problem, mutant, rule, scale, dtype); the mutant of the correct gradient is None.
+    seconds : dict of str to float
+        Processor time that each rule took.
     """
 
     counts: dict[tuple[str, str | None, str, float, str], Count]
+    seconds: dict[str, float] = field(default_factory=dict)
 
     @property
     def rules(self) -> list[str]:
@@ -254,11 +241,13 @@ def kill_matrix(
         If a problem has no mutants, or a mutant is equal to the correct gradient: it could not be killed.
     """
     counts: dict[tuple[str, str | None, str, float, str], Count] = {}
+    seconds = dict.fromkeys((rule.name for rule in rules), 0.0)
     for problem, dtype, scale, (position, seed) in itertools.product(list(problems), dtypes, scales, enumerate(seeds)):
         drawn = problem.make(seed, dtype, scale)
         if not drawn.mutants:
             raise ValueError(f"problem {problem.name!r} has no mutants")
         right = Tree.of(drawn.gradient(drawn.params)).host(np.float64)
+        remembered = _Remembered(drawn.loss)
         for name, gradient in [(None, drawn.gradient), *drawn.mutants.items()]:
             if name is not None:
                 _require_difference(problem.name, name, right, gradient(drawn.params))
@@ -266,9 +255,25 @@ def kill_matrix(
                 if rule.seeds is not None and position >= rule.seeds:
                     continue
                 key = (problem.name, name, rule.name, scale, dtype)
-                found = rule.objects(drawn.loss, gradient, drawn.params, seed)
+                started = time.process_time()
+                loss = remembered if rule.remembers else drawn.loss
+                found = rule.objects(loss, gradient, drawn.params, seed)
+                seconds[rule.name] += time.process_time() - started
                 counts[key] = counts.get(key, Count()).add(*found, len(right))
-    return KillMatrix(counts)
+    return KillMatrix(counts, seconds)
+
+
+class _Remembered:
+    """A loss that computes its value at the same parameters once."""
+
+    def __init__(self, loss: Callable[[Any], Any]) -> None:
+        self.loss, self.known = loss, dict[Any, Any]()
+
+    def __call__(self, params: Any) -> Any:
+        key = tuple((name, a.dtype.name, a.tobytes()) for name, a in Tree.of(params).host().items())
+        if key not in self.known:
+            self.known[key] = self.loss(params)
+        return self.known[key]
 
 
 def _require_difference(problem: str, mutant: str, right: Mapping[str, np.ndarray], found: Any) -> None:
@@ -289,20 +294,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="module:name or file.py:name of a sequence of Problem (default: %(default)s)",
     )
     parser.add_argument("--seeds", type=int, default=20, metavar="N", help="seeds of our rule (default: %(default)s)")
-    parser.add_argument("--only-ours", action="store_true", help="leave out the checkers of other libraries")
+    parser.add_argument("--peer-seeds", type=int, metavar="N", help="seeds of the other rules (default: 1, autograd 5)")
+    parser.add_argument("--rules", nargs="+", metavar="NAME", help="rules to run (default: all whose library is there)")
+    parser.add_argument("--only-ours", action="store_true", help=f"the same as --rules {OURS.name}")
     parser.add_argument("--quick", action="store_true", help="one seed, only ours, to standard output")
     parser.add_argument("--output", default=PAGE, help="file to write, - for standard output (default: %(default)s)")
+    parser.add_argument("--counts", type=pathlib.Path, metavar="FILE", help="counts of earlier runs, to be added to")
     given = parser.parse_args(arguments)
-    others = [] if given.only_ours or given.quick else foreign.installed()
-    problems = _load(given.problems)
-    matrix = kill_matrix(problems, [OURS, *others], seeds=range(1 if given.quick else given.seeds))
-    text = _page(matrix, foreign.versions(), [] if arguments is None else list(arguments))
+    peers = [
+        replace(rule, seeds=rule.seeds if given.peer_seeds is None else given.peer_seeds, remembers=True)
+        for rule in foreign.installed()
+    ]
+    every = {rule.name: rule for rule in [replace(OURS, seeds=1 if given.quick else given.seeds), *peers]}
+    wanted = [OURS.name] if given.only_ours or given.quick else given.rules or list(every)
+    unknown = [name for name in wanted if name not in every]
+    if unknown:
+        parser.error(f"--rules: no rule {unknown[0]!r}; there are {', '.join(every)}")
+    seeds = range(max(every[name].seeds or 0 for name in wanted))
+    matrix = kill_matrix(_load(given.problems), [every[name] for name in wanted], seeds=seeds)
+    libraries = {OURS.name: ["numpy"], **{name: ["numpy", library] for library, name, *_ in foreign.CHECKERS}}
+    found = mutants_page.records(matrix, libraries, foreign.versions())
+    if given.counts:
+        found = mutants_page.merge(mutants_page.load(given.counts), found, list(libraries))
+        mutants_page.save(given.counts, found)
+        matrix = _matrix_of(found)
+    text = mutants_page.page(matrix, found, " ".join(["python -m gradcheck.mutants", *(arguments or [])]))
     if given.quick or given.output == "-":
         print(text, end="")
     else:
         pathlib.Path(given.output).write_text(text, encoding="utf-8")
+    if OURS.name not in wanted:
+        return 0
     wrong = matrix.survivors(OURS.name) or matrix.false_alarms(OURS.name) or matrix.share(OURS.name) > 3
     return int(bool(wrong))
+
+
+def _matrix_of(found: Mapping[str, mutants_page.Record]) -> KillMatrix:
+    counts = {
+        (problem, mutant, rule, scale, dtype): Count(*count)
+        for rule, record in found.items()
+        for (problem, mutant, scale, dtype), count in record.counts.items()
+    }
+    return KillMatrix(counts, {rule: record.seconds for rule, record in found.items()})
 
 
 def _load(text: str) -> Sequence[Any]:
@@ -313,21 +346,6 @@ def _load(text: str) -> Sequence[Any]:
         module = path.stem
     found = getattr(importlib.import_module(module), name)
     return found() if callable(found) else found
-
-
-def _page(matrix: KillMatrix, versions: Mapping[str, str], arguments: Sequence[str]) -> str:
-    mutants = {key[:2] for key in matrix.counts if key[1] is not None}
-    command = " ".join(["python -m gradcheck.mutants", *arguments])
-    libraries = ", ".join(f"{name} {version}" for name, version in versions.items())
-    return PAGE_TEXT.format(
-        mutants=len(mutants),
-        problems=len({problem for problem, _ in mutants}),
-        tables=matrix.to_markdown(),
-        command=command,
-        date=datetime.date.today().isoformat(),
-        libraries=libraries,
-        machine=f"{platform.system()} on {platform.machine()}, Python {platform.python_version()}, CPU only",
-    )
 
 
 if __name__ == "__main__":
