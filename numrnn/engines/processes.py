@@ -9,6 +9,7 @@ What holds:
 - A task writes only to memory that no task reads, so that it can be run again. If a worker dies, the answers of the
   others are waited for, and its task is run again in this process: the same bits, and one RuntimeWarning. A later pass
   starts a new worker, RESTARTS times at most.
+- A worker that is only stopped, or slow, is waited for: nothing tells one from the other. Ctrl-C ends it.
 - No memory is used again while a worker may still write to it, also if a call is interrupted.
 - A fork waits until the workers are idle. What a process holds of states and gradients is its own from then on; the
   child of the fork has no workers of its parent, and starts its own.

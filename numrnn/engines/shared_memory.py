@@ -110,10 +110,10 @@ def array(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         for start in range(0, size, PIECE):
             os.posix_fallocate(descriptor, start, min(PIECE, size - start))
         region = Region(descriptor, shape, dtype)
-        filled = region.fill()
     except BaseException:
         os.close(descriptor)
         raise
+    filled = region.fill()
     _regions[region.number] = region
     return filled
 
