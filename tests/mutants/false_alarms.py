@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=pathlib.Path, help="log to write; standard output without it")
     given = parser.parse_args(arguments)
     started, verdicts, lines, share = time.perf_counter(), collections.Counter(), [], 0.0
-    parameters = collections.Counter()
+    parameters, reasons = collections.Counter(), collections.Counter()
     for seed in range(given.first, given.first + given.count):
         text, report = check(seed)
         verdicts[report.verdict] += 1
@@ -89,12 +89,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for entry in report.entries:
             parameters[entry.verdict] += 1
             if entry.verdict != "passed":
+                reasons[entry.reason or entry.verdict] += 1
                 lines.append(f"problem {seed}: {entry.parameter} {entry.verdict}: {entry.note or ''} [{text}]")
     head = [
         f"{given.count} correct problems from number {given.first} on, default rule, NumPy {np.__version__}, "
         f"Python {platform.python_version()}, {platform.machine()}, {time.perf_counter() - started:.0f} s",
         "problems:   " + ", ".join(f"{verdicts[word]} {word}" for word in ("passed", "inconclusive", "failed")),
         "parameters: " + ", ".join(f"{parameters[word]} {word}" for word in ("passed", "inconclusive", "failed")),
+        "reasons:    " + (", ".join(f"{count} {reason}" for reason, count in reasons.most_common()) or "none"),
         f"most evaluations of loss and gradient a parameter: {share:.2f}",
         f"command: python tests/mutants/false_alarms.py --count {given.count} --first {given.first}",
     ]
