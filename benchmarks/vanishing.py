@@ -83,7 +83,8 @@ def table(result: dict[str, Any]) -> str:
         lines.append(f"| {row['cell']} | {row['engine']} | {times} | {ratio(row):.2f} |")
     flushed = "flushed" if machine["flushes_subnormals"] else "not flushed"
     where = ", ".join(f"{name} = {value}" for name, value in sizes.items())
-    lines += ["", f"{where}, float32; {machine['cores']} cores of {machine['processor']}; subnormal numbers {flushed}."]
+    cores = f"{machine['cores']} {'core' if machine['cores'] == 1 else 'cores'} of {machine['processor']}"
+    lines += ["", f"{where}, float32; {cores}; subnormal numbers {flushed}."]
     return "\n".join(lines)
 
 

@@ -1,6 +1,7 @@
 """The table of what a vanishing gradient costs."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -36,3 +37,10 @@ def test_options_that_make_no_sense_are_refused(argv, capsys):
     with pytest.raises(SystemExit, match="2"):
         vanishing.main(argv)
     assert argv[0] in capsys.readouterr().err or "--page" in argv
+
+
+def test_the_page_shows_the_stored_times_and_no_size_of_the_cotangent_is_slow():
+    root = Path(__file__).parents[2]
+    result = json.loads((root / "results" / "benchmarks" / vanishing.FILE).read_text())
+    assert vanishing.table(result) in (root / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    assert max(map(vanishing.ratio, result["rows"])) < 1.3
