@@ -164,9 +164,8 @@ def test_a_run_ends_by_the_real_clock(tmp_path):
     result = make_trainer(tmp_path, epochs=None, seconds=0.5, optimizer=optimizer).run()
     assert time.monotonic() - start >= 0.5
     assert not result.interrupted
-    assert (
-        training_seconds(tmp_path / "timings.jsonl") > 0.9 * 0.5
-    )  # the last line comes before the clock is read again
+    # The last line comes a moment before the clock is read again.
+    assert training_seconds(tmp_path / "timings.jsonl") > 0.9 * 0.5
 
 
 def test_the_learning_rate_of_a_run_in_seconds_may_be_any(tmp_path):
