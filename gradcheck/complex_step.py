@@ -106,8 +106,9 @@ class ComplexStep:
                 ]
             except NotAnalyticError:
                 continue
-            part = abs(sum(value * z for value, z in zip(values, angles, strict=True))) / (CIRCLE * h)
-            found = part + CIRCLE_ROUNDING * self.function.eps * max(map(abs, values)) / h
+            with np.errstate(over="ignore", invalid="ignore"):  # a loss may be infinite on the circle
+                part = abs(sum(value * z for value, z in zip(values, angles, strict=True))) / (CIRCLE * h)
+                found = part + CIRCLE_ROUNDING * self.function.eps * max(map(abs, values)) / h
             if np.isfinite(found):
                 least = min(least, found)
         return least

@@ -134,3 +134,17 @@ def test_function_in_longdouble_has_a_numerical_gradient_and_a_reverse_pass():
     found = numerical_gradient(lambda p: np.sum(p.astype(np.longdouble) ** 2), x, method="richardson")
     assert np.max(np.abs(found - 2 * x)) <= 1e-9
     assert check_vjp(lambda p: np.sin(p), lambda p, w: np.cos(p) * w, (x,)).passed
+
+
+def test_no_warning_of_numpy_escapes_where_a_loss_in_single_precision_overflows_beside_the_point():
+    rng = np.random.default_rng(5)
+    for seed in range(60):
+        n = int(rng.integers(2, 20))
+        scale = 10.0 ** rng.uniform(-6, 6, n)
+        p = scale * rng.normal(size=n)
+
+        def loss(q, scale=scale):
+            kind = np.complex64 if np.iscomplexobj(q) else np.float32
+            return np.sum(np.sin((q / scale).astype(kind)))
+
+        assert not check_gradient(loss, 1.001 * np.cos(p / scale) / scale, p, seed=seed, budget=0).passed
