@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,16 +78,27 @@ def write_page(page: Path, folder: Path) -> None:
     Raises
     ------
     ValueError
-        If the page cannot be read or written or lacks a marker, or as of `results_page`.
+        As `put_between` and `results_page`.
+    """
+    put_between(page, BEGIN, END, lambda: results_page(folder, page))
+
+
+def put_between(page: Path, begin: str, end: str, content: Callable[[], str]) -> None:
+    """Put what `content` returns between two markers of a page; it is not asked if the page is not fit for it.
+
+    Raises
+    ------
+    ValueError
+        If the page cannot be read or written or lacks a marker.
     """
     try:
         text = page.read_text(encoding="utf-8")
     except OSError as error:
         raise ValueError(f"{page} cannot be read: {error.strerror}") from error
-    if BEGIN not in text or END not in text:
-        raise ValueError(f"{page} must hold the lines {BEGIN} and {END}")
-    before, after = text.split(BEGIN)[0], text.split(END, 1)[1]
-    new = f"{before}{BEGIN}\n\n{results_page(folder, page)}\n\n{END}{after}"
+    if begin not in text or end not in text:
+        raise ValueError(f"{page} must hold the lines {begin} and {end}")
+    before, after = text.split(begin)[0], text.split(end, 1)[1]
+    new = f"{before}{begin}\n\n{content()}\n\n{end}{after}"
     try:
         page.write_text(new, encoding="utf-8")
     except OSError as error:

@@ -10,7 +10,6 @@ Writes vanishing.json to --out and, with --page FILE, its table between the mark
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from pathlib import Path
@@ -19,6 +18,9 @@ from typing import Any
 import numpy as np
 
 import numrnn
+from benchmarks import output
+from benchmarks.page import put_between
+from benchmarks.report import markdown_table
 from numrnn import info
 
 SCALES = (1.0, 1e-10, 1e-20, 1e-30)
@@ -75,37 +77,21 @@ def measure(sizes: dict[str, int], repeat: int) -> dict[str, Any]:
 
 def table(result: dict[str, Any]) -> str:
     """Return the times as a table in Markdown, with a line on the machine."""
-    sizes, machine = result["sizes"], result["machine"]
-    head = "| cell | engine | " + " | ".join(f"{scale:g}" for scale in result["scales"]) + " | slowest / fastest |"
-    lines = [head, "| --- | --- |" + " ---: |" * (len(result["scales"]) + 1)]
-    for row in result["rows"]:
-        times = " | ".join(f"{value:.3f}" for value in row["seconds"])
-        lines.append(f"| {row['cell']} | {row['engine']} | {times} | {ratio(row):.2f} |")
+    machine = result["machine"]
+    columns = ("cell", "engine", *(f"{scale:g}" for scale in result["scales"]), "slowest / fastest")
+    rows = [
+        (row["cell"], row["engine"], *(f"{value:.3f}" for value in row["seconds"]), f"{ratio(row):.2f}")
+        for row in result["rows"]
+    ]
     flushed = "flushed" if machine["flushes_subnormals"] else "not flushed"
-    where = ", ".join(f"{name} = {value}" for name, value in sizes.items())
-    cores = f"{machine['cores']} {'core' if machine['cores'] == 1 else 'cores'} of {machine['processor']}"
-    lines += ["", f"{where}, float32; {cores}; subnormal numbers {flushed}."]
-    return "\n".join(lines)
+    where = ", ".join(f"{name} = {value}" for name, value in result["sizes"].items())
+    line = f"{where}, float32; {info.cores_text(machine)}; subnormal numbers {flushed}."
+    return f"{markdown_table(columns, rows)}\n\n{line}"
 
 
 def ratio(row: dict[str, Any]) -> float:
     """Return the slowest time of a row over its fastest."""
     return max(row["seconds"]) / min(row["seconds"])
-
-
-def write_page(page: Path, text: str) -> None:
-    """Put a text between the marks of a page.
-
-    Raises
-    ------
-    ValueError
-        If the page lacks the marks.
-    """
-    content = page.read_text(encoding="utf-8")
-    if BEGIN not in content or END not in content:
-        raise ValueError(f"{page} must have the lines {BEGIN} and {END}")
-    before, after = content.split(BEGIN)[0], content.split(END)[1]
-    page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -124,13 +110,13 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("--page takes measurements only, not those of --quick")
     try:
         if options.out is not None:
-            options.out.mkdir(parents=True, exist_ok=True)
+            output.prepare(options.out, [FILE], quick=options.quick)
         result = measure({**SIZES, "T": 20} if options.quick else SIZES, options.repeat)
         print(table(result))
         if options.out is not None:
-            (options.out / FILE).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+            output.write_json(options.out / FILE, {"quick": options.quick, **result})
         if options.page is not None:
-            write_page(options.page, table(result))
+            put_between(options.page, BEGIN, END, lambda: table(result))
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -340,8 +340,7 @@ def draw(config: Config, curves: Sequence[Curve], path: str | Path) -> Path:
             axes.set_xscale("log", base=2)
             axes.set_xticks(config.lengths, [str(T) for T in config.lengths])
             axes.minorticks_off()
-            axes.grid(alpha=0.25, linewidth=0.6)
-            axes.spines[["top", "right"]].set_visible(False)
+            plots.bare(axes)
     grid[0, 0].set_ylabel("log$_{10}$ of |$\\lambda$|: mean, and 1 std about it", fontsize=9)
     grid[1, 0].set_ylabel("log$_{10}$ of |$\\lambda$|: median (line), smallest (small)", fontsize=9)
     when = "trained" if config.checkpoints else "at their initial values"

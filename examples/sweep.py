@@ -330,8 +330,7 @@ def draw(ranked: Sequence[Mapping[str, Any]], path: Path, title: str) -> Path:
         else:
             axes.set_xscale("log")
         axes.set_xlabel(label)
-        axes.grid(alpha=0.25, linewidth=0.6)
-        axes.spines[["top", "right"]].set_visible(False)
+        plots.bare(axes)
     grid[0].set_ylabel("validation accuracy, %")
     grid[-1].legend(frameon=False, fontsize=8)
     figure.suptitle(title, fontsize=10)

@@ -23,7 +23,7 @@ from command_line import guarded, make_parser, read, write_json
 import numrnn
 from numrnn.checks import check_integer, check_number
 from numrnn.datasets import PixelEncoder, load_embedded_mnist, pixel_statistics
-from numrnn.plots import line_style, new_figure, save_figure
+from numrnn.plots import bare, line_style, new_figure, save_figure
 
 PERMUTATION_SEED = 92  # of examples/mnist.py
 
@@ -143,8 +143,7 @@ def draw(path: Path, rows: np.ndarray, found: dict[str, dict[str, np.ndarray]]) 
                 axes.plot(rows, values, **style, markersize=4, label=label)
         axes.set(xscale="log", yscale="log", xlabel="size of the unit's row of V")
         axes.set_title(f"input: {name}", fontsize=11)
-        axes.grid(alpha=0.25, linewidth=0.6)
-        axes.spines[["top", "right"]].set_visible(False)
+        bare(axes)
     panels[0].set_ylabel("memory of the unit, steps")
     panels[0].legend(frameon=False)
     save_figure(figure, path)

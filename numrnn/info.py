@@ -89,6 +89,11 @@ def machine(backend: str = "numpy") -> str:
     report = collect(measure=False)
     if backend == "cupy":
         return report["devices"][1].partition(" ")[2]
+    return cores_text(report)
+
+
+def cores_text(report: Mapping[str, Any]) -> str:
+    """Return the cores and the processor of a report of `collect` in words."""
     cores = report["cores"]
     return f"{cores} {'core' if cores == 1 else 'cores'} of {report['processor']}"
 

@@ -43,7 +43,8 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
     return path
 
 
-def _bare(axes: Any) -> None:
+def bare(axes: Any) -> None:
+    """Take the frame's upper and right side off a panel, and draw a pale grid."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25, linewidth=0.6)
 
@@ -87,7 +88,7 @@ def learning_curves(
             axes.set_yscale("log")
         else:
             axes.legend(frameon=False)
-        _bare(axes)
+        bare(axes)
     figure.suptitle(title)
     return save_figure(figure, path)
 
@@ -164,7 +165,7 @@ def gradient_flow(norms: Mapping[str, np.ndarray], path: str | Path, *, title: s
     axes.set_ylabel("norm of dL/dh$_t$")
     axes.set_title(textwrap.fill(title, TITLE_WIDTH))
     axes.legend(frameon=False)
-    _bare(axes)
+    bare(axes)
     return save_figure(figure, path)
 
 
@@ -198,7 +199,7 @@ def compare_learning(
     axes.set_ylim(0, 100)
     axes.set_title(title)
     axes.legend(frameon=False, loc="lower right")  # where no rising curve is
-    _bare(axes)
+    bare(axes)
     return save_figure(figure, path)
 
 
@@ -222,7 +223,7 @@ def stability_report(report: Any, path: str | Path) -> Path:
     draw = (_eigenvalues_of_A, _eigenvalues_of_steps, _critical_step, _growth, _exponents, _saturation)
     for axes, draw_panel in zip(panels, draw, strict=True):
         draw_panel(axes, report)
-        _bare(axes)
+        bare(axes)
     figure.suptitle(f"{type(report.cell).__name__} after {report.step:,} updates; {report.input}, T = {report.n_steps}")
     return save_figure(figure, path)
 

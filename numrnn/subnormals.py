@@ -115,8 +115,9 @@ def can_flush() -> bool:
 class flush_subnormals:  # used as a function is, and named as one
     """Treat subnormal numbers as zero in this thread, for as long as a `with` block runs.
 
-    `numrnn.forward`, `numrnn.backward`, the optimisers and the trainer do so for themselves, in every thread and
-    process in which they compute. For loops of your own over `Cell.step` and `Cell.step_vjp`, or any other NumPy code.
+    `numrnn.forward`, `numrnn.backward` and the optimisers do so for themselves, in every thread and process in which
+    they compute, and so a `Trainer` does. For loops of your own over `Cell.step` and `Cell.step_vjp`, or any other
+    NumPy code.
 
     Notes
     -----

@@ -158,17 +158,17 @@ class Optimizer(ABC):
         step, rate = state["step"] + 1, self.rate(state["step"], seconds)
         new_params: dict[str, Array] = {}
         new_state: State = {"step": step, **{slot: {} for slot in self.slots}}
-        for name, p in params.items():
-            old = tuple(state[slot][name] for slot in self.slots)
-            own_rate = rate * self.multipliers.get(name, 1.0)
-            constants = self._constants(own_rate, self._scale(name, p), step, name)
-            if covers(p):
-                new_params[name], *new = UPDATES[self.name](p, grads[name], *old, *constants, beside=p)
-            else:
-                with flush_subnormals():  # squares of small gradients are full of them
+        with flush_subnormals():  # squares of small gradients are full of them
+            for name, p in params.items():
+                old = tuple(state[slot][name] for slot in self.slots)
+                own_rate = rate * self.multipliers.get(name, 1.0)
+                constants = self._constants(own_rate, self._scale(name, p), step, name)
+                if covers(p):
+                    new_params[name], *new = UPDATES[self.name](p, grads[name], *old, *constants, beside=p)
+                else:
                     new_params[name], *new = self._one(p, grads[name], *old, constants=constants)
-            for slot, array in zip(self.slots, new, strict=True):
-                new_state[slot][name] = array
+                for slot, array in zip(self.slots, new, strict=True):
+                    new_state[slot][name] = array
         return new_params, new_state
 
     def _scale(self, name: str, p: Array) -> Any:

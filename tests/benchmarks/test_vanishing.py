@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import vanishing
+from benchmarks.page import put_between
 
 
 def test_a_trial_measures_every_cell_with_both_engines(tmp_path, capsys):
@@ -21,11 +22,11 @@ def test_a_trial_measures_every_cell_with_both_engines(tmp_path, capsys):
 def test_the_table_goes_between_the_marks_of_a_page(tmp_path):
     page = tmp_path / "page.md"
     page.write_text(f"before\n{vanishing.BEGIN}\nold\n{vanishing.END}\nafter\n")
-    vanishing.write_page(page, "new")
+    put_between(page, vanishing.BEGIN, vanishing.END, lambda: "new")
     assert page.read_text() == f"before\n{vanishing.BEGIN}\n\nnew\n\n{vanishing.END}\nafter\n"
     page.write_text("no marks")
-    with pytest.raises(ValueError, match="must have the lines"):
-        vanishing.write_page(page, "new")
+    with pytest.raises(ValueError, match="must hold the lines"):
+        put_between(page, vanishing.BEGIN, vanishing.END, lambda: "new")
 
 
 def test_the_ratio_is_that_of_the_slowest_to_the_fastest():
