@@ -24,7 +24,7 @@ setup(
     package_data={
         "numrnn": ["py.typed"],
         "numrnn.datasets": ["embedded/*"],
-        "numrnn.engines": ["cuda/*.cu", "cuda/*.cuh"],
+        "numrnn.engines.cuda": ["*.cu", "*.cuh"],
         "gradcheck": ["py.typed"],
     },
     entry_points={"pytest11": ["gradcheck = gradcheck.pytest_plugin"]},

@@ -102,7 +102,7 @@ def scaling_lines(series: Mapping[str, Any]) -> list[str]:
         found = series["checkpoints"]
         memory = "unknown" if found["memory_ratio"] is None else f"{100 * found['memory_ratio']:.2g} %"
         lines.append(
-            f"checkpoint_every='sqrt' at T = {found['T']:,}: {memory} of the plain tape's memory, "
+            f"recompute_every='sqrt' at T = {found['T']:,}: {memory} of the plain tape's memory, "
             f"{found['time_ratio']:.2f} times its time"
         )
     return lines

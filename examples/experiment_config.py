@@ -14,7 +14,7 @@ from command_line import BACKEND_HELP
 
 import numrnn
 from numrnn.backend import BACKENDS
-from numrnn.engines import ENGINES
+from numrnn.bptt import ENGINES
 from numrnn.training import AVERAGES
 
 CONFIG_FILE = "config.json"

@@ -27,7 +27,7 @@ from gradient_flow import pixel_encoder, read_network
 import numrnn
 from numrnn import plots
 from numrnn.backend import Params, backend_module, from_numpy, to_numpy
-from numrnn.cells.base import EulerCell
+from numrnn.cells.euler import EulerCell
 from numrnn.datasets import Dataset, PixelEncoder, load_embedded_mnist
 from numrnn.stability import flow_eigenvalues, share_outside_disc
 from numrnn.training import CheckpointError, Classifier, list_checkpoints, load_checkpoint
@@ -194,7 +194,7 @@ def make_panel(
     states, _ = numrnn.forward(cell, double, x)
     times = np.unique(np.linspace(1, len(x), config.times).round().astype(int))
     eigenvalues = flow_eigenvalues(cell, double, x, states, times=times.tolist())
-    matrix = to_numpy(cell.recurrent_matrix(double["W"])) + cell.diffusion * np.eye(cell.hidden_size)
+    matrix = to_numpy(cell.matrix.value(double["W"])) + cell.diffusion * np.eye(cell.hidden_size)
     return Panel(
         name=name,
         step_size=cell.step_size,

@@ -5,6 +5,7 @@ Networks", ICLR 2019, arXiv:1902.09689. Equation numbers in this package without
 those with a letter, as (F1) or (B3), are those of docs/derivation.md.
 """
 
+from numrnn.bptt import ReferenceLoopWarning, backward, forward
 from numrnn.cells import (
     CELLS,
     AntisymmetricCell,
@@ -15,9 +16,8 @@ from numrnn.cells import (
     LSTMCell,
     UnstructuredCell,
 )
-from numrnn.engines import ReferenceLoopWarning, forward
 from numrnn.subnormals import flush_subnormals
-from numrnn.tape import Gradients, Tape, backward
+from numrnn.tape import Gradients, Tape
 
 __all__ = [
     "CELLS",

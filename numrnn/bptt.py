@@ -1,15 +1,15 @@
-r"""The time loop and its adjoint: backpropagation through time, for every cell.
+r"""Backpropagation through time: the forward pass of any cell over a sequence, and its adjoint.
 
     forward    h_t = step(params, x_t, h_{t-1}),                                   t = 1..T          (F16)
     backward   g_T = dL/dh_T,   (dparams_t, dx_t, g) = step_vjp(x_t, h_{t-1}, g_t),
                g_{t-1} = g + (the loss's own derivative with respect to h_{t-1}),  t = T..1          (B26)
                dparams = sum over t of dparams_t                                                     (B27)
 
-This is the reference engine: the plainest loops that are right, for any array library. The tape holds states only;
-step_vjp computes the rest again. With checkpoints the tape holds every k-th state only, and the backward pass
-recomputes k states at a time: the same numbers bit for bit, at the price of one more forward pass.
+`forward` and `backward` check their arguments and hand them to an engine. The reference engine is at the end of this
+file: the plainest loops that are right, for any cell and any array library. The fused engines, numrnn/engines/cpu for
+NumPy and numrnn/engines/cuda for CuPy, compute the same numbers faster, to a stated multiple of rounding.
 
-`numrnn.forward` and `numrnn.backward` check the arguments and come here. Derivation: docs/derivation.md, section 7.
+Derivation: docs/derivation.md, section 7.
 
 References
 ----------
@@ -19,49 +19,253 @@ T. Chen, B. Xu, C. Zhang, C. Guestrin, "Training Deep Nets with Sublinear Memory
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import warnings
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from types import ModuleType
+from typing import Any, Literal, overload
 
 import numpy as np
 
-from numrnn.backend import Array, array_namespace, empty, zeros
+from numrnn.backend import Array, Params, array_namespace, empty, zeros
 from numrnn.blas import one_thread_each
-from numrnn.cells.base import unchecked
-from numrnn.tape import Gradients, Problem, Tape
+from numrnn.cells.base import Cell, unchecked
+from numrnn.engines import cpu, cuda
+from numrnn.problem import Problem, check_cotangents, check_problem
+from numrnn.subnormals import flush_subnormals
+from numrnn.tape import DefaultGradients, Gradients, ParameterGradients, Tape
 
+Engine = Literal["auto", "reference", "fused"]
+Wanted = Literal["params", "x", "h0", "states"]
+ENGINES: tuple[Engine, ...] = ("auto", "reference", "fused")
+GRADIENTS: tuple[Wanted, ...] = ("params", "x", "h0", "states")
 SMALL_PRODUCT = 2**24  # multiplications of h with a matrix: a tenth of a millisecond on one core
 
+_warned: set[str] = set()  # the reasons given by a ReferenceLoopWarning
 
-def run(problem: Problem) -> Tape:
-    """Run a forward pass and return its tape; `tape.states` are the states.
+
+class ReferenceLoopWarning(UserWarning):
+    """The reference loop runs on a GPU: a launch or more for every step, where the CUDA engine needs one for all."""
+
+
+def forward(
+    cell: Cell,
+    params: Params,
+    x: Array,
+    h0: Array | None = None,
+    *,
+    lengths: Any = None,
+    engine: Engine = "auto",
+    recompute_every: int | Literal["sqrt"] | None = None,
+    checkpoint_every: int | Literal["sqrt"] | None = None,
+) -> tuple[Any, Tape]:
+    """Run a cell over a sequence.
+
+    Parameters
+    ----------
+    cell : Cell
+        The cell.
+    params : mapping of str to array
+        Its parameters, float32, float64 or complex128.
+    x : array, shape (T, B, m)
+        Input, time first; T, B >= 1, of the parameters' precision.
+    h0 : array, shape (B, state_size), optional
+        First state; zero unless given.
+    lengths : sequence or array of int, shape (B,), optional
+        1 <= lengths <= T. Row i is a sequence of lengths[i] steps: after them it holds its last state, and what stands
+        in x is neither read nor checked.
+    engine : {"auto", "reference", "fused"}
+        Which implementation of the loops. "reference" covers everything; "fused" is faster and covers, in float32 and
+        float64, the cells of this package on NumPy arrays, and the antisymmetric and unstructured ones up to 256 units
+        on CuPy arrays; "auto" is "fused" where that covers the case.
+    recompute_every : int or "sqrt", optional
+        Keep every k-th state only, k >= 1, and compute the others again, k at a time, when they are wanted; "sqrt"
+        takes k = ceil(sqrt(T)), which holds 2 sqrt(T) states at most at any time of the backward pass.
+    checkpoint_every : int or "sqrt", optional
+        The old name of `recompute_every`.
+
+    Returns
+    -------
+    states : array, shape (T + 1, B, state_size)
+        states[0] is h0. With `recompute_every` a `CheckpointedStates` of that shape.
+    tape : Tape
+        For `backward`.
+
+    Raises
+    ------
+    TypeError
+        If an argument is of a wrong type, an array not float32, float64 or complex128, or precisions are mixed.
+    ValueError
+        If a shape, a length, the engine or `recompute_every` is wrong, T or B is 0, devices are mixed, or a NaN or an
+        infinity comes in.
+
+    Warns
+    -----
+    ReferenceLoopWarning
+        If "auto" takes the reference loop on a GPU: once for every reason.
+    DeprecationWarning
+        If `checkpoint_every` is given.
 
     Notes
     -----
-    Costs T steps, and (T + 1) B state_size numbers of memory, or with checkpoints (T / k + 2) B state_size.
+    Costs T steps, and (T + 1) B state_size numbers of memory, or with `recompute_every` (T / k + 2) B state_size.
+
+    A sequence may be cut: start the second part at `states[-1]` of the first, and hand `grads.h0` of the second to
+    `backward` of the first as `d_final`. Leaving that cotangent out instead is truncated backpropagation through time.
+
+    On a CPU subnormal numbers, below 1.2e-38 in float32, are zero while it runs, and in `backward`; see
+    `numrnn.flush_subnormals`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import numrnn
+    >>> cell = numrnn.AntisymmetricCell(input_size=1, hidden_size=4)
+    >>> rng = np.random.default_rng(0)
+    >>> params = cell.init_params(rng)
+    >>> x = rng.standard_normal((10, 2, 1), dtype=np.float32)
+    >>> states, tape = numrnn.forward(cell, params, x)
+    >>> states.shape
+    (11, 2, 4)
+    >>> grads = numrnn.backward(tape, d_final=np.ones((2, 4), np.float32))
+    >>> grads.x.shape
+    (10, 2, 1)
     """
-    return FullTape(problem) if problem.every is None else CheckpointTape(problem, problem.every)
+    if engine not in ENGINES:
+        raise ValueError(f"engine must be one of {', '.join(map(repr, ENGINES))}, got {engine!r}")
+    if checkpoint_every is not None:
+        if recompute_every is not None:
+            raise ValueError("give recompute_every alone: checkpoint_every is its old name")
+        warnings.warn("checkpoint_every is now called recompute_every", DeprecationWarning, stacklevel=2)
+        recompute_every = checkpoint_every
+    problem = check_problem(cell, params, x, h0, lengths, recompute_every)
+    tape = _make_tape(problem, engine)
+    with flush_subnormals():
+        tape.run()
+    return tape.states, tape
 
 
-def one_blas_thread(problem: Problem) -> AbstractContextManager[Any]:
-    """Return a context in which BLAS multiplies in the caller's thread, where products are too small to be shared.
+def _make_tape(problem: Problem, engine: Engine) -> Tape:
+    """Return the tape, not run yet, of the engine that the name and the problem choose."""
+    if engine == "reference":
+        return ReferenceTape(problem)
+    fused = _fused_engine(problem.x)
+    reason = fused.unsupported_reason(problem)
+    if reason is None:
+        return fused.make_tape(problem)
+    if engine == "fused":
+        raise ValueError(f"engine='fused' does not support {reason}; take 'auto' or 'reference'")
+    if fused is cuda and reason not in _warned:
+        _warned.add(reason)
+        text = f"the CUDA engine does not support {reason}: the reference loop runs, a step at a time"
+        warnings.warn(text, ReferenceLoopWarning, stacklevel=3)
+    return ReferenceTape(problem)
 
-    Its own threads would not flush subnormal numbers, as the caller's does (numrnn/subnormals.py).
+
+def _fused_engine(x: Array) -> ModuleType:
+    """Return the fused engine of the arrays' library; the CPU engine supports none but NumPy."""
+    return cuda if array_namespace(x).__name__ == "cupy" else cpu
+
+
+@overload
+def backward(tape: Tape, d_states: Array | None = None, *, d_final: Array | None = None) -> DefaultGradients: ...
+
+
+@overload
+def backward(
+    tape: Tape, d_states: Array | None = None, *, d_final: Array | None = None, wrt: tuple[Literal["params"]]
+) -> ParameterGradients: ...
+
+
+@overload
+def backward(
+    tape: Tape, d_states: Array | None = None, *, d_final: Array | None = None, wrt: Collection[Wanted]
+) -> Gradients: ...
+
+
+def backward(
+    tape: Tape,
+    d_states: Array | None = None,
+    *,
+    d_final: Array | None = None,
+    wrt: Collection[Wanted] = ("params", "x", "h0"),
+) -> Gradients:
+    """Run the adjoint of `forward`: gradients of a loss from its derivatives with respect to the states.
+
+    Parameters
+    ----------
+    tape : Tape
+        From `forward`; it may be used more than once.
+    d_states : array, shape (T + 1, B, state_size), optional
+        The loss's own derivative with respect to each of `states`.
+    d_final : array, shape (B, state_size), optional
+        The loss's own derivative with respect to states[-1]; added to d_states[-1] where both are given.
+    wrt : collection of {"params", "x", "h0", "states"}
+        The gradients wanted. Leave out "x" to save T B m numbers.
+
+    Returns
+    -------
+    Gradients
+        `.params`, `.x`, `.h0`, and `.states` where asked for.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `tape` is no tape, neither cotangent is given, `wrt` has an unknown name, or a cotangent has a wrong shape,
+        dtype or device, or holds NaN or infinity.
+
+    Notes
+    -----
+    Costs three times the flops of `forward`, four times with `recompute_every`.
+
+    complex128 is taken as the analytic continuation: nothing is conjugated, so that a complex step through `backward`
+    gives second derivatives.
     """
-    small = problem.h0.shape[0] * problem.cell.hidden_size * problem.cell.state_size <= SMALL_PRODUCT
-    return one_thread_each() if small and array_namespace(problem.h0) is np else nullcontext()
+    if not isinstance(tape, Tape):
+        raise TypeError(f"tape must be the tape that forward returned, got {type(tape).__name__}")
+    if isinstance(wrt, str) or set(wrt) - set(GRADIENTS):
+        raise ValueError(f"wrt must be a collection of {', '.join(map(repr, GRADIENTS))}, got {wrt!r}")
+    g, direct = check_cotangents(tape.problem, d_states, d_final)
+    with flush_subnormals():
+        if g.dtype != tape.problem.h0.dtype and not isinstance(tape, ReferenceTape):
+            # A complex cotangent of a real pass, two real ones in one by linearity, which no fused engine takes.
+            tape = ReferenceTape(tape.problem)
+            tape.run()
+        return tape.propagate(g, direct, wrt)
 
 
 class ReferenceTape(Tape):
-    """The two loops, over whatever states the tape holds."""
+    """The reference engine: the two loops in their plainest form.
 
-    def advance(self, t: int, h: Array) -> Array:
-        """Return h_{t+1} from h_t; a row whose sequence has ended holds its state."""
-        cell, params, x, active = self.problem.cell, self.problem.params, self.problem.x, self.problem.active
-        h_next = unchecked(cell.step)(params, x[t, ...], h)  # (F16)
-        return h_next if active is None else array_namespace(h).where(active[t, ...], h_next, h)
+    The tape holds states only; `step_vjp` finds the rest again. With `recompute_every` it holds h_0, h_k, h_2k, ...,
+    and h_T, and the backward pass computes k states at a time again: the same numbers bit for bit, at the price of one
+    more forward pass.
+    """
 
-    def retreat(self, t: int, h: Array, g: Array) -> tuple[dict[str, Array], Array, Array]:
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem, every=problem.every or problem.n_steps)
+        if problem.every is None:
+            self._states = empty((problem.n_steps + 1, *problem.h0.shape), like=problem.h0)
+            self._states[0, ...] = problem.h0
+        self._kept = [problem.h0]  # the states at the multiples of `every`, and h_T
+
+    def run(self, start: int = 0, states: Array | None = None) -> None:
+        """Run all steps; or those of the segment from `start`, filling `states` (steps + 1, B, state_size)."""
+        problem, h = self.problem, self._kept[start // self.every]
+        stop = problem.n_steps if states is None else start + states.shape[0] - 1
+        step, where = unchecked(problem.cell.step), array_namespace(h).where
+        out = self._states if states is None else states
+        with _one_blas_thread(problem):
+            for t in range(start, stop):
+                h_next = step(problem.params, problem.x[t, ...], h)  # (F16)
+                # A row whose sequence has ended holds its state.
+                h = h_next if problem.active is None else where(problem.active[t, ...], h_next, h)
+                if out is not None:
+                    out[t + 1 - start, ...] = h
+                if states is None and ((t + 1) % self.every == 0 or t + 1 == stop):
+                    self._kept.append(h)
+
+    def step_back(self, t: int, h: Array, g: Array) -> tuple[dict[str, Array], Array, Array]:
         """Return (dparams, dx, g_t) of step t from h_t and g_{t+1}; a row that holds its state passes g on."""
         cell, params, x, active = self.problem.cell, self.problem.params, self.problem.x, self.problem.active
         if active is None:
@@ -72,20 +276,15 @@ class ReferenceTape(Tape):
 
     def propagate(self, g: Array, direct: Array | None, wrt: Collection[str]) -> Gradients:
         """Return the gradients; see `Tape.propagate`."""
-        with one_blas_thread(self.problem):
-            return self._propagate(g, direct, wrt)
-
-    def _propagate(self, g: Array, direct: Array | None, wrt: Collection[str]) -> Gradients:
         n_steps, shapes = self.problem.n_steps, self.problem.cell.parameter_shapes
         dparams = {name: zeros(shape, like=g) for name, shape in shapes.items()}
         dx = empty(self.problem.x.shape, like=g) if "x" in wrt else None
         all_g = empty((n_steps + 1, *g.shape), like=g) if "states" in wrt else None
         if all_g is not None:
             all_g[-1, ...] = g
-        for start in reversed(self.starts()):
-            states = self.segment(start)
-            for t in reversed(range(start, start + states.shape[0] - 1)):
-                dparams_t, dx_t, g = self.retreat(t, states[t - start, ...], g)
+        with _one_blas_thread(self.problem):
+            for t, h in self.states_backwards():
+                dparams_t, dx_t, g = self.step_back(t, h, g)
                 if direct is not None:
                     g = g + direct[t, ...]
                 for name, value in dparams_t.items():
@@ -96,54 +295,33 @@ class ReferenceTape(Tape):
                     all_g[t, ...] = g
         return Gradients(dparams if "params" in wrt else None, dx, g if "h0" in wrt else None, all_g)
 
-
-class FullTape(ReferenceTape):
-    """A tape that holds all states, in one segment."""
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(problem, every=problem.n_steps)
-        self._states = empty((problem.n_steps + 1, *problem.h0.shape), like=problem.h0)
-        self._states[0, ...] = problem.h0
-        with one_blas_thread(problem):
-            for t in range(problem.n_steps):
-                self._states[t + 1, ...] = self.advance(t, self._states[t, ...])
-
-    @property
-    def final_state(self) -> Array:
-        """h_T."""
-        return self._states[-1, ...]
+    def states_backwards(self) -> Iterator[tuple[int, Array]]:
+        """Yield t and h_t, from T - 1 down to 0."""
+        for start in reversed(self.starts()):
+            states = self.segment(start)
+            for t in reversed(range(start, start + states.shape[0] - 1)):
+                yield t, states[t - start, ...]
 
     def segment(self, start: int) -> Array:
-        """Return all states: there is one segment."""
-        return self._states
-
-
-class CheckpointTape(ReferenceTape):
-    """A tape that holds h_0, h_k, h_2k, ..., and h_T."""
-
-    def __init__(self, problem: Problem, every: int) -> None:
-        super().__init__(problem, every)
-        self.checkpoints: list[Array] = []
-        h = problem.h0
-        with one_blas_thread(problem):
-            for t in range(problem.n_steps):
-                if t % every == 0:
-                    self.checkpoints.append(h)
-                h = self.advance(t, h)
-        self.checkpoints.append(h)
-
-    @property
-    def final_state(self) -> Array:
-        """h_T."""
-        return self.checkpoints[-1]
-
-    def segment(self, start: int) -> Array:
-        """Return the states of one segment, recomputed from the first."""
-        h = self.checkpoints[start // self.every]
-        end = min(start + self.every, self.problem.n_steps)
-        states = empty((end - start + 1, *h.shape), like=h)
+        """Return the states of one segment, computed again from its first where not all are kept."""
+        if self._states is not None:
+            return self._states
+        h, stop = self._kept[start // self.every], min(start + self.every, self.problem.n_steps)
+        states = empty((stop - start + 1, *h.shape), like=h)
         states[0, ...] = h
-        with one_blas_thread(self.problem):
-            for t in range(start, end):
-                states[t + 1 - start, ...] = self.advance(t, states[t - start, ...])
+        self.run(start, states)
         return states
+
+    @property
+    def final_state(self) -> Array:
+        """h_T."""
+        return self._kept[-1]
+
+
+def _one_blas_thread(problem: Problem) -> AbstractContextManager[Any]:
+    """Return a context in which BLAS multiplies in the caller's thread, where products are too small to be shared.
+
+    Its own threads would not flush subnormal numbers, as the caller's does (numrnn/subnormals.py).
+    """
+    small = problem.h0.shape[0] * problem.cell.hidden_size * problem.cell.state_size <= SMALL_PRODUCT
+    return one_thread_each() if small and array_namespace(problem.h0) is np else nullcontext()

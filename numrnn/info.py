@@ -24,7 +24,7 @@ import numrnn
 from numrnn import gpu
 from numrnn.backend import backend_module
 from numrnn.blas import AVX512_KERNELS, available_cores, one_thread_each
-from numrnn.engines import processes
+from numrnn.engines.cpu import processes
 from numrnn.subnormals import can_flush
 
 PACKAGES = ("numpy", "scipy", "threadpoolctl")

@@ -27,7 +27,8 @@ from scipy.integrate import solve_ivp
 
 from numrnn.backend import Array, Params, array_namespace, to_numpy
 from numrnn.cells import CELLS
-from numrnn.cells.base import Cell, EulerCell
+from numrnn.cells.base import Cell
+from numrnn.cells.euler import EulerCell, as_euler
 from numrnn.checks import check_array, check_finite, check_integer, check_number, dtype_name
 from numrnn.stability.endtoend import end_to_end_jacobian
 from numrnn.stability.euler import EulerForm, check_euler
@@ -173,18 +174,17 @@ def _right_side(form: EulerForm, x_t: np.ndarray, sensitivity: bool) -> Any:
 
 def _checked(cell: Cell, params: Params, x: Array, h0: Array | None) -> tuple[EulerForm, np.ndarray, np.ndarray]:
     """Return the ODE, the input and the first state, in float64 on the host."""
-    check_euler(cell)
-    assert isinstance(cell, EulerCell)
-    cell.check_params(params)
-    check_array("x", x, ("T", "B", "m"), m=cell.input_size)
+    euler = check_euler(cell)
+    euler.check_params(params)
+    check_array("x", x, ("T", "B", "m"), m=euler.input_size)
     check_finite("x", x)
     host = {name: _host(name, array) for name, array in params.items()}
-    first = np.zeros((x.shape[1], cell.hidden_size))
+    first = np.zeros((x.shape[1], euler.hidden_size))
     if h0 is not None:
-        check_array("h0", h0, ("B", "n"), B=x.shape[1], n=cell.hidden_size)
+        check_array("h0", h0, ("B", "n"), B=x.shape[1], n=euler.hidden_size)
         check_finite("h0", h0)
         first = _host("h0", h0)
-    return EulerForm(cell, host), _host("x", x), first
+    return EulerForm(euler, host), _host("x", x), first
 
 
 def _host(name: str, array: Array) -> np.ndarray:
@@ -197,8 +197,7 @@ def with_step_size(cell: EulerCell, step_size: float) -> EulerCell:
     """Return a cell that differs in its step size only."""
     arguments = cell.config() | {"step_size": step_size}
     made = CELLS[arguments.pop("cell")](**arguments)
-    assert isinstance(made, EulerCell)
-    return made
+    return as_euler(made)
 
 
 def convergence(
@@ -285,11 +284,10 @@ def forward_and_back_defect(cell: Cell, params: Params, x: Array, h: Array) -> A
     TypeError, ValueError
         If the cell is no Euler cell, or an argument does not fit.
     """
-    check_euler(cell)
-    assert isinstance(cell, EulerCell)
-    form = EulerForm(cell, params)
+    euler = check_euler(cell)
+    form = EulerForm(euler, params)
     form.check(x, h)
-    return _defect(form, cell.step_size, x, h)
+    return _defect(form, euler.step_size, x, h)
 
 
 def _defect(form: EulerForm, eps: float, x: Array, h: Array) -> Array:
@@ -323,10 +321,9 @@ def forward_and_back_order(
     TypeError, ValueError
         As `forward_and_back_defect`.
     """
-    check_euler(cell)
-    assert isinstance(cell, EulerCell)
-    form = EulerForm(cell, params)
+    euler = check_euler(cell)
+    form = EulerForm(euler, params)
     form.check(x, h)
-    sizes = cell.step_size / 2.0 ** np.arange(check_integer("halvings", halvings, at_least=1) + 1)
+    sizes = euler.step_size / 2.0 ** np.arange(check_integer("halvings", halvings, at_least=1) + 1)
     defects = np.array([float(np.max(to_numpy(_defect(form, float(eps), x, h)))) for eps in sizes])
     return sizes, defects, _slope(sizes, defects)

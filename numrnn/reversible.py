@@ -21,17 +21,19 @@ read it.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
-from numrnn.backend import Array, Params, array_namespace, empty, zeros
+from numrnn.backend import Array, Params, array_namespace
 from numrnn.bptt import ReferenceTape
-from numrnn.cells.base import Cell, EulerCell
+from numrnn.cells.base import Cell
 from numrnn.checks import check_array, check_finite, check_integer, check_same_kind, dtype_name
+from numrnn.problem import Problem, check_problem
 from numrnn.stability.euler import EulerForm, check_euler
 from numrnn.stability.spectra import spectral_norm
-from numrnn.tape import Gradients, Problem, check_problem
+from numrnn.subnormals import flush_subnormals
+from numrnn.tape import Gradients
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,25 +100,23 @@ def contraction_factor(cell: Cell, params: Params) -> float:
     TypeError, ValueError
         If the cell is no Euler cell, or as `Cell.check_params`.
     """
-    check_euler(cell)
-    assert isinstance(cell, EulerCell)
-    return cell.step_size * spectral_norm(cell, params)
+    return check_euler(cell).step_size * spectral_norm(cell, params)
 
 
 class _Inverter:
     """Undoes steps of one cell with one set of parameters, and remembers the most iterations that took."""
 
     def __init__(self, cell: Cell, params: Params) -> None:
-        self.contraction = contraction_factor(cell, params)
-        assert isinstance(cell, EulerCell)
+        euler = check_euler(cell)
+        self.contraction = contraction_factor(euler, params)
         if not self.contraction < 1:
-            norm = self.contraction / cell.step_size
+            norm = self.contraction / euler.step_size
             raise ValueError(
                 f"the steps of this {type(cell).__name__} cannot be undone by fixed-point iteration: that needs "
-                f"eps norm(A) < 1, got {self.contraction:.6g} = {cell.step_size:g} * {norm:.6g}; a step size below "
+                f"eps norm(A) < 1, got {self.contraction:.6g} = {euler.step_size:g} * {norm:.6g}; a step size below "
                 f"{1 / norm:.6g} would do"
             )
-        self.form, self.iterations = EulerForm(cell, params), 0
+        self.form, self.iterations = EulerForm(euler, params), 0
         self._limit: int | None = None
 
     def undo(self, x: Array, y: Array) -> Array:
@@ -292,72 +292,47 @@ def forward(
     True
     """
     check_euler(cell)
-    problem = check_problem(cell, params, x, h0, lengths, None)
-    _check_real(problem.h0)
     if check_every is not None:
         check_every = check_integer("check_every", check_every, at_least=1)
-    tape = ReversibleTape(problem, _Inverter(cell, params), check_every)
+    problem = check_problem(cell, params, x, h0, lengths, check_every)
+    _check_real(problem.h0)
+    tape = ReversibleTape(problem, _Inverter(cell, params))
+    with flush_subnormals():
+        tape.run()
     return tape.final_state, tape
 
 
 class ReversibleTape(ReferenceTape):
-    """A tape that holds h_0 and h_T, and finds the states between them by going back."""
+    """A tape that holds h_0 and h_T, and finds the states between them by going back.
 
-    def __init__(self, problem: Problem, inverter: _Inverter, check_every: int | None) -> None:
-        super().__init__(problem, every=problem.n_steps)
+    It holds every k-th state too where the problem says so, only to measure the drift there.
+    """
+
+    def __init__(self, problem: Problem, inverter: _Inverter) -> None:
+        super().__init__(replace(problem, every=problem.every or problem.n_steps))
         self._inverter = inverter
-        self._known: dict[int, Array] = {}
-        h = problem.h0
-        for t in range(problem.n_steps):
-            if check_every is not None and t and t % check_every == 0:
-                self._known[t] = h
-            h = self.advance(t, h)
-        self._final = h
-
-    @property
-    def final_state(self) -> Array:
-        """h_T."""
-        return self._final
-
-    def segment(self, start: int) -> Array:
-        """Return all states, found forwards; `propagate` does not need them."""
-        states = empty((self.problem.n_steps + 1, *self.problem.h0.shape), like=self.problem.h0)
-        states[0, ...] = self.problem.h0
-        for t in range(self.problem.n_steps):
-            states[t + 1, ...] = self.advance(t, states[t, ...])
-        return states
+        self._found: dict[int, float] = {}  # how far the states that were found lie from those that were kept, by t
 
     def undo(self, t: int, h: Array) -> Array:
         """Return h_t from h_{t+1}; a row whose sequence had ended held its state."""
         before, active = self._inverter.undo(self.problem.x[t, ...], h), self.problem.active
         return before if active is None else array_namespace(h).where(active[t, ...], before, h)
 
+    def states_backwards(self) -> Iterator[tuple[int, Array]]:
+        """Yield t and h_t, each found from the next, from T - 1 down to 0."""
+        h = self.final_state
+        for t in reversed(range(self.problem.n_steps)):
+            h = self.undo(t, h)
+            if t % self.every == 0:
+                self._found[t] = _distance(h, self._kept[t // self.every])
+            yield t, h
+
     def propagate(self, g: Array, direct: Array | None, wrt: Collection[str]) -> ReversibleGradients:
         """Return the gradients and the drift; see `Tape.propagate`."""
-        n_steps, shapes = self.problem.n_steps, self.problem.cell.parameter_shapes
-        totals = {name: zeros(shape, like=g) for name, shape in shapes.items()}
-        dx = empty(self.problem.x.shape, like=g) if "x" in wrt else None
-        all_g = empty((n_steps + 1, *g.shape), like=g) if "states" in wrt else None
-        if all_g is not None:
-            all_g[-1, ...] = g
-        h, checks = self._final, {}
-        for t in reversed(range(n_steps)):
-            h = self.undo(t, h)
-            if t in self._known:
-                checks[t] = _distance(h, self._known[t])
-            dparams, dx_t, g = self.retreat(t, h, g)
-            g = g if direct is None else g + direct[t, ...]
-            for name, value in dparams.items():
-                totals[name] += value
-            if dx is not None:
-                dx[t, ...] = dx_t
-            if all_g is not None:
-                all_g[t, ...] = g
-        inverter = self._inverter
-        drift = Drift(_distance(h, self.problem.h0), checks, inverter.contraction, inverter.iterations)
-        return ReversibleGradients(
-            totals if "params" in wrt else None, dx, g if "h0" in wrt else None, all_g, drift=drift
-        )
+        grads, inverter = super().propagate(g, direct, wrt), self._inverter
+        checks = {t: distance for t, distance in self._found.items() if t > 0}
+        drift = Drift(self._found[0], checks, inverter.contraction, inverter.iterations)
+        return ReversibleGradients(grads.params, grads.x, grads.h0, grads.states, drift=drift)
 
 
 def _distance(found: Array, true: Array) -> float:

@@ -7,7 +7,7 @@ import pytest
 from helpers import make_cells
 from hypothesis import HealthCheck, settings
 
-from numrnn.engines import numpy_slices
+from numrnn.engines.cpu import slices
 
 settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True, max_examples=50)
 for name, examples in (("by-hand", 10_000), ("by-hand-1000", 1000)):
@@ -27,9 +27,9 @@ CELLS = make_cells()
 @pytest.fixture(scope="module")
 def short_chunks():
     """Let the short sequences of a module have several chunks of the CPU engine."""
-    longest, numpy_slices.LONGEST_CHUNK = numpy_slices.LONGEST_CHUNK, 16
+    longest, slices.LONGEST_CHUNK = slices.LONGEST_CHUNK, 16
     yield
-    numpy_slices.LONGEST_CHUNK = longest
+    slices.LONGEST_CHUNK = longest
 
 
 @pytest.fixture

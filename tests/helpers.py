@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 import numrnn
-from numrnn.cells.base import EulerCell
+from numrnn.cells.euler import EulerCell
 
 EPS64 = np.finfo(np.float64).eps
 

@@ -63,7 +63,7 @@ class FusedLSTM(Engine):
 class FusedCheckpointed(Engine):
     """The CPU engine with sqrt(T) checkpoints."""
 
-    note, engine, options = "numrnn's CPU engine, checkpoint_every='sqrt'", "fused", {"checkpoint_every": "sqrt"}
+    note, engine, options = "numrnn's CPU engine, recompute_every='sqrt'", "fused", {"recompute_every": "sqrt"}
 
 
 class Auto(Engine):

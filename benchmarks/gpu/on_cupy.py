@@ -12,8 +12,8 @@ from benchmarks.contenders.ours import Engine
 from benchmarks.gpu.base import OnGpu
 from benchmarks.workloads import Data
 from numrnn.backend import backend_module, to_numpy
+from numrnn.bptt import ReferenceLoopWarning
 from numrnn.checks import trusted_values
-from numrnn.engines import ReferenceLoopWarning
 
 
 class OnCupy(OnGpu, Engine):

@@ -21,7 +21,6 @@ from numrnn.checks import (
     check_finite,
     check_generator,
     check_integer,
-    check_number,
     check_same_kind,
 )
 from numrnn.initializers import InitialValues, input_gains
@@ -159,24 +158,18 @@ class Cell(ABC):
 
     def _draw(self, rng: np.random.Generator, initial: InitialValues) -> dict[str, np.ndarray]:
         """Draw by the first letter of the name: W recurrent, V input, b bias."""
-        initial.check_unused(self.name, "forget_bias", "t_max")
+        initial.check_unused(self.name, "rotations", "forget_bias", "t_max")
         m, n, shapes = self.input_size, self.hidden_size, self.parameter_shapes
         stds = {"W": initial.weight_std / n**0.5, "V": initial.input_std / m**0.5, "b": initial.bias_std, "b_z": 0.0}
         values = {name: stds.get(name, stds[name[0]]) * rng.standard_normal(shape) for name, shape in shapes.items()}
         if initial.input_gains is not None:
             values["V"] *= input_gains(n, *initial.input_gains)[:, None]
-        if initial.rotations is not None:
-            values["W"] = values["W"] + self._rotations(*initial.rotations)
         if "b_z" in values:
             sides = np.linspace(-1, 1, n) if n > 1 else np.zeros(1)  # a lone unit is in the middle
             values["b_z"] += initial.gate_bias + initial.gate_spread * sides
         else:
             initial.check_unused(self.name, "gate_bias", "gate_spread")
         return values
-
-    def _rotations(self, slowest: float, fastest: float) -> np.ndarray:
-        """Return what is added to W so that pairs of units turn."""
-        raise ValueError(f"rotations must be None for the {self.name} cell, got {(slowest, fastest)}")
 
     @abstractmethod
     def step(self, params: Params, x: Array, h: Array) -> Array:
@@ -295,48 +288,6 @@ class Cell(ABC):
         check_same_kind(arrays)
 
 
-class EulerCell(Cell):
-    """A cell that is one step of forward Euler through h' = f(A h, x): what the four cells of that kind share.
-
-    Two halves make a cell: a class that defines the matrix A(W), and a class that defines the step for a given A.
-
-    Parameters
-    ----------
-    input_size, hidden_size : int
-        m >= 1 and n >= 1.
-    step_size : float
-        eps > 0, the step of forward Euler.
-    diffusion : float
-        gamma >= 0, subtracted from the diagonal of A.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is of a wrong type or out of range.
-    """
-
-    def __init__(self, input_size: int, hidden_size: int, *, step_size: float, diffusion: float) -> None:
-        super().__init__(input_size, hidden_size)
-        self.step_size = check_number("step_size", step_size, above=0)
-        self.diffusion = check_number("diffusion", diffusion, at_least=0)
-
-    def config(self) -> dict[str, Any]:
-        """Return the cell's name and the arguments that make it again, as JSON can hold them."""
-        return super().config() | {"step_size": self.step_size, "diffusion": self.diffusion}
-
-    @abstractmethod
-    def recurrent_matrix(self, W: Array) -> Array:
-        """Return A, (n, n), from the parameter W, (n, n)."""
-
-    @abstractmethod
-    def recurrent_matrix_jvp(self, W_dot: Array) -> Array:
-        """Return the tangent of A, (n, n), along W_dot."""
-
-    @abstractmethod
-    def recurrent_matrix_vjp(self, dA: Array) -> Array:
-        """Return dL/dW, (n, n), from dL/dA."""
-
-
 def checked(method: F) -> F:
     """Let a cell's method check its arguments before any work.
 
@@ -358,6 +309,13 @@ def unchecked(method: F) -> F:
     """Return a bound method of a cell without the checks of `checked`; any other callable as it is."""
     inner = getattr(method, "__wrapped__", None)
     return method if inner is None else functools.partial(inner, method.__self__)  # type: ignore[attr-defined, return-value]
+
+
+def same_step(kind: type[Cell], own: type[Cell]) -> bool:
+    """Tell whether cells of `kind` have the step and the adjoint of `own`; a subclass may replace them, or a part."""
+    others = ("_draw", "step_jvp", "jacobian")
+    parts = [name for name, value in vars(own).items() if inspect.isfunction(value) and name[:2] != "__"]
+    return issubclass(kind, own) and all(getattr(kind, name) is vars(own)[name] for name in parts if name not in others)
 
 
 def sigmoid(u: Array) -> Array:

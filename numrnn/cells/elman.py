@@ -25,8 +25,15 @@ class ElmanCell(Cell):
 
     Parameters
     ----------
-    input_size, hidden_size : int
-        m >= 1 and n >= 1.
+    input_size : int
+        m >= 1, the number of features of x.
+    hidden_size : int
+        n >= 1, the number of units.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of a wrong type or out of range.
 
     Examples
     --------
@@ -39,11 +46,13 @@ class ElmanCell(Cell):
 
     name: ClassVar[str] = "elman"
 
-    @property
-    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Name and shape of every parameter: W (n, n), V (n, m), b (n,)."""
-        m, n = self.input_size, self.hidden_size
-        return {"W": (n, n), "V": (n, m), "b": (n,)}
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size)
+
+    def _output(self, params: Params, x: Array, h: Array) -> Array:
+        """Return c, (B, n): the next state, which the derivatives need too."""
+        u = h @ params["W"].T + x @ params["V"].T + params["b"]  # (B, n) (F10)
+        return array_namespace(h).tanh(u)  # (F11)
 
     @checked
     def step(self, params: Params, x: Array, h: Array) -> Array:
@@ -51,23 +60,22 @@ class ElmanCell(Cell):
 
         Costs 2 B n (n + m) flops.
         """
-        u = h @ params["W"].T + x @ params["V"].T + params["b"]  # (B, n) (F10)
-        return array_namespace(h).tanh(u)  # (F11)
+        return self._output(params, x, h)
 
     @checked
     def step_jvp(self, params: Params, x: Array, h: Array, params_dot: Params, x_dot: Array, h_dot: Array) -> Array:
         """Return the tangent of the next state, (B, n); see `Cell.step_jvp`."""
         W, V = params["W"], params["V"]
-        c = array_namespace(h).tanh(h @ W.T + x @ V.T + params["b"])
+        c = self._output(params, x, h)
         u_dot = h_dot @ W.T + h @ params_dot["W"].T + x_dot @ V.T + x @ params_dot["V"].T + params_dot["b"]  # (T10)
         return (1 - c * c) * u_dot  # (T11)
 
     @checked
     def step_vjp(self, params: Params, x: Array, h: Array, dh_next: Array) -> tuple[dict[str, Array], Array, Array]:
-        """Return (dparams, dx, dh) from dh_next; see `Cell.step_vjp`. Costs three steps."""
+        """Return (dparams, dx, dh) from dh_next; see `Cell.step_vjp`. Costs three steps, one to find c."""
         xp = array_namespace(h)
         W, V = params["W"], params["V"]
-        c = xp.tanh(h @ W.T + x @ V.T + params["b"])
+        c = self._output(params, x, h)
         delta = (1 - c * c) * dh_next  # (B, n) (B16)
         dh, dx = delta @ W, delta @ V  # (B, n), (B, m) (B17)
         dW, dV, db = delta.T @ h, delta.T @ x, xp.sum(delta, axis=0)  # (n, n), (n, m), (n,) (B18)
@@ -77,5 +85,11 @@ class ElmanCell(Cell):
     def jacobian(self, params: Params, x: Array, h: Array) -> Array:
         """Return diag(1 - c^2) W for each row, (B, n, n)."""
         W = params["W"]
-        c = array_namespace(h).tanh(h @ W.T + x @ params["V"].T + params["b"])
+        c = self._output(params, x, h)
         return (1 - c * c)[:, :, None] * W  # (J4)
+
+    @property
+    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name and shape of every parameter: W (n, n), V (n, m), b (n,)."""
+        m, n = self.input_size, self.hidden_size
+        return {"W": (n, n), "V": (n, m), "b": (n,)}

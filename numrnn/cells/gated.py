@@ -24,20 +24,15 @@ from typing import ClassVar
 
 from numrnn.backend import Array, Params, array_namespace, eye
 from numrnn.cells.antisymmetric import AntisymmetricMatrix
-from numrnn.cells.base import EulerCell, checked, sigmoid
+from numrnn.cells.base import checked, sigmoid
+from numrnn.cells.euler import EulerCell
 
 
 class GatedEulerStep(EulerCell):
     """The step of equation (13), for whatever matrix A the cell makes of its W."""
 
-    @property
-    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Name and shape of every parameter: W (n, n), V (n, m), b (n,), and of the gate V_z (n, m), b_z (n,)."""
-        m, n = self.input_size, self.hidden_size
-        return {"W": (n, n), "V": (n, m), "b": (n,), "V_z": (n, m), "b_z": (n,)}
-
     def _candidate_and_gate(self, params: Params, A: Array, x: Array, h: Array) -> tuple[Array, Array]:
-        """Return c and z, (B, n) each."""
+        """Return c and z, (B, n) each, which every function of this cell needs, and finds anew from x and h."""
         recurrent = h @ A.T  # one product serves both
         u = recurrent + x @ params["V"].T + params["b"]  # (B, n) (F5)
         u_z = recurrent + x @ params["V_z"].T + params["b_z"]  # (B, n) (F6)
@@ -69,15 +64,15 @@ class GatedEulerStep(EulerCell):
         -----
         Costs 2 B n (n + 2 m) flops.
         """
-        A = self.recurrent_matrix(params["W"])
+        A = self.matrix.value(params["W"])
         c, z = self._candidate_and_gate(params, A, x, h)
         return h + self.step_size * z * c  # (F8)
 
     @checked
     def step_jvp(self, params: Params, x: Array, h: Array, params_dot: Params, x_dot: Array, h_dot: Array) -> Array:
         """Return the tangent of the next state, (B, n); see `Cell.step_jvp`."""
-        A = self.recurrent_matrix(params["W"])
-        A_dot = self.recurrent_matrix_jvp(params_dot["W"])
+        A = self.matrix.value(params["W"])
+        A_dot = self.matrix.tangent(params_dot["W"])
         c, z = self._candidate_and_gate(params, A, x, h)
         recurrent_dot = h_dot @ A.T + h @ A_dot.T
         u_dot = recurrent_dot + x_dot @ params["V"].T + x @ params_dot["V"].T + params_dot["b"]  # (T5)
@@ -87,9 +82,9 @@ class GatedEulerStep(EulerCell):
 
     @checked
     def step_vjp(self, params: Params, x: Array, h: Array, dh_next: Array) -> tuple[dict[str, Array], Array, Array]:
-        """Return (dparams, dx, dh) from dh_next; see `Cell.step_vjp`. Costs three steps."""
+        """Return (dparams, dx, dh) from dh_next; see `Cell.step_vjp`. Costs three steps, one to find c and z."""
         xp = array_namespace(h)
-        A = self.recurrent_matrix(params["W"])
+        A = self.matrix.value(params["W"])
         c, z = self._candidate_and_gate(params, A, x, h)
         delta = self.step_size * z * (1 - c * c) * dh_next  # dL/du, (B, n) (B7)
         delta_z = self.step_size * z * (1 - z) * c * dh_next  # dL/du_z, (B, n) (B8)
@@ -99,23 +94,50 @@ class GatedEulerStep(EulerCell):
         dV, db = delta.T @ x, xp.sum(delta, axis=0)  # (n, m), (n,) (B12)
         dV_z, db_z = delta_z.T @ x, xp.sum(delta_z, axis=0)  # (n, m), (n,) (B13)
         dA = both.T @ h  # (n, n) (B14)
-        dW = self.recurrent_matrix_vjp(dA)
+        dW = self.matrix.adjoint(dA)
         return {"W": dW, "V": dV, "b": db, "V_z": dV_z, "b_z": db_z}, dx, dh
 
     @checked
     def jacobian(self, params: Params, x: Array, h: Array) -> Array:
         """Return I + eps diag(d) A with d = z (1 - c^2) + c z (1 - z), for each row, (B, n, n)."""
-        A = self.recurrent_matrix(params["W"])
+        A = self.matrix.value(params["W"])
         c, z = self._candidate_and_gate(params, A, x, h)
         d = z * (1 - c * c) + c * z * (1 - z)  # (J2)
         return eye(self.hidden_size, like=A) + self.step_size * d[:, :, None] * A  # (J3)
 
+    @property
+    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name and shape of every parameter: W (n, n), V (n, m), b (n,), and of the gate V_z (n, m), b_z (n,)."""
+        m, n = self.input_size, self.hidden_size
+        return {"W": (n, n), "V": (n, m), "b": (n,), "V_z": (n, m), "b_z": (n,)}
 
-class GatedAntisymmetricCell(AntisymmetricMatrix, GatedEulerStep):
-    """The gated AntisymmetricRNN, equation (13).
 
-    The arguments are those of `AntisymmetricMatrix`; step, step_jvp, step_vjp and jacobian are those of
-    `GatedEulerStep`.
+class GatedAntisymmetricCell(GatedEulerStep):
+    """The gated AntisymmetricRNN, equation (13): h + eps z * tanh((W - W^T - gamma I) h + V x + b), with a gate z.
+
+    Parameters
+    ----------
+    input_size : int
+        m >= 1, the number of features of x.
+    hidden_size : int
+        n >= 1, the number of units.
+    step_size : float
+        eps > 0, the step of forward Euler.
+    diffusion : float
+        gamma >= 0, subtracted from the diagonal of A, inside the tanh and inside the gate.
+    triangular : bool
+        True: the entries of W above its diagonal are the parameters, n (n - 1) / 2 of them, as in the paper. False: all
+        n^2 are, of which only the antisymmetric part matters. See `AntisymmetricMatrix`.
+
+    Attributes
+    ----------
+    matrix : AntisymmetricMatrix
+        A as a function of W: `cell.matrix.value(params["W"])`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of a wrong type or out of range.
 
     Examples
     --------
@@ -129,3 +151,14 @@ class GatedAntisymmetricCell(AntisymmetricMatrix, GatedEulerStep):
     """
 
     name: ClassVar[str] = "gated"
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        step_size: float = 0.01,
+        diffusion: float = 0.01,
+        triangular: bool = True,
+    ) -> None:
+        super().__init__(input_size, step_size, AntisymmetricMatrix(hidden_size, diffusion, triangular))

@@ -37,8 +37,15 @@ class LSTMCell(Cell):
 
     Parameters
     ----------
-    input_size, hidden_size : int
-        m >= 1 and n >= 1.
+    input_size : int
+        m >= 1, the number of features of x.
+    hidden_size : int
+        n >= 1, the number of units; the state has 2n numbers.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of a wrong type or out of range.
 
     Examples
     --------
@@ -53,28 +60,8 @@ class LSTMCell(Cell):
 
     name: ClassVar[str] = "lstm"
 
-    @property
-    def state_size(self) -> int:
-        """Width of the state [h | c], 2n."""
-        return 2 * self.hidden_size
-
-    @property
-    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Name and shape of every parameter: W (4n, n), V (4n, m), b (4n,)."""
-        m, n = self.input_size, self.hidden_size
-        return {"W": (4 * n, n), "V": (4 * n, m), "b": (4 * n,)}
-
-    def _draw(self, rng: np.random.Generator, initial: InitialValues) -> dict[str, np.ndarray]:
-        initial.check_unused(self.name, "input_gains", "bias_std")
-        values, n = super()._draw(rng, replace(initial, forget_bias=None, t_max=None)), self.hidden_size
-        b_i, b_f = values["b"][:n], values["b"][n : 2 * n]
-        if initial.forget_bias == CHRONO:
-            assert initial.t_max is not None
-            b_f[...] = np.log(rng.uniform(1, initial.t_max - 1, n))
-            b_i[...] = -b_f
-        else:
-            b_f[...] = FORGET_BIAS if initial.forget_bias is None else initial.forget_bias
-        return values
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size)
 
     def _quarters(self, u: Array) -> tuple[Array, Array, Array, Array]:
         """Return the four blocks of n columns."""
@@ -153,3 +140,26 @@ class LSTMCell(Cell):
         J[:, n:, :n] = to_c
         J[:, n:, n:] = f[:, :, None] * eye(n, like=to_c)  # (J8)
         return J
+
+    @property
+    def state_size(self) -> int:
+        """Width of the state [h | c], 2n."""
+        return 2 * self.hidden_size
+
+    @property
+    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name and shape of every parameter: W (4n, n), V (4n, m), b (4n,)."""
+        m, n = self.input_size, self.hidden_size
+        return {"W": (4 * n, n), "V": (4 * n, m), "b": (4 * n,)}
+
+    def _draw(self, rng: np.random.Generator, initial: InitialValues) -> dict[str, np.ndarray]:
+        initial.check_unused(self.name, "input_gains", "bias_std")
+        values, n = super()._draw(rng, replace(initial, forget_bias=None, t_max=None)), self.hidden_size
+        b_i, b_f = values["b"][:n], values["b"][n : 2 * n]
+        if initial.forget_bias == CHRONO:
+            assert initial.t_max is not None
+            b_f[...] = np.log(rng.uniform(1, initial.t_max - 1, n))
+            b_i[...] = -b_f
+        else:
+            b_f[...] = FORGET_BIAS if initial.forget_bias is None else initial.forget_bias
+        return values

@@ -27,7 +27,7 @@ from scipy.sparse.linalg import LinearOperator, eigs, svds
 
 from numrnn.backend import Array, array_namespace, asarray, astype, eye, to_numpy, zeros
 from numrnn.blas import one_thread_each
-from numrnn.cells.base import EulerCell
+from numrnn.cells.euler import EulerCell
 from numrnn.checks import check_integer
 from numrnn.stability.euler import transposed
 from numrnn.stability.jacobians import checked_times

@@ -21,7 +21,8 @@ from typing import Any
 
 from numrnn.backend import Array, Params, array_namespace, astype, empty
 from numrnn.cells import AntisymmetricCell, LSTMCell
-from numrnn.cells.base import Cell, EulerCell
+from numrnn.cells.base import Cell
+from numrnn.cells.euler import EulerCell
 from numrnn.checks import check_array, check_finite, check_same_kind
 from numrnn.stability.endtoend import check_linearization, log_or_minus_infinity, rescaled
 from numrnn.stability.euler import EulerForm, check_cell

@@ -15,34 +15,39 @@ Hence |d| <= 1 in every Euler cell, and f is Lipschitz with the constant norm(A)
 
 from __future__ import annotations
 
-from typing import Any, TypeGuard
+from typing import Any, TypeVar
 
 from numrnn.backend import Array, Params, array_namespace
 from numrnn.cells.antisymmetric import AntisymmetricMatrix, EulerStep
-from numrnn.cells.base import Cell, EulerCell, sigmoid
+from numrnn.cells.base import Cell, sigmoid
+from numrnn.cells.euler import EulerCell, as_euler
 from numrnn.cells.gated import GatedEulerStep
 from numrnn.checks import check_array, check_finite, check_same_kind
 
+C = TypeVar("C", bound=Cell)
 
-def check_cell(cell: Any, kind: type[Any], wanted: str) -> None:
-    """Raise TypeError, naming `cell`, unless it is of `kind`; `wanted` says what the function needs and why."""
+
+def check_cell(cell: Any, kind: type[C], wanted: str) -> C:
+    """Return `cell`; raise TypeError unless it is of `kind`; `wanted` says what the function needs and why."""
     if not isinstance(cell, Cell):
         raise TypeError(f"cell must be a numrnn cell, got {type(cell).__name__}")
     if not isinstance(cell, kind):
         raise TypeError(f"cell must be {wanted}, got {type(cell).__name__}")
+    return cell
 
 
-def check_euler(cell: Any) -> None:
-    """Raise TypeError, naming `cell`, unless its step is (12) or (13), with any matrix."""
+def check_euler(cell: Any) -> EulerCell:
+    """Return `cell`; raise TypeError unless its step is (12) or (13), with any matrix."""
     check_cell(cell, EulerCell, "an Euler cell, h + eps f(h), for there is no ODE behind any other")
     # Not isinstance: a subclass may have a step of its own.
     if type(cell).step not in (EulerStep.step, GatedEulerStep.step):
         raise TypeError(f"cell must have the step of equation (12) or (13), got {type(cell).__name__} with its own")
+    return as_euler(cell)
 
 
-def has_antisymmetric_matrix(cell: Any) -> TypeGuard[AntisymmetricMatrix]:
-    """Tell whether the A of `cell` is W - W^T - gamma I."""
-    return isinstance(cell, AntisymmetricMatrix)
+def has_antisymmetric_matrix(cell: Cell) -> bool:
+    """Tell whether the cell has a matrix A, and this is W - W^T - gamma I."""
+    return isinstance(cell, EulerCell) and isinstance(cell.matrix, AntisymmetricMatrix)
 
 
 def is_gated(cell: Any) -> bool:
@@ -81,7 +86,7 @@ class EulerForm:
         self._named = cell.check_params(params)
         check_same_kind(self._named)
         self.cell, self.params, self.gated = cell, params, is_gated(cell)
-        self.A = cell.recurrent_matrix(params["W"])  # (F1) (F9)
+        self.A = cell.matrix.value(params["W"])  # (F1) (F9)
 
     def check(self, x: Array, h: Array) -> None:
         """Check that x is (..., m) and h (..., n), with the same leading sizes, finite, and of the parameters' kind."""

@@ -17,7 +17,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from numrnn.backend import Array, Params, to_numpy
-from numrnn.cells.base import Cell, EulerCell, unchecked
+from numrnn.cells.base import Cell, unchecked
+from numrnn.cells.euler import EulerCell
 from numrnn.checks import check_array, check_finite, check_integer, check_number, check_same_kind
 from numrnn.stability.euler import EulerForm, check_cell, check_euler
 
@@ -46,9 +47,8 @@ def slopes(cell: Cell, params: Params, x: Array, h: Array) -> Array:
     TypeError, ValueError
         If the cell is no Euler cell, or an argument does not fit.
     """
-    check_euler(cell)
-    assert isinstance(cell, EulerCell)
-    form = EulerForm(cell, params)
+    euler = check_euler(cell)
+    form = EulerForm(euler, params)
     form.check(x, h)
     return form.slopes(x, h)
 
@@ -140,10 +140,9 @@ def flow_eigenvalues(
     About 10 n^3 flops a step and row. J_t is far from normal where slopes differ much; then rounding moves eigenvalues
     by more than a few units of rounding of norm(A).
     """
-    check_euler(cell)
-    assert isinstance(cell, EulerCell)
+    euler = check_euler(cell)
     check_trajectory(cell, params, x, states)
-    form = EulerForm(cell, params)
+    form = EulerForm(euler, params)
     steps = range(1, x.shape[0] + 1) if times is None else checked_times(times, x.shape[0])
     d, A = np.stack([to_numpy(form.slopes(x[t - 1, ...], states[t - 1, ...])) for t in steps]), to_numpy(form.A)
     return np.linalg.eigvals(d[..., None] * A)

@@ -18,10 +18,11 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 from numrnn.backend import Array, Params, array_namespace, empty
+from numrnn.bptt import forward
 from numrnn.cells import ElmanCell, LSTMCell
-from numrnn.cells.base import Cell, EulerCell, sigmoid
+from numrnn.cells.base import Cell, sigmoid
+from numrnn.cells.euler import EulerCell
 from numrnn.checks import dtype_name
-from numrnn.engines import forward
 from numrnn.stability.euler import EulerForm
 
 

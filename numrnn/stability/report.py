@@ -21,11 +21,12 @@ from typing import Any
 import numpy as np
 
 from numrnn.cells import CELLS, AntisymmetricCell
-from numrnn.cells.antisymmetric import AntisymmetricMatrix
-from numrnn.cells.base import Cell, EulerCell
+from numrnn.cells.base import Cell
+from numrnn.cells.euler import EulerCell
 from numrnn.checks import check_integer
 from numrnn.stability.endtoend import log_singular_value_history
 from numrnn.stability.energies import Saturation, saturation
+from numrnn.stability.euler import has_antisymmetric_matrix
 from numrnn.stability.jacobians import flow_eigenvalues, share_outside_disc
 from numrnn.stability.linearization import linearize
 from numrnn.stability.lyapunov import lyapunov_exponents
@@ -258,7 +259,7 @@ def _analyse(
         n_steps=n_steps,
         batch=x.shape[1],
         norm=norm,
-        spectrum=spectrum(cell, params) if isinstance(cell, AntisymmetricMatrix) else None,
+        spectrum=spectrum(cell, params) if has_antisymmetric_matrix(cell) else None,
         stability=euler_stability(cell, params) if isinstance(cell, AntisymmetricCell) else None,
         flow_eigenvalues=eigenvalues,
         outside=outside,

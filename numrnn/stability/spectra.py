@@ -25,8 +25,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from numrnn.backend import Array, Params, array_namespace, astype, eye, is_array, to_numpy
-from numrnn.cells.antisymmetric import AntisymmetricCell, AntisymmetricMatrix
+from numrnn.cells.antisymmetric import AntisymmetricCell
 from numrnn.cells.base import Cell
+from numrnn.cells.euler import as_euler
 from numrnn.checks import check_finite, check_number, dtype_name
 from numrnn.stability.euler import check_cell, check_euler, has_antisymmetric_matrix, transposed
 
@@ -168,11 +169,12 @@ def spectrum(cell: Cell, params: Params) -> Spectrum:
     -----
     A is formed once, and M is A with its diagonal set to 0. Cost as for `frequencies`.
     """
-    check_cell(cell, AntisymmetricMatrix, "one with the matrix W - W^T - gamma I")
-    assert isinstance(cell, AntisymmetricMatrix)
-    cell.check_params(params)
-    A = cell.recurrent_matrix(params["W"])
-    return Spectrum(frequencies(A * (1 - eye(cell.hidden_size, like=A))), cell.diffusion)
+    if not has_antisymmetric_matrix(check_cell(cell, Cell, "a numrnn cell")):
+        raise TypeError(f"cell must be one with the matrix W - W^T - gamma I, got {type(cell).__name__}")
+    euler = as_euler(cell)
+    euler.check_params(params)
+    A = euler.matrix.value(params["W"])
+    return Spectrum(frequencies(A * (1 - eye(euler.hidden_size, like=A))), euler.diffusion)
 
 
 def spectral_norm(cell: Cell, params: Params) -> float:
@@ -180,12 +182,11 @@ def spectral_norm(cell: Cell, params: Params) -> float:
 
     Parameters and errors as for `spectrum`, but any Euler cell. The singular value is found on the host.
     """
-    check_euler(cell)
-    if has_antisymmetric_matrix(cell):
-        return spectrum(cell, params).norm
-    cell.check_params(params)
-    host = to_numpy(cell.recurrent_matrix(params["W"]))  # type: ignore[attr-defined]
-    return float(np.linalg.norm(host, 2))
+    euler = check_euler(cell)
+    if has_antisymmetric_matrix(euler):
+        return spectrum(euler, params).norm
+    euler.check_params(params)
+    return float(np.linalg.norm(to_numpy(euler.matrix.value(params["W"])), 2))
 
 
 def critical_step_size(diffusion: float, omega: float) -> float:
@@ -311,13 +312,11 @@ def euler_stability(cell: Cell, params: Params) -> EulerStability:
     (False, 1.0051, 0.202)
     """
     reason = "an AntisymmetricCell, for the criterion needs a Jacobian diag(d) (M - gamma I) with d >= 0"
-    check_cell(cell, AntisymmetricCell, reason)
-    assert isinstance(cell, AntisymmetricCell)
-    found = spectrum(cell, params)
+    own, found = check_cell(cell, AntisymmetricCell, reason), spectrum(cell, params)
     return EulerStability(
         spectrum=found,
-        step_size=cell.step_size,
-        critical_step_size=critical_step_size(cell.diffusion, found.omega),
-        required_diffusion=required_diffusion(cell.step_size, found.omega),
-        amplification=amplification_factors(found.eigenvalues, cell.step_size),
+        step_size=own.step_size,
+        critical_step_size=critical_step_size(own.diffusion, found.omega),
+        required_diffusion=required_diffusion(own.step_size, found.omega),
+        amplification=amplification_factors(found.eigenvalues, own.step_size),
     )

@@ -9,15 +9,14 @@ For the LSTM, whose state is [h | c], only h is read.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from numrnn.backend import Array, Params, array_namespace, from_numpy, zeros
+from numrnn.bptt import backward, forward
 from numrnn.cells.base import Cell
 from numrnn.checks import check_array, check_integer, check_same_kind, values_are_trusted
-from numrnn.engines import forward
-from numrnn.tape import backward
 from numrnn.training.losses import accuracy, softmax_cross_entropy
 
 READOUT = ("W_out", "b_out")
@@ -149,7 +148,7 @@ class Classifier:
         """
         core = self._split(params)
         check_array("x", x, ("T", "B", "m"), m=self.cell.input_size)
-        states, _ = forward(self.cell, core, x, lengths=lengths, engine=engine, checkpoint_every=x.shape[0])
+        states, _ = forward(self.cell, core, x, lengths=lengths, engine=engine, recompute_every=x.shape[0])
         return self._readout(params, states[-1, ...])
 
     def loss(self, params: Params, x: Array, labels: Array, *, lengths: Any = None, engine: str = "auto") -> Array:
@@ -164,7 +163,7 @@ class Classifier:
         *,
         lengths: Any = None,
         engine: str = "auto",
-        checkpoint_every: int | str | None = None,
+        recompute_every: int | Literal["sqrt"] | None = None,
     ) -> tuple[Array, dict[str, Array], Array]:
         """Return the mean loss of a batch, its gradient, and the logits.
 
@@ -174,7 +173,7 @@ class Classifier:
             As for `logits`.
         labels : array, shape (B,)
             Integers from 0 to K - 1, beside `x`.
-        checkpoint_every : int, "sqrt" or None
+        recompute_every : int, "sqrt" or None
             As for `numrnn.forward`.
 
         Returns
@@ -192,14 +191,14 @@ class Classifier:
             If the loss is NaN or infinite; there is nothing to propagate then. Not within `trusted_values`.
         """
         core = self._split(params)
-        states, tape = forward(self.cell, core, x, lengths=lengths, engine=engine, checkpoint_every=checkpoint_every)
+        states, tape = forward(self.cell, core, x, lengths=lengths, engine=engine, recompute_every=recompute_every)
         last = states[-1, ...]
         logits = self._readout(params, last)
         loss, d_logits = softmax_cross_entropy(logits, labels)
         if not values_are_trusted() and not bool(array_namespace(loss).isfinite(loss)):
             raise FloatingPointError(f"loss must be finite, got {loss}")
         readout_grads, d_last = self._readout_vjp(params, last, d_logits)
-        cell_grads: Any = backward(tape, d_final=d_last, wrt=("params",)).params
+        cell_grads = backward(tape, d_final=d_last, wrt=("params",)).params
         return loss, {**cell_grads, **readout_grads}, logits
 
     def state_gradients(

@@ -391,7 +391,7 @@ class Trainer:
         with np.errstate(over="ignore", invalid="ignore"), _no_waits(run.params):
             try:
                 loss, grads, logits = self.model.loss_and_gradient(
-                    run.params, x, labels, engine=self.config.engine, checkpoint_every=self.config.recompute_every
+                    run.params, x, labels, engine=self.config.engine, recompute_every=self.config.recompute_every
                 )
             except FloatingPointError:
                 raise DivergenceError(run.step + 1, LOSS, run.checkpoint) from None

@@ -51,8 +51,8 @@ def cupy(monkeypatch):
     module.cuda.get_elapsed_time = lambda start, stop: start.elapsed_time(stop)
     module.cuda.Device = type("Device", (), {"id": 0})
     module.cuda.runtime.getDeviceProperties = lambda index: properties
-    monkeypatch.setattr(engines.cuda_engine, "obstacle", lambda problem: None)
-    monkeypatch.setattr(engines.cuda_engine, "run", numrnn.bptt.run)
+    monkeypatch.setattr(engines.cuda, "unsupported_reason", lambda problem: None)
+    monkeypatch.setattr(engines.cuda, "make_tape", numrnn.bptt.ReferenceTape)
     return module
 
 
@@ -97,9 +97,9 @@ def test_a_measurement_of_ours_waits_for_nothing_between_its_calls(cupy):
 
 
 def test_the_reference_loop_is_not_timed_as_the_engine(cupy, monkeypatch):
-    monkeypatch.setattr(engines.cuda_engine, "obstacle", lambda problem: "this test")
+    monkeypatch.setattr(engines.cuda, "unsupported_reason", lambda problem: "this test")
     monkeypatch.setattr(engines, "_warned", set())
-    with pytest.raises(engines.ReferenceLoopWarning, match="does not cover this test"):
+    with pytest.raises(numrnn.ReferenceLoopWarning, match="does not support this test"):
         contenders.load("CUDA engine")(draw(TINY)).run()
 
 

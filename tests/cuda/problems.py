@@ -8,8 +8,9 @@ from standin import StandinLauncher
 
 import numrnn
 from numrnn import backward, bptt
-from numrnn.engines.cuda_engine import CudaTape, obstacle
-from numrnn.tape import GRADIENTS, check_problem
+from numrnn.bptt import GRADIENTS
+from numrnn.engines.cuda import CudaTape, unsupported_reason
+from numrnn.problem import check_problem
 
 PARAMETERS = ("dW", "dV", "db", "dV_z", "db_z")
 KINDS = ("antisymmetric", "gated", "unstructured", "gated-unstructured")
@@ -32,7 +33,7 @@ def standin_tape(cell, params, x, h0=None, *, lengths=None, every=None, launcher
     """Return the tape of a forward pass of the CUDA engine."""
     launcher = launcher or StandinLauncher()
     problem = check_problem(cell, params, x, h0, lengths, every)
-    assert obstacle(problem, launcher) is None
+    assert unsupported_reason(problem, launcher) is None
     return CudaTape(problem, launcher)
 
 
@@ -69,7 +70,7 @@ def tolerance(cell, params, n_steps, dtype):
 
     A sum of n products is one of n / LANES in each thread and then a tree: its rounding does not grow with n here.
     """
-    A = cell.recurrent_matrix(params["W"].astype(np.float64))
+    A = cell.matrix.value(params["W"].astype(np.float64))
     expansion = (1 + cell.step_size * np.linalg.norm(A, 2)) ** n_steps
     return 8 * (4 + n_steps) * expansion * float(np.finfo(dtype).eps)
 

@@ -12,7 +12,7 @@ import tempfile
 
 import numpy as np
 
-from numrnn.engines.cuda_kernels import FILES, KERNELS, Device, source
+from numrnn.engines.cuda.kernels import FILES, KERNELS, Device, source
 
 HERE = pathlib.Path(__file__).parent
 HEADER = (HERE / "standin.h").read_text(encoding="utf-8")

@@ -7,7 +7,7 @@ import subprocess
 import nvrtc
 import pytest
 
-from numrnn.engines.cuda_kernels import KERNELS, OPTIONS, TILES, source, tiles_for
+from numrnn.engines.cuda.kernels import KERNELS, OPTIONS, TILES, source, tiles_for
 
 ARCHITECTURES = {"sm_80": 80, "sm_90": 90}
 CASES = [(arch, tile) for arch, capability in ARCHITECTURES.items() for tile in tiles_for(capability)]

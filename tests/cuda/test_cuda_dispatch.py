@@ -9,23 +9,23 @@ from problems import make_cell
 from standin import A100, H200, Device, StandinLauncher, missing
 
 import numrnn
-from numrnn import engines, forward
-from numrnn.cells.antisymmetric import EulerStep
-from numrnn.engines import cuda_engine
-from numrnn.engines.cuda_kernels import TILES, CupyLauncher, choose_layout, source, tiles_for
-from numrnn.tape import check_problem
+from numrnn import bptt, forward
+from numrnn.cells.antisymmetric import AntisymmetricMatrix, EulerStep
+from numrnn.engines import cpu, cuda
+from numrnn.engines.cuda.kernels import TILES, CupyLauncher, choose_layout, source, tiles_for
+from numrnn.problem import check_problem
 
 
-def obstacle(cell, rng, device=H200, dtype=np.float32):
+def reason(cell, rng, device=H200, dtype=np.float32):
     params, x, h0 = draw_sequence(cell, rng, dtype=dtype)
-    return cuda_engine.obstacle(check_problem(cell, params, x, h0, None, None), StandinLauncher(device))
+    return cuda.unsupported_reason(check_problem(cell, params, x, h0, None, None), StandinLauncher(device))
 
 
 @pytest.mark.parametrize("name", make_cells())
 def test_it_covers_the_antisymmetric_and_the_unstructured_cells(name, rng):
     cell = make_cells()[name]
     wanted = f"the cell {type(cell).__name__}" if name in ("elman", "lstm") else None
-    assert obstacle(cell, rng) == wanted
+    assert reason(cell, rng) == wanted
 
 
 def test_a_subclass_with_a_step_or_a_matrix_of_its_own_is_not_covered(rng):
@@ -33,31 +33,34 @@ def test_a_subclass_with_a_step_or_a_matrix_of_its_own_is_not_covered(rng):
         def step(self, params, x, h):
             return 2 * EulerStep.step(self, params, x, h)
 
-    class OtherMatrix(numrnn.AntisymmetricCell):
-        def recurrent_matrix(self, W):
+    class OtherMatrix(AntisymmetricMatrix):
+        def value(self, W):
             return 2 * W
 
-    assert obstacle(OtherStep(3, 4), rng) == "the cell OtherStep"
-    assert obstacle(OtherMatrix(3, 4), rng) == "the cell OtherMatrix"
+    other = numrnn.AntisymmetricCell(3, 4)
+    other.matrix = OtherMatrix(4)
+
+    assert reason(OtherStep(3, 4), rng) == "the cell OtherStep"
+    assert reason(other, rng) == "the cell AntisymmetricCell with the matrix OtherMatrix"
 
 
 def test_what_a_device_cannot_run_is_named(rng):
-    assert obstacle(make_cell("gated", 3, 257), rng) == "more than 256 units (there are 257)"
+    assert reason(make_cell("gated", 3, 257), rng) == "more than 256 units (there are 257)"
     old = Device(75, 40, 65_536)
-    assert obstacle(make_cell("gated", 3, 4), rng, old) == "arrays on a GPU of compute capability 7.5; it needs 8.0"
-    text = obstacle(make_cell("gated", 3, 200), rng, A100, np.float64)
+    assert reason(make_cell("gated", 3, 4), rng, old) == "arrays on a GPU of compute capability 7.5; it needs 8.0"
+    text = reason(make_cell("gated", 3, 200), rng, A100, np.float64)
     assert text == "200 units in float64 on a GPU of compute capability 8.0 with 166912 bytes of shared memory a block"
-    assert obstacle(make_cell("gated", 3, 128), rng, A100, np.float64) is None
+    assert reason(make_cell("gated", 3, 128), rng, A100, np.float64) is None
 
 
 def test_complex_numbers_are_not_covered(rng):
-    assert obstacle(make_cell("gated", 3, 4), rng, dtype=np.complex128) == "dtype complex128"
+    assert reason(make_cell("gated", 3, 4), rng, dtype=np.complex128) == "dtype complex128"
 
 
 def test_numpy_arrays_are_not_covered_without_the_stand_in(rng):
     cell = make_cell("gated", 3, 4)
     params, x, h0 = draw_sequence(cell, rng)
-    assert cuda_engine.obstacle(check_problem(cell, params, x, h0, None, None)) == "arrays of numpy"
+    assert cuda.unsupported_reason(check_problem(cell, params, x, h0, None, None)) == "arrays of numpy"
 
 
 @pytest.mark.parametrize("n", [1, 32, 33, 128, 129, 256])
@@ -96,11 +99,11 @@ def test_the_text_of_the_kernels_needs_no_header():
 def as_if_on_a_gpu(monkeypatch):
     """Let `forward` take the CUDA engine for NumPy arrays, on the stand-in; returns the launcher."""
     launcher = StandinLauncher()
-    plain = cuda_engine.obstacle
-    monkeypatch.setattr(engines, "_fused_engine", lambda x: cuda_engine)
-    monkeypatch.setattr(cuda_engine, "_launcher_of", lambda x: launcher)
-    monkeypatch.setattr(cuda_engine, "obstacle", lambda problem: plain(problem, launcher))
-    monkeypatch.setattr(engines, "_warned", set())
+    plain = cuda.unsupported_reason
+    monkeypatch.setattr(bptt, "_fused_engine", lambda x: cuda)
+    monkeypatch.setattr(cuda.tape, "_launcher_of", lambda x: launcher)
+    monkeypatch.setattr(cuda, "unsupported_reason", lambda problem: plain(problem, launcher))
+    monkeypatch.setattr(bptt, "_warned", set())
     return launcher
 
 
@@ -110,7 +113,7 @@ def test_auto_and_fused_take_it_where_it_covers_the_case(engine, as_if_on_a_gpu,
     cell = make_cells()["antisymmetric, full"]
     params, x, h0 = draw_sequence(cell, rng)
     states, tape = forward(cell, params, x, h0, engine=engine)
-    assert isinstance(tape, cuda_engine.CudaTape)
+    assert isinstance(tape, cuda.CudaTape)
     assert np.allclose(states, forward(cell, params, x, h0, engine="reference")[0], rtol=1e-13, atol=1e-15)
 
 
@@ -118,7 +121,7 @@ def test_auto_says_once_for_every_reason_that_the_reference_loop_runs(as_if_on_a
     for name in ("elman", "lstm"):
         cell = make_cells()[name]
         params, x, h0 = draw_sequence(cell, rng)
-        with pytest.warns(numrnn.ReferenceLoopWarning, match=f"does not cover the cell {type(cell).__name__}"):
+        with pytest.warns(numrnn.ReferenceLoopWarning, match=f"does not support the cell {type(cell).__name__}"):
             first = forward(cell, params, x, h0)[0]
         assert np.array_equal(forward(cell, params, x, h0)[0], first)  # and not again: warnings are errors here
 
@@ -132,14 +135,14 @@ def test_reference_says_nothing(as_if_on_a_gpu, rng):
 def test_fused_refuses_what_it_does_not_cover(as_if_on_a_gpu, rng):
     cell = make_cells()["elman"]
     params, x, h0 = draw_sequence(cell, rng)
-    with pytest.raises(ValueError, match="engine='fused' does not cover the cell ElmanCell"):
+    with pytest.raises(ValueError, match="engine='fused' does not support the cell ElmanCell"):
         forward(cell, params, x, h0, engine="fused")
 
 
 def test_the_engine_is_that_of_the_arrays_library(monkeypatch, rng):
-    assert engines._fused_engine(np.ones(1)) is engines.numpy_engine
-    monkeypatch.setattr(engines, "array_namespace", lambda x: types.SimpleNamespace(__name__="cupy"))
-    assert engines._fused_engine(np.ones(1)) is cuda_engine
+    assert bptt._fused_engine(np.ones(1)) is cpu
+    monkeypatch.setattr(bptt, "array_namespace", lambda x: types.SimpleNamespace(__name__="cupy"))
+    assert bptt._fused_engine(np.ones(1)) is cuda
 
 
 def test_the_launcher_compiles_a_kernel_once_and_gives_it_its_shared_memory():

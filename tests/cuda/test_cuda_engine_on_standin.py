@@ -12,8 +12,8 @@ from standin import A100, H200, RTX_3090, Device, StandinLauncher, missing
 
 import gradcheck
 from numrnn import backward
-from numrnn.engines.cuda_kernels import TILES, tiles_for
-from numrnn.tape import GRADIENTS
+from numrnn.bptt import GRADIENTS
+from numrnn.engines.cuda.kernels import TILES, tiles_for
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 

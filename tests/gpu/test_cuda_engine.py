@@ -8,8 +8,8 @@ import numrnn
 from benchmarks.workloads import draw, select
 from numrnn import backward, forward
 from numrnn.backend import is_array, to_numpy
-from numrnn.engines.cuda_engine import CudaTape
-from numrnn.tape import GRADIENTS
+from numrnn.bptt import GRADIENTS
+from numrnn.engines.cuda import CudaTape
 
 SINGLE = 2e-5  # of the largest element: 168 roundings of float32, for sums over up to 784 steps and 131 rows
 DOUBLE = 1e-11
@@ -37,7 +37,7 @@ def assert_agrees(cupy, limit, cell, params, x, h0, d_states=None, d_final=None,
     arrays = [params, x, h0, d_states, d_final]
     tape, got = results("fused", cell, *(move(cupy.asarray, a) for a in arrays), **options)
     assert isinstance(tape, CudaTape)
-    options.pop("checkpoint_every", None)
+    options.pop("recompute_every", None)
     _, wanted = results("reference", cell, *(move(lambda a: a.astype(np.float64), a) for a in arrays), **options)
     # Gradients of parameters are sums of cotangents times states, which may cancel: of one unit dW is zero.
     term = np.max(np.abs(wanted["dh"])) * max(1, np.max(np.abs(wanted["states"])))
@@ -94,7 +94,7 @@ def test_checkpoints_agree(every, cupy, rng):
     cell = numrnn.GatedAntisymmetricCell(3, 64, step_size=0.05, diffusion=0.01)
     params, x = draw_params(cell, rng), rng.standard_normal((77, 5, 3))
     d_states = rng.standard_normal((78, 5, 64))
-    assert_agrees(cupy, DOUBLE, cell, params, x, d_states[0], d_states, checkpoint_every=every)
+    assert_agrees(cupy, DOUBLE, cell, params, x, d_states[0], d_states, recompute_every=every)
 
 
 def test_two_runs_give_the_same_bits(cupy):

@@ -40,7 +40,7 @@ def test_the_loops_over_time_give_the_numbers_of_numpy(cupy, cell, lengths, ever
     d_states = rng.standard_normal(states.shape)
     wanted = backward(tape, d_states)
     moved = [move(cupy, a) for a in (params, x, h0)]
-    states_, tape_ = forward(cell, *moved, lengths=lengths, checkpoint_every=every, engine="reference")
+    states_, tape_ = forward(cell, *moved, lengths=lengths, recompute_every=every, engine="reference")
     got = backward(tape_, cupy.asarray(d_states))
     assert worst(to_numpy(states_[-1]), states[-1]) < GROWTH
     pairs = [(got.x, wanted.x), (got.h0, wanted.h0), *((got.params[k], wanted.params[k]) for k in params)]

@@ -39,7 +39,7 @@ def draw(seed: int) -> tuple[str, Instance]:
         options = {**options, "step_size": 10 ** rng.uniform(-2, 0), "diffusion": 10 ** rng.uniform(-2, 0)}
     settings: dict[str, Any] = {"lengths": True} if rng.integers(2) else {}
     if rng.integers(2):
-        settings["checkpoint_every"] = int(rng.integers(1, T + 1))
+        settings["recompute_every"] = int(rng.integers(1, T + 1))
     cell = numrnn.CELLS[name](m, n, **options)
     dtype, scale = DTYPES[rng.integers(2)], SCALES[rng.integers(3)]
     size = 10 ** rng.uniform(-1, 0.5) / np.sqrt(n)

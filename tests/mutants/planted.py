@@ -156,7 +156,7 @@ def through_time(**options: Any) -> dict[str, Any]:
     def loss(cell: Any, p: Arrays, data: Arrays) -> Any:
         engine = {"engine": "auto"}  # the fused engine leaves complex steps to the reference
         states, _ = numrnn.forward(cell, core(cell, p), p["x"], p["h0"], **{**settings(data), **engine})
-        states = np.stack(list(states)) if "checkpoint_every" in options else states
+        states = np.stack(list(states)) if "recompute_every" in options else states
         return np.sum(data["d_states"] * states) + np.sum(data["d_final"] * states[-1])
 
     def gradient(package: ModuleType, cell: Any, p: Arrays, data: Arrays) -> Arrays:
@@ -236,7 +236,7 @@ FAMILIES = (
     Family(
         "checkpoints",
         "antisymmetric, full",
-        **through_time(engine="reference", checkpoint_every=3),
+        **through_time(engine="reference", recompute_every=3),
         edits=slips.CHECKPOINTS,
     ),
     Family(
@@ -249,7 +249,7 @@ FAMILIES = (
     Family(
         "fused engine, checkpoints",
         "antisymmetric, triangular",
-        **through_time(engine="fused", checkpoint_every=16),
+        **through_time(engine="fused", recompute_every=16),
         edits=slips.FUSED_CHECKPOINTS,
         sizes=LONG,
     ),

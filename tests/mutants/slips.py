@@ -12,12 +12,12 @@ EULER = "cells.antisymmetric:EulerStep"
 GATED_EULER = "cells.gated:GatedEulerStep"
 MATRIX = "cells.antisymmetric:AntisymmetricMatrix"
 UNSTRUCTURED_MATRIX = "cells.unstructured:UnstructuredMatrix"
-ENGINE_PASS = "engines.numpy_pass:"
-ENGINE_SLICES = "engines.numpy_slices:"
-ENGINE_STEPS = "engines.numpy_steps:"
+ENGINE_PASS = "engines.cpu.passes:"
+ENGINE_SLICES = "engines.cpu.slices:"
+ENGINE_STEPS = "engines.cpu.steps:"
 TRIANGULAR = (
     *at(
-        f"{MATRIX}.recurrent_matrix_vjp",
+        f"{MATRIX}.adjoint",
         ("entries that are no parameters get a gradient", "self._free(dA - dA.T)", "dA - dA.T"),
         ("- dA^T forgotten", "dA - dA.T", "dA"),
     ),
@@ -29,11 +29,11 @@ TRIANGULAR = (
 )
 ANTISYMMETRIC = (
     *at(
-        f"{MATRIX}.recurrent_matrix_vjp",
+        f"{MATRIX}.adjoint",
         ("+ dA^T for - dA^T", "dA - dA.T", "dA + dA.T"),
     ),
     *at(
-        f"{MATRIX}.recurrent_matrix",
+        f"{MATRIX}.value",
         ("- gamma I forgotten", " - self.diffusion * eye(self.hidden_size, like=W)", ""),
     ),
     *at(
@@ -51,7 +51,11 @@ ANTISYMMETRIC = (
         ("factors of dA in the wrong order", "delta.T @ h ", "h.T @ delta "),
         ("db a mean over the batch", "xp.sum(delta, axis=0)", "xp.mean(delta, axis=0)"),
         ("dx without the slope", 'delta @ params["V"]', 'dh_next @ params["V"]'),
-        ("bias forgotten where c is recomputed", ' + params["b"])', ")"),
+        (
+            "bias forgotten where c is recomputed",
+            "self._candidate(params,",
+            'self._candidate({**params, "b": 0 * params["b"]},',
+        ),
     ),
 )
 GATED = (
@@ -84,12 +88,12 @@ GATED_TRIANGULAR = (
 )
 UNSTRUCTURED = (
     *at(
-        f"{UNSTRUCTURED_MATRIX}.recurrent_matrix_vjp",
+        f"{UNSTRUCTURED_MATRIX}.adjoint",
         ("dW transposed", "return dA", "return dA.T"),
         ("dW made antisymmetric", "return dA", "return dA - dA.T"),
     ),
     *at(
-        f"{UNSTRUCTURED_MATRIX}.recurrent_matrix",
+        f"{UNSTRUCTURED_MATRIX}.value",
         ("+ gamma I for - gamma I", "W - self", "W + self"),
     ),
     *at(
@@ -140,57 +144,72 @@ LSTM = (
 )
 TIME = (
     *at(
-        "bptt:ReferenceTape._propagate",
+        "bptt:ReferenceTape.propagate",
         ("sum over time forgotten", "dparams[name] += value", "dparams[name] = value"),
         ("first step forgotten in the sum", "dparams[name] += value", "dparams[name] += value * (t > 0)"),
         ("truncated after one step", "g = g + direct[t, ...]", "g = direct[t, ...]"),
         ("the loss's own derivative off by one", "direct[t, ...]", "direct[t + 1, ...]"),
         ("the loss's own derivative forgotten on the way", "if direct is not None", "if direct is None"),
-        ("state off by one", "states[t - start, ...], g)", "states[t - start + 1, ...], g)"),
         ("dx reversed in time", "dx[t, ...] = dx_t", "dx[-1 - t, ...] = dx_t"),
     ),
     *at(
-        "bptt:ReferenceTape.retreat",
+        "bptt:ReferenceTape.states_backwards",
+        ("state off by one", "states[t - start, ...]", "states[t - start + 1, ...]"),
+    ),
+    *at(
+        "bptt:ReferenceTape.step_back",
         ("input off by one", "(params, x[t, ...], h, g)  # (B26)", "(params, x[t - 1, ...], h, g)"),
     ),
     *at(
-        "tape:_check_cotangents",
+        "problem:check_cotangents",
         ("cotangents of the last state not added", "g = g + d_final", "g = 0 * g + d_final"),
     ),
 )
 LENGTHS = (
     *at(
-        "bptt:ReferenceTape.retreat",
+        "bptt:ReferenceTape.step_back",
         ("held rows also get gradient", "h, where(active[t, ...], g, 0))", "h, g)"),
         ("held rows lose their cotangent", "where(active[t, ...], dh, g)", "dh"),
         ("mask of the step before", "h, where(active[t, ...], g, 0))", "h, where(active[t - 1, ...], g, 0))"),
     ),
     *at(
-        "tape:_active_steps",
+        "problem:_active_steps",
         ("one step too many", "< host[None", "<= host[None"),
         ("one step too few", "np.arange(n_steps)", "np.arange(1, n_steps + 1)"),
     ),
 )
 CHECKPOINTS = (
     *at(
-        "bptt:ReferenceTape._propagate",
+        "bptt:ReferenceTape.states_backwards",
         ("segments in the wrong order", "reversed(self.starts())", "self.starts()"),
-        ("first step of every segment forgotten", "dparams[name] += value", "dparams[name] += value * (t > start)"),
     ),
     *at(
-        "bptt:CheckpointTape.segment",
-        ("the next checkpoint", "[start // self.every]", "[start // self.every + 1]"),
-        ("first state for a whole segment", "= self.advance(t, states[t - start, ...])", "= h"),
-        ("one input for a whole segment", "self.advance(t,", "self.advance(start,"),
+        "bptt:ReferenceTape.propagate",
+        (
+            "first step of every segment forgotten",
+            "dparams[name] += value",
+            "dparams[name] += value * (t % self.every > 0)",
+        ),
     ),
     *at(
-        "bptt:CheckpointTape.__init__",
-        ("checkpoints a step late", "t % every == 0", "t % every == 1"),
+        "bptt:ReferenceTape.run",
+        (
+            "the next checkpoint",
+            "self._kept[start // self.every]",
+            "self._kept[(start // self.every + 1) % len(self._kept)]",
+        ),
+        (
+            "first state for a whole segment",
+            "[t, ...], h)  # (F16)",
+            "[t, ...], h if states is None else states[0, ...])",
+        ),
+        ("one input for a whole segment", "problem.x[t, ...]", "problem.x[t if states is None else start, ...]"),
+        ("checkpoints a step late", "(t + 1) % self.every == 0", "(t % self.every == 0 and t > 0)"),
     ),
 )
 FUSED = (
     *at(
-        f"{ENGINE_STEPS}GatedEulerSlice.slopes",
+        f"{ENGINE_STEPS}GatedEulerSlice.fill_slopes",
         ("factor 1/2 forgotten in the slope of the gate", "slope_z *= 0.5", "pass"),
         ("c for c^2", "np.multiply(acts, acts, out=slopes)", "np.copyto(slopes, acts)"),
         ("candidate forgotten in the gate", "slope_z *= c", "pass"),
@@ -207,7 +226,7 @@ FUSED = (
         ("input off by a chunk", "self.x[first : first + count]", "self.x[:count]"),
     ),
     *at(
-        f"{ENGINE_STEPS}GatedEulerSlice.gather",
+        f"{ENGINE_STEPS}GatedEulerSlice.add_products",
         ("dA without the gate", "[both, *deltas]", "[deltas[0], *deltas]"),
     ),
     *at(
@@ -215,11 +234,11 @@ FUSED = (
         ("A not transposed", "product(both, A, from_deltas)", "product(both, A.T, from_deltas)"),
     ),
     *at(
-        f"{ENGINE_SLICES}Slice.meet",
+        f"{ENGINE_SLICES}Slice.add_direct_gradient",
         ("the loss's own derivative off by one", "out.direct[t,", "out.direct[t + 1,"),
     ),
     *at(
-        f"{ENGINE_SLICES}Gathered.add",
+        f"{ENGINE_SLICES}BackwardBuffers.add",
         ("sum over the chunks forgotten", "total += product", "total[...] = product"),
     ),
     *at(
@@ -305,7 +324,7 @@ EULER_TANGENT = (
         ("c for c * c", "1 - c * c", "1 - c"),
     ),
     *at(
-        f"{MATRIX}.recurrent_matrix_jvp",
+        f"{MATRIX}.tangent",
         ("- W_dot^T forgotten", "U_dot - U_dot.T", "U_dot"),
     ),
     *at(

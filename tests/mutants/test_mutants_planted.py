@@ -33,7 +33,7 @@ def test_more_than_forty_slips_lie_in_all_six_cells_and_everything_around_them()
     assert len(EDITS) == sum(len(family.edits) for family in planted.FAMILIES) > 40
     assert {planted.CELLS[family.cell][0] for family in planted.FAMILIES if family.edits} == set(numrnn.CELLS)
     modules = collections.Counter(edit.module for edit in EDITS.values())
-    assert {"numrnn.bptt", "numrnn.tape", "numrnn.engines.numpy_pass", "numrnn.engines.numpy_steps"} <= set(modules)
+    assert {"numrnn.bptt", "numrnn.problem", "numrnn.engines.cpu.passes", "numrnn.engines.cpu.steps"} <= set(modules)
     assert {"numrnn.training.losses", "numrnn.training.model", "numrnn.training.optim"} <= set(modules)
 
 

@@ -24,7 +24,7 @@ def test_property_01_spectrum_of_M_is_imaginary_in_pairs(case):
 
     Hypotheses: gamma = 0; any real W, either storage.
     """
-    M = case.cell.recurrent_matrix(case.params["W"])
+    M = case.cell.matrix.value(case.params["W"])
     assert np.array_equal(M, -M.T)
     M = M.astype(np.float64)
     tolerance = 8 * case.n * np.finfo(np.float64).eps * case.omega
@@ -42,7 +42,7 @@ def test_property_02_A_is_normal_and_its_spectrum_lies_at_minus_gamma(case):
 
     Hypotheses: gamma >= 0; any real W, either storage.
     """
-    A = case.cell.recurrent_matrix(case.params["W"])
+    A = case.cell.matrix.value(case.params["W"])
     unit = case.unit * 8 * case.n
     assert_within(np.linalg.eigvals(A).real + case.diffusion, unit * case.norm_A, "real part")
     assert_within(A @ A.T - A.T @ A, unit * case.norm_A**2, "commutator")

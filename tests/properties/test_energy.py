@@ -18,7 +18,7 @@ def test_property_19_diffusion_alone_takes_energy_from_the_ode(case, end):
 
     Hypotheses: ungated ODE; constant input; gamma >= 0. DOP853 at its tightest keeps it to 1e-12 of 1 + Phi.
     """
-    A, c = case.cell.recurrent_matrix(case.params["W"]), case.x[0, 0] @ case.params["V"].T + case.params["b"]
+    A, c = case.cell.matrix.value(case.params["W"]), case.x[0, 0] @ case.params["V"].T + case.params["b"]
 
     def field(_, state):
         """Return h' and the growth of the integral of norm(tanh u)^2."""

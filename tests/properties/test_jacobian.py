@@ -107,7 +107,7 @@ def test_property_13_counterexample_the_papers_wdiff_leaves_the_unit_disc():
     cell = numrnn.AntisymmetricCell(1, 2, step_size=0.1, diffusion=0.15, triangular=True)
     params = {"W": np.array([[0.0, -2.0], [0.0, 0.0]]), "V": np.zeros((2, 1)), "b": np.zeros(2)}
     Wdiff = np.array([[-0.15, -2], [2, -0.15]])
-    assert np.max(np.abs(cell.recurrent_matrix(params["W"]) - Wdiff)) <= 8 * np.finfo(np.float64).eps
+    assert np.max(np.abs(cell.matrix.value(params["W"]) - Wdiff)) <= 8 * np.finfo(np.float64).eps
     J = cell.jacobian(params, np.zeros((1, 1)), np.zeros((1, 2)))[0]
     moduli = np.abs(np.linalg.eigvals(J))
     assert [f"{modulus:.4f}" for modulus in moduli] == ["1.0051", "1.0051"]

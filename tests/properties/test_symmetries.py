@@ -142,7 +142,7 @@ def test_property_32_checkpoints_change_no_bit_and_engines_only_rounding(case, e
     """
     lengths = case.lengths if padded else None
     plain = case.gradients(lengths=lengths)
-    assert bits_equal(case.gradients(lengths=lengths, checkpoint_every=every), plain)
+    assert bits_equal(case.gradients(lengths=lengths, recompute_every=every), plain)
     other = case.but(engine="reference" if case.engine == "fused" else "fused").gradients(lengths=lengths)
     assert_within(other[0] - plain[0], case.state_tolerance, "states of the engines")
     assert_same_gradients(other[1], plain[1], case.gradient_tolerance, "gradients of the engines")

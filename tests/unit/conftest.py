@@ -3,13 +3,14 @@
 import pytest
 import worker_pools
 
-from numrnn.engines import numpy_engine, processes
+from numrnn.engines.cpu import processes
+from numrnn.engines.cpu import tape as cpu_tape
 
 
 @pytest.fixture
 def pool(monkeypatch):
     """Return a pool of one worker that has started, which the engine uses for problems of any size."""
-    monkeypatch.setattr(numpy_engine, "PROCESS_FLOPS", 0)
+    monkeypatch.setattr(cpu_tape, "PROCESS_FLOPS", 0)
     monkeypatch.delenv(processes.VARIABLE, raising=False)
     own = processes.Pool()
     monkeypatch.setattr(processes, "pool", own)

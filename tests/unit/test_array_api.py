@@ -45,7 +45,7 @@ def test_the_loops_over_time_run_on_another_librarys_device(cell, lengths, every
     states, tape = forward(cell, params, x, h0, lengths=lengths)
     d_states = rng.standard_normal(states.shape)
     wanted = backward(tape, d_states, d_final=h0)
-    states_, tape_ = forward(cell, move(params), move(x), move(h0), lengths=lengths, checkpoint_every=every)
+    states_, tape_ = forward(cell, move(params), move(x), move(h0), lengths=lengths, recompute_every=every)
     got = backward(tape_, move(d_states), d_final=move(h0))
     assert worst(back(states_[-1, ...]), states[-1]) < 20 * EPS64
     pairs = [(got.x, wanted.x), (got.h0, wanted.h0)]
@@ -62,7 +62,7 @@ def test_complex_steps_run_on_another_librarys_device(cell, rng):
 
 def test_checkpointed_states_become_a_numpy_array_when_asked(cell, rng):
     params, x, h0 = draw_sequence(cell, rng)
-    lean, _ = forward(cell, move(params), move(x), move(h0), checkpoint_every=2)
+    lean, _ = forward(cell, move(params), move(x), move(h0), recompute_every=2)
     assert worst(np.asarray(lean), forward(cell, params, x, h0)[0]) < 20 * EPS64
     assert lean[1:3].device == DEVICE
 

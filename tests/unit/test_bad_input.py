@@ -6,7 +6,7 @@ from helpers import draw_sequence, draw_step
 
 import numrnn
 from numrnn import backward, forward
-from numrnn.cells.base import EulerCell
+from numrnn.cells.euler import EulerCell
 
 EULER_CELLS = [kind for kind in numrnn.CELLS.values() if issubclass(kind, EulerCell)]
 
@@ -217,10 +217,10 @@ def test_unknown_engine(sequence, engine):
 
 
 @pytest.mark.parametrize(("every", "error"), [(0, ValueError), (-3, ValueError), ("log", ValueError), (2.5, TypeError)])
-def test_checkpoint_every_out_of_range(sequence, every, error):
+def test_recompute_every_out_of_range(sequence, every, error):
     cell, params, x, _ = sequence
-    with pytest.raises(error, match="checkpoint_every must be an integer >= 1"):
-        forward(cell, params, x, checkpoint_every=every)
+    with pytest.raises(error, match="recompute_every must be an integer >= 1"):
+        forward(cell, params, x, recompute_every=every)
 
 
 def test_backward_without_a_cotangent(sequence):

@@ -13,6 +13,7 @@ from helpers import EPS64, draw_sequence, worst
 import gradcheck
 import numrnn
 from numrnn import backward
+from numrnn.cells.antisymmetric import AntisymmetricMatrix
 
 forward = functools.partial(numrnn.forward, engine="reference")
 
@@ -20,8 +21,8 @@ LENGTHS = [6, 1, 4]
 VARIANTS = {
     "plain": {},
     "lengths": {"lengths": LENGTHS},
-    "checkpoints": {"checkpoint_every": 4},
-    "lengths and checkpoints": {"lengths": LENGTHS, "checkpoint_every": "sqrt"},
+    "checkpoints": {"recompute_every": 4},
+    "lengths and checkpoints": {"lengths": LENGTHS, "recompute_every": "sqrt"},
 }
 
 
@@ -88,7 +89,7 @@ def test_total_derivative_of_a_state_is_the_derivative_of_a_restart_there(cell, 
 def test_checkpoints_change_no_bit_of_states_or_gradients(cell, every, lengths, rng):
     params, x, h0 = draw_sequence(cell, rng)
     states, tape = forward(cell, params, x, h0, lengths=lengths)
-    lean_states, lean_tape = forward(cell, params, x, h0, lengths=lengths, checkpoint_every=every)
+    lean_states, lean_tape = forward(cell, params, x, h0, lengths=lengths, recompute_every=every)
     d_states = rng.standard_normal(states.shape)
     plain, lean = (backward(t, d_states, wrt=("params", "x", "h0", "states")) for t in (tape, lean_tape))
     assert np.array_equal(np.asarray(lean_states), states)
@@ -102,7 +103,7 @@ def test_checkpointed_states_are_a_sequence(rng):
     cell = numrnn.AntisymmetricCell(3, 4, step_size=0.3)
     params, x, h0 = draw_sequence(cell, rng)
     states, _ = forward(cell, params, x, h0)
-    lean, _ = forward(cell, params, x, h0, checkpoint_every=4)
+    lean, _ = forward(cell, params, x, h0, recompute_every=4)
     assert len(lean) == 7
     assert lean.shape == states.shape
     assert lean.dtype == states.dtype
@@ -119,7 +120,7 @@ def test_looking_at_the_states_of_a_tape_one_by_one_recomputes_each_segment_once
     cell = numrnn.AntisymmetricCell(3, 4, step_size=0.3)
     params, x, h0 = draw_sequence(cell, rng)
     states, _ = forward(cell, params, x, h0)
-    _, tape = forward(cell, params, x, h0, checkpoint_every=2)
+    _, tape = forward(cell, params, x, h0, recompute_every=2)
     starts, segment = [], tape.segment
     monkeypatch.setattr(tape, "segment", lambda start: starts.append(start) or segment(start))
     assert all(np.array_equal(tape.states[t], states[t]) for t in range(7))
@@ -132,7 +133,7 @@ def test_what_a_tape_holds_is_let_go_with_it_and_not_when_garbage_is_next_collec
     params, x, _ = draw_sequence(cell, rng, n_steps=7)
     gc.disable()
     try:
-        states, tape = numrnn.forward(cell, params, x, engine=engine, checkpoint_every=every)
+        states, tape = numrnn.forward(cell, params, x, engine=engine, recompute_every=every)
         backward(tape, d_final=np.array(states[2]))
         watched = [weakref.ref(tape), weakref.ref(x)]
         del states, tape, x
@@ -149,7 +150,7 @@ def peak_memory(n_steps, every):
     x = rng.standard_normal((n_steps, 8, 1), dtype=np.float32)
     d_final = np.ones((8, 16), np.float32)
     tracemalloc.start()
-    _, tape = forward(cell, params, x, checkpoint_every=every)
+    _, tape = forward(cell, params, x, recompute_every=every)
     backward(tape, d_final=d_final, wrt=("params", "h0"))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -289,7 +290,7 @@ def test_sequence_results_keep_the_dtype_of_the_arguments(cell, dtype, rng):
     params, x, h0 = draw_sequence(cell, rng, dtype=dtype)
     for options in VARIANTS.values():
         states, tape = forward(cell, params, x, **options)
-        grads = backward(tape, d_final=h0, wrt=numrnn.tape.GRADIENTS)
+        grads = backward(tape, d_final=h0, wrt=numrnn.bptt.GRADIENTS)
         arrays = [states, *grads.params.values(), grads.x, grads.h0, grads.states]
         assert {a.dtype for a in arrays} == {np.dtype(dtype)}
 
@@ -310,3 +311,54 @@ def test_complex_step_through_backward_gives_a_symmetric_second_derivative(cell,
     uv, vu = (sum(np.vdot(g[k], d[k]) for k in params) for g, d in ((by_u, v), (by_v, u)))
     assert uv != 0
     assert abs(uv - vu) < 1e-12 * abs(uv)
+
+
+def test_the_old_name_of_recompute_every_still_works_and_says_so(rng):
+    cell = numrnn.AntisymmetricCell(3, 4)
+    params, x, h0 = draw_sequence(cell, rng)
+    with pytest.warns(DeprecationWarning, match="checkpoint_every is now called recompute_every"):
+        states, tape = forward(cell, params, x, h0, checkpoint_every=2)
+    assert tape.every == 2
+    assert np.array_equal(states, forward(cell, params, x, h0)[0])
+    with pytest.raises(ValueError, match="give recompute_every alone"):
+        forward(cell, params, x, h0, recompute_every=2, checkpoint_every=2)
+
+
+def test_a_subclass_that_replaces_a_part_of_the_step_runs_on_the_reference_engine(rng):
+    class Doubled(numrnn.LSTMCell):
+        def _gates(self, params, x, h):
+            i, f, g, o = super()._gates(params, x, h)
+            return i, f, 2 * g, o
+
+    class Renamed(numrnn.LSTMCell):
+        def config(self):
+            return super().config()
+
+    for kind, fused in ((Doubled, False), (Renamed, True)):
+        cell = kind(3, 4)
+        params, x, h0 = draw_sequence(cell, rng)
+        states, tape = numrnn.forward(cell, params, x, h0)
+        assert isinstance(tape, numrnn.bptt.ReferenceTape) is not fused
+        np.testing.assert_allclose(states[1], cell.step(params, x[0], h0), rtol=1e3 * EPS64)
+
+
+def test_a_matrix_of_ones_own_runs_on_the_fused_engine_too(rng):
+    class Halved(AntisymmetricMatrix):
+        def value(self, W):
+            return super().value(W) / 2
+
+        def adjoint(self, dA):
+            return super().adjoint(dA) / 2
+
+    cell = numrnn.AntisymmetricCell(3, 4)
+    cell.matrix = Halved(4)
+    params, x, h0 = draw_sequence(cell, rng)
+    d_final = rng.standard_normal(h0.shape)
+    fast, plain = (
+        backward(numrnn.forward(cell, params, x, h0, engine=engine)[1], d_final=d_final)
+        for engine in ("fused", "reference")
+    )
+    assert np.any(plain.params["W"])
+    for name in params:
+        error, size = np.abs(fast.params[name] - plain.params[name]).max(), np.abs(plain.params[name]).max()
+        assert error <= 1e3 * EPS64 * size, name

@@ -179,7 +179,7 @@ def test_spectral_radius_at_initialisation_is_2_8_full_and_2_triangular_in_the_l
     radius = {}
     for triangular in (True, False):
         cell = numrnn.AntisymmetricCell(1, 400, triangular=triangular, diffusion=0.0)
-        A = cell.recurrent_matrix(cell.init_params(rng, dtype=np.float64)["W"])
+        A = cell.matrix.value(cell.init_params(rng, dtype=np.float64)["W"])
         radius[triangular] = np.linalg.norm(A, 2)
     assert abs(radius[True] - 2.0) < 0.1
     assert abs(radius[False] - 2 * np.sqrt(2)) < 0.15

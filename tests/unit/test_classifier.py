@@ -97,7 +97,7 @@ def test_the_gradient_is_that_of_the_loss(model, params, x, lengths, dtype):
 @pytest.mark.parametrize("every", [2, "sqrt"])
 def test_checkpoints_change_no_bit_of_loss_gradient_and_logits(model, params, x, every):
     loss, grads, logits = model.loss_and_gradient(params, x, LABELS)
-    loss_, grads_, logits_ = model.loss_and_gradient(params, x, LABELS, checkpoint_every=every)
+    loss_, grads_, logits_ = model.loss_and_gradient(params, x, LABELS, recompute_every=every)
     assert loss_ == loss
     assert np.array_equal(logits_, logits)
     assert all(np.array_equal(grads_[name], grads[name]) for name in params)

@@ -49,11 +49,11 @@ def test_a_cells_file_carries_just_the_tags_of_its_section():
 
 
 def test_the_kernels_carry_every_equation_of_the_steps_that_they_run():
-    """The products of all steps at once are left to cuda_engine.py: (B3) to (B5), and (B11) to (B14)."""
+    """The products of all steps at once are left to tape.py: (B3) to (B5), and (B11) to (B14)."""
     kernels = {tag for path in KERNELS for tag in tags_of_code(path)}
     wanted = {*(f"F{i}" for i in range(1, 10)), "B1", "B2", "B7", "B8", "B9", "B10", "B26"}
     assert sorted(kernels) == sorted(wanted)
-    products = set(tags_of_code(ROOT / "numrnn" / "engines" / "cuda_engine.py"))
+    products = set(tags_of_code(ROOT / "numrnn" / "engines" / "cuda" / "tape.py"))
     assert sorted(products) == sorted(["B3", "B4", "B5", "B11", "B12", "B13", "B14", "B27"])
 
 

@@ -11,7 +11,8 @@ from threadpoolctl import threadpool_limits
 from worker_pools import CELLS, draw, sent_tasks, started, wait_for
 
 from numrnn import backward, blas, forward
-from numrnn.engines import floating_point, numpy_engine, processes, shared_memory, threads, workspace
+from numrnn.engines.cpu import floating_point, processes, shared_memory, threads, workspace
+from numrnn.engines.cpu import tape as cpu_tape
 
 COUNT = 3  # slices
 ROWS = 32
@@ -26,12 +27,12 @@ def who(request, monkeypatch):
     monkeypatch.setattr(blas, "available_cores", lambda: COUNT)
     with threadpool_limits(COUNT, user_api="blas"):
         if request.param == "threads":
-            monkeypatch.setattr(numpy_engine, "PROCESS_FLOPS", np.inf)
+            monkeypatch.setattr(cpu_tape, "PROCESS_FLOPS", np.inf)
             yield sent_tasks(monkeypatch)
             return
         if not shared_memory.SUPPORTED:
             pytest.skip("this system has no memory to share")
-        monkeypatch.setattr(numpy_engine, "PROCESS_FLOPS", 0)
+        monkeypatch.setattr(cpu_tape, "PROCESS_FLOPS", 0)
         monkeypatch.delenv(processes.VARIABLE, raising=False)
         pool = processes.Pool()
         monkeypatch.setattr(processes, "pool", pool)

@@ -18,8 +18,8 @@ from threadpoolctl import ThreadpoolController
 from worker_pools import CELLS, descriptors_of_memory, differing, draw, everything, in_threads, started, wait_for
 
 from numrnn import backward, blas, forward
-from numrnn.engines import processes, shared_memory, workspace
-from numrnn.tape import GRADIENTS
+from numrnn.bptt import GRADIENTS
+from numrnn.engines.cpu import processes, shared_memory, workspace
 
 pytestmark = [
     pytest.mark.usefixtures("short_chunks"),
@@ -76,7 +76,7 @@ def results(cell, case, **options):
     params, x, h0, d_states = case
     states, tape = forward(cell, params, x, h0, engine="fused", **options)
     grads = backward(tape, d_states, wrt=GRADIENTS)
-    last = {"states": states} if options.get("checkpoint_every") is None else {"final": states[-1]}
+    last = {"states": states} if options.get("recompute_every") is None else {"final": states[-1]}
     inside = (tape._pass.x, tape._pass.h0, tape._pass.acts, tape._pass.checkpoints, tape._pass.final)
     of_tape = {f"tape {i}": array for i, array in enumerate(inside) if array is not None}
     return tape, {"x": grads.x, "h0": grads.h0, "dh": grads.states, **grads.params, **last, **of_tape}
@@ -85,8 +85,8 @@ def results(cell, case, **options):
 @EVERY
 def test_neither_process_sees_what_the_other_writes(every, pool, calls, rng):
     cell = CELLS[NAME]
-    old = [results(cell, draw(cell, rng), checkpoint_every=every) for _ in range(3)]
-    new = [results(cell, draw(cell, rng), checkpoint_every=every) for _ in range(2)]
+    old = [results(cell, draw(cell, rng), recompute_every=every) for _ in range(3)]
+    new = [results(cell, draw(cell, rng), recompute_every=every) for _ in range(2)]
     assert calls
     everywhere = {f"{i} {name}": array for i, (_, held) in enumerate(old + new) for name, array in held.items()}
     before = {name: array.copy() for name, array in everywhere.items()}
@@ -117,7 +117,7 @@ def test_neither_process_sees_what_the_other_writes(every, pool, calls, rng):
 @pytest.mark.parametrize("name", ["lstm", NAME])
 def test_an_old_tape_is_right_in_both_processes(name, every, pool, calls, rng):
     cell, case = CELLS[name], draw(CELLS[name], rng)
-    tape, held = results(cell, case, checkpoint_every=every)
+    tape, held = results(cell, case, recompute_every=every)
     wanted = {key: held[key].copy() for key in held if not key.startswith("tape")}
 
     def again():
@@ -131,7 +131,7 @@ def test_an_old_tape_is_right_in_both_processes(name, every, pool, calls, rng):
     assert again()
     forked.join()
     assert not calls  # workers no longer see this memory
-    assert not differing(everything(cell, case, checkpoint_every=every), {"h0": wanted["h0"], "dh": wanted["dh"]})
+    assert not differing(everything(cell, case, recompute_every=every), {"h0": wanted["h0"], "dh": wanted["dh"]})
     assert calls  # but that of a new pass
     assert again()
 
@@ -160,7 +160,7 @@ def test_a_child_starts_workers_of_its_own_and_leaves_those_of_the_parent(pool, 
 def test_no_fork_beside_a_busy_thread_hangs_the_child(large, pool, monkeypatch, rng):
     cell, case = CELLS[NAME], draw(CELLS[NAME], rng, n_steps=20)
     if not large:
-        monkeypatch.setattr("numrnn.engines.numpy_engine.PROCESS_FLOPS", np.inf)
+        monkeypatch.setattr("numrnn.engines.cpu.tape.PROCESS_FLOPS", np.inf)
     wanted, wrong, stop = everything(cell, case), [], threading.Event()
     blas = blas_threads()
 

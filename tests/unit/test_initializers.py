@@ -9,7 +9,7 @@ from numrnn.training import Classifier
 
 
 def antisymmetric_part(cell, params):
-    return cell.recurrent_matrix(params["W"]) + cell.diffusion * np.eye(cell.hidden_size)
+    return cell.matrix.value(params["W"]) + cell.diffusion * np.eye(cell.hidden_size)
 
 
 @pytest.mark.parametrize("triangular", [True, False])

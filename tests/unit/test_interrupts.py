@@ -11,7 +11,7 @@ import pytest
 from worker_pools import CELLS, descriptors_of_memory, differing, draw, everything, started, wait_for
 
 from numrnn import blas
-from numrnn.engines import processes, shared_memory, workspace
+from numrnn.engines.cpu import processes, shared_memory, workspace
 
 pytestmark = [
     pytest.mark.usefixtures("short_chunks"),

@@ -17,10 +17,11 @@ from threadpoolctl import ThreadpoolController, threadpool_limits
 import gradcheck
 import numrnn
 from numrnn import backward, blas, forward
+from numrnn.bptt import GRADIENTS
 from numrnn.cells.antisymmetric import EulerStep
-from numrnn.cells.base import EulerCell
-from numrnn.engines import numpy_engine, numpy_slices, threads, workspace
-from numrnn.tape import GRADIENTS
+from numrnn.cells.euler import EulerCell
+from numrnn.engines.cpu import slices, threads, workspace
+from numrnn.engines.cpu import tape as cpu_tape
 
 pytestmark = pytest.mark.usefixtures("short_chunks")
 COVERED = make_cells()
@@ -55,7 +56,7 @@ def assert_close(got, wanted, growth, x):
 def largest_expansion(cell, params, x, states):
     """Return a bound of how much T steps can expand a perturbation of any row."""
     if isinstance(cell, EulerCell):
-        return (1 + cell.step_size * np.linalg.norm(cell.recurrent_matrix(params["W"]), 2)) ** len(x)
+        return (1 + cell.step_size * np.linalg.norm(cell.matrix.value(params["W"]), 2)) ** len(x)
     norms = [
         np.linalg.norm(cell.jacobian(params, x_t, h), 2, axis=(1, 2)).max()
         for x_t, h in zip(x, states[:-1], strict=True)
@@ -78,13 +79,13 @@ def test_the_engine_equals_the_reference_to_rounding(name, sizes, dtype, padded,
     own = COVERED[name].config()
     cell = numrnn.CELLS[own.pop("cell")](**{**own, "input_size": m, "hidden_size": n})
     params, x, h0 = draw_sequence(cell, rng, n_steps, batch, dtype)
-    options = {"checkpoint_every": every}
+    options = {"recompute_every": every}
     if padded:
         options["lengths"] = rng.integers(1, n_steps + 1, batch)
     d_states = rng.standard_normal((n_steps + 1, batch, cell.state_size)).astype(dtype)
     with (
-        mock.patch.object(numpy_slices, "unpacked_kernels", return_value=blocks),
-        mock.patch.object(numpy_slices, "UNPACKED_SIZE", 6 * n**2),
+        mock.patch.object(slices, "unpacked_kernels", return_value=blocks),
+        mock.patch.object(slices, "UNPACKED_SIZE", 6 * n**2),
     ):
         got = run("fused", cell, params, x, h0, d_states, **options)
     wanted = run("reference", cell, params, x, h0, d_states, **options)
@@ -100,7 +101,7 @@ def test_the_engine_equals_the_reference_to_rounding(name, sizes, dtype, padded,
 def test_the_engines_gradients_are_those_of_the_reference_loss(name, every, rng):
     cell = COVERED[name]
     params, x, h0 = draw_sequence(cell, rng, n_steps=37, batch=3)
-    states, tape = forward(cell, params, x, h0, engine="fused", lengths=[37, 5, 20], checkpoint_every=every)
+    states, tape = forward(cell, params, x, h0, engine="fused", lengths=[37, 5, 20], recompute_every=every)
     d_states = rng.standard_normal(states.shape)
     grads = backward(tape, d_states)
 
@@ -121,7 +122,7 @@ def test_checkpoints_change_no_bit_here_either(name, every, dtype, rng):
     d_states = rng.standard_normal((78, 66, cell.state_size)).astype(dtype)
     lengths = rng.integers(1, 78, 66)
     plain = run("fused", cell, params, x, h0, d_states, lengths=lengths)
-    lean = run("fused", cell, params, x, h0, d_states, lengths=lengths, checkpoint_every=every)
+    lean = run("fused", cell, params, x, h0, d_states, lengths=lengths, recompute_every=every)
     for key, value in plain.items():
         assert np.array_equal(lean[key], value), key
 
@@ -133,9 +134,9 @@ def test_rows_multiplied_in_blocks_give_the_numbers_of_the_reference(name, padde
     params, x, h0 = draw_sequence(cell, rng, n_steps=20, batch=72)
     d_states = rng.standard_normal((21, 72, cell.state_size))
     lengths = rng.integers(1, 21, 72) if padded else None
-    monkeypatch.setattr(numpy_slices, "unpacked_kernels", lambda: True)
-    monkeypatch.setattr(numpy_slices, "UNPACKED_SIZE", 6 * cell.hidden_size**2)
-    assert numpy_slices.rows_per_product(36, cell.hidden_size) == 6
+    monkeypatch.setattr(slices, "unpacked_kernels", lambda: True)
+    monkeypatch.setattr(slices, "UNPACKED_SIZE", 6 * cell.hidden_size**2)
+    assert slices.rows_per_product(36, cell.hidden_size) == 6
     got = run("fused", cell, params, x, h0, d_states, lengths=lengths)
     wanted = run("reference", cell, params, x, h0, d_states, lengths=lengths)
     assert_close(got, wanted, growth=1000, x=x)
@@ -146,8 +147,8 @@ def test_rows_multiplied_in_blocks_give_the_numbers_of_the_reference(name, padde
     [(64, 128, True, 32), (60, 128, True, 60), (64, 256, True, 8), (64, 128, False, 64), (67, 128, True, 67)],
 )
 def test_blocks_are_the_most_rows_that_are_multiplied_unpacked(rows, n, unpacked, wanted, monkeypatch):
-    monkeypatch.setattr(numpy_slices, "unpacked_kernels", lambda: unpacked)
-    assert numpy_slices.rows_per_product(rows, n) == wanted
+    monkeypatch.setattr(slices, "unpacked_kernels", lambda: unpacked)
+    assert slices.rows_per_product(rows, n) == wanted
 
 
 @EVERY_CELL
@@ -162,8 +163,8 @@ def test_two_runs_give_the_same_bits(name, rng):
 def test_auto_takes_the_engine_where_it_covers_the_case(rng):
     for cell in make_cells().values():
         params, x, h0 = draw_sequence(cell, rng)
-        assert isinstance(forward(cell, params, x, h0)[1], numpy_engine.FusedTape)
-        assert not isinstance(forward(cell, params, x, h0, engine="reference")[1], numpy_engine.FusedTape)
+        assert isinstance(forward(cell, params, x, h0)[1], cpu_tape.CpuTape)
+        assert not isinstance(forward(cell, params, x, h0, engine="reference")[1], cpu_tape.CpuTape)
 
 
 def test_a_cell_that_it_does_not_cover_is_refused(rng):
@@ -173,7 +174,7 @@ def test_a_cell_that_it_does_not_cover_is_refused(rng):
 
     cell = Own(3, 4)
     params, x, _ = draw_sequence(cell, rng)
-    with pytest.raises(ValueError, match="engine='fused' does not cover the cell Own"):
+    with pytest.raises(ValueError, match="engine='fused' does not support the cell Own"):
         forward(cell, params, x, engine="fused")
 
 
@@ -181,7 +182,7 @@ def test_complex_arrays_are_refused_and_left_to_the_reference(rng):
     cell = COVERED["gated, full"]
     params, x, _ = draw_sequence(cell, rng)
     params["V"] = params["V"] + 1e-30j
-    with pytest.raises(ValueError, match="engine='fused' does not cover dtype complex128"):
+    with pytest.raises(ValueError, match="engine='fused' does not support dtype complex128"):
         forward(cell, params, x, engine="fused")
     assert forward(cell, params, x)[0].dtype == np.complex128
 

@@ -5,8 +5,9 @@ import pytest
 from helpers import draw_sequence, make_cells
 
 import numrnn
-from numrnn.engines import numpy_engine, numpy_slices
-from numrnn.engines.numpy_slices import ALIGNMENT, CHUNK_BYTES, SHORTEST_CHUNK, aligned, steps_per_chunk
+from numrnn.engines.cpu import slices
+from numrnn.engines.cpu import tape as cpu_tape
+from numrnn.engines.cpu.slices import ALIGNMENT, CHUNK_BYTES, SHORTEST_CHUNK, aligned, steps_per_chunk
 
 CELLS = make_cells()
 
@@ -16,9 +17,9 @@ def test_a_chunk_is_as_long_as_the_cache_allows(rng):
         rows, n = (int(2 ** rng.uniform(0, 10)) for _ in range(2))
         dtype = rng.choice([np.float32, np.float64])
         steps, size = steps_per_chunk(rows, n, dtype), rows * n * np.dtype(dtype).itemsize
-        assert SHORTEST_CHUNK <= steps <= numpy_slices.LONGEST_CHUNK
+        assert SHORTEST_CHUNK <= steps <= slices.LONGEST_CHUNK
         assert steps == SHORTEST_CHUNK or steps * size <= CHUNK_BYTES
-        assert steps == numpy_slices.LONGEST_CHUNK or 2 * steps * size > CHUNK_BYTES
+        assert steps == slices.LONGEST_CHUNK or 2 * steps * size > CHUNK_BYTES
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -52,7 +53,7 @@ def test_the_length_of_a_chunk_changes_sums_over_time_by_rounding_only(name, rng
     d_final = rng.standard_normal(h0.shape)
     results = []
     for longest in (4, 64):
-        monkeypatch.setattr(numpy_slices, "LONGEST_CHUNK", longest)
+        monkeypatch.setattr(slices, "LONGEST_CHUNK", longest)
         states, tape = numrnn.forward(cell, params, x, h0, engine="fused")
         assert tape._pass.constants.chunk == longest
         results.append((np.array(states), numrnn.backward(tape, d_final=d_final)))
@@ -67,9 +68,9 @@ def test_the_length_of_a_chunk_changes_sums_over_time_by_rounding_only(name, rng
 def test_a_chunk_stays_the_same_whatever_slices_run_the_backward_pass(rng, monkeypatch):
     cell = CELLS["gated, full"]
     params, x, h0 = draw_sequence(cell, rng, n_steps=40, batch=70)
-    _, tape = numrnn.forward(cell, params, x, h0, engine="fused", checkpoint_every=1)
+    _, tape = numrnn.forward(cell, params, x, h0, engine="fused", recompute_every=1)
     chunk = tape._pass.constants.chunk
-    monkeypatch.setattr(numpy_engine, "ROWS_PER_SLICE", 1000)  # one slice from now on
+    monkeypatch.setattr(cpu_tape, "ROWS_PER_SLICE", 1000)  # one slice from now on
     grads = numrnn.backward(tape, d_final=np.ones_like(h0))
     assert tape._pass.constants.chunk == chunk
     _, whole = numrnn.forward(cell, params, x, h0, engine="fused")

@@ -6,7 +6,7 @@ from helpers import EPS64, draw_params, draw_sequence, make_cells, worst
 
 import numrnn
 from numrnn import forward, ode, stability
-from numrnn.cells.base import EulerCell
+from numrnn.cells.euler import EulerCell
 
 EULER = {k: v for k, v in make_cells().items() if isinstance(v, EulerCell)}
 # DOP853 keeps the error of a step below rtol = 1e-13; over some tens of steps it adds up.

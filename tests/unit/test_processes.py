@@ -17,9 +17,10 @@ from worker_pools import CELLS, descriptors_of_memory, differing, draw, everythi
 
 import numrnn
 from numrnn import blas, forward
-from numrnn.engines import numpy_engine, processes, shared_memory, workspace
-from numrnn.engines.numpy_pass import Pass
-from numrnn.tape import check_problem
+from numrnn.engines.cpu import processes, shared_memory, workspace
+from numrnn.engines.cpu import tape as cpu_tape
+from numrnn.engines.cpu.passes import Pass
+from numrnn.problem import check_problem
 
 pytestmark = [
     pytest.mark.usefixtures("short_chunks"),
@@ -32,7 +33,7 @@ pytestmark = [
 @pytest.mark.parametrize("every", [None, 16])
 def test_processes_give_the_bits_of_threads(name, every, pool, calls, monkeypatch, rng):
     cell, case = CELLS[name], draw(CELLS[name], rng)
-    options = {"lengths": rng.integers(1, 41, 70), "checkpoint_every": every}
+    options = {"lengths": rng.integers(1, 41, 70), "recompute_every": every}
     apart = everything(cell, case, **options)
     assert calls
     monkeypatch.setenv(processes.VARIABLE, "0")
@@ -48,7 +49,7 @@ def test_a_task_reads_only_what_no_task_writes_and_can_be_run_again(name, every,
     cell, batch = CELLS[name], 10
     params, x, h0, d_states = draw(cell, rng, 40, batch)
     problem = check_problem(cell, params, x, h0, rng.integers(1, 41, batch), every)
-    run = Pass(problem, numpy_engine._slice_class(problem), shared=False, rows=5)
+    run = Pass(problem, cpu_tape._slice_class(problem), shared=False, rows=5)
     dx, all_g, g = np.empty_like(x), np.empty_like(d_states), d_states[-1]
     first, second = slice(0, 4), slice(4, batch)
 
@@ -175,7 +176,7 @@ def read_own_maps():
 
 SCRIPT = """
 import sys, time
-from numrnn.engines import processes
+from numrnn.engines.cpu import processes
 while True:
     with processes.pool.borrow(1) as workers:
         if workers:

@@ -11,7 +11,7 @@ import gradcheck
 import numrnn
 from numrnn import reversible
 from numrnn.backend import to_numpy
-from numrnn.cells.base import EulerCell
+from numrnn.cells.euler import EulerCell
 from numrnn.ode import with_step_size
 
 # Steps of 0.1 keep eps norm(A) below 1 for the parameters that draw_params makes.

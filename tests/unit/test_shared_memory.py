@@ -12,7 +12,7 @@ import pytest
 from worker_pools import CELLS, descriptors_of_memory, differing, draw, everything, in_threads
 
 from numrnn import blas, forward
-from numrnn.engines import shared_memory, workspace
+from numrnn.engines.cpu import shared_memory, workspace
 
 pytestmark = [
     pytest.mark.usefixtures("short_chunks"),
@@ -41,11 +41,11 @@ def test_a_tape_costs_two_descriptors_at_most(every, pool, case, nothing_idle):
     params, x, h0, _ = case
     tapes, counts = [], [len(descriptors_of_memory())]
     for _ in range(5):
-        tapes.append(forward(CELLS[NAME], params, x, h0, engine="fused", checkpoint_every=every)[1])
+        tapes.append(forward(CELLS[NAME], params, x, h0, engine="fused", recompute_every=every)[1])
         counts.append(len(descriptors_of_memory()))
     assert tapes[0]._pass.visible()
     assert np.all(np.diff(counts) == (2 if every is None else 1))
-    everything(CELLS[NAME], case, checkpoint_every=every)
+    everything(CELLS[NAME], case, recompute_every=every)
     del tapes
     workspace.clear()
     assert not descriptors_of_memory()
@@ -55,11 +55,11 @@ def test_a_tape_costs_two_descriptors_at_most(every, pool, case, nothing_idle):
 def test_memory_is_used_again_from_call_to_call(every, pool, calls, case, nothing_idle, monkeypatch):
     made, create = [], os.memfd_create
     monkeypatch.setattr(os, "memfd_create", lambda *arguments: (made.append(1), create(*arguments))[1])
-    everything(CELLS[NAME], case, checkpoint_every=every)
+    everything(CELLS[NAME], case, recompute_every=every)
     assert made
     del made[:]
     for _ in range(3):
-        everything(CELLS[NAME], case, checkpoint_every=every)
+        everything(CELLS[NAME], case, recompute_every=every)
     assert not made
     assert calls
 
@@ -112,7 +112,7 @@ def test_where_memory_is_refused_threads_take_over_without_a_word(
     function, every, pool, case, nothing_idle, monkeypatch, rng
 ):
     """The refusal comes at any allocation of the pass, once or from then on."""
-    wanted = in_threads(everything, CELLS[NAME], case, checkpoint_every=every)
+    wanted = in_threads(everything, CELLS[NAME], case, recompute_every=every)
     module = shared_memory if function == "_map" else os
     original = getattr(module, function)
     for error in REFUSALS[function]:
@@ -128,7 +128,7 @@ def test_where_memory_is_refused_threads_take_over_without_a_word(
 
             workspace.clear()
             monkeypatch.setattr(module, function, refuse)
-            got = everything(CELLS[NAME], case, checkpoint_every=every)
+            got = everything(CELLS[NAME], case, recompute_every=every)
             monkeypatch.setattr(module, function, original)
             assert not differing(got, wanted), (error, first, last)
             assert seen
@@ -173,8 +173,8 @@ def run(script, *arguments):
         import os, resource, sys, time
         import numpy as np
         import numrnn
-        from numrnn.engines import numpy_engine, processes
-        numpy_engine.PROCESS_FLOPS = 0
+        from numrnn.engines.cpu import processes, tape as cpu_tape
+        cpu_tape.PROCESS_FLOPS = 0
         cell = numrnn.GatedAntisymmetricCell(1, 16)
         params = cell.init_params(np.random.default_rng(0))
         x = np.ones((int(sys.argv[1]), 64, 1), np.float32)
@@ -233,7 +233,7 @@ def test_limits_of_the_system_give_right_numbers_without_a_word():
         step()
         wait()
         wanted = step()[1]
-        from numrnn.engines import workspace
+        from numrnn.engines.cpu import workspace
         for limit, values in (("RLIMIT_FSIZE", (10_000, 10**5)), ("RLIMIT_NOFILE", (3, 30))):
             number = getattr(resource, limit)
             before = resource.getrlimit(number)
@@ -293,7 +293,7 @@ def test_a_process_that_becomes_another_user_keeps_its_workers():
         sent, send = [], processes.Worker.send
         processes.Worker.send = lambda self, task: (sent.append(1), send(self, task))
         tape, first = step()
-        numpy_engine.PROCESS_FLOPS = np.inf
+        cpu_tape.PROCESS_FLOPS = np.inf
         assert np.array_equal(first, step()[1])
         print(len(sent), tape._pass.visible())
         """,

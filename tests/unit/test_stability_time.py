@@ -236,7 +236,7 @@ def test_log_cosh_is_accurate_from_the_smallest_to_the_largest():
 def test_energy_is_the_sum_of_log_cosh_of_the_pre_activations(rng):
     cell = CELLS["antisymmetric, full"]
     params, x, h = draw_step(cell, rng)
-    u = h @ cell.recurrent_matrix(params["W"]).T + x @ params["V"].T + params["b"]
+    u = h @ cell.matrix.value(params["W"]).T + x @ params["V"].T + params["b"]
     assert worst(stability.energy(cell, params, x, h), np.sum(np.log(np.cosh(u)), axis=1)) < 20 * EPS64
 
 

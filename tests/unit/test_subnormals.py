@@ -11,8 +11,8 @@ from threadpoolctl import threadpool_limits
 
 import numrnn
 from numrnn import blas, info, subnormals
-from numrnn.engines import processes
-from numrnn.tape import GRADIENTS
+from numrnn.bptt import GRADIENTS
+from numrnn.engines.cpu import processes
 from numrnn.training import Adam
 
 pytestmark = pytest.mark.usefixtures("short_chunks")
@@ -148,7 +148,7 @@ def vanishing(cell, engine, rng, batch=70, **options):
 def test_a_vanishing_gradient_leaves_no_subnormal_number_in_any_slice(name, engine, every, rng, monkeypatch):
     monkeypatch.setattr(blas, "available_cores", lambda: 2)
     monkeypatch.setenv(processes.VARIABLE, "0")
-    results = vanishing(CELLS[name], engine, rng, checkpoint_every=every)
+    results = vanishing(CELLS[name], engine, rng, recompute_every=every)
     assert count_subnormals(*results) == 0
     assert not flushes()
 
@@ -192,7 +192,7 @@ def test_states_that_are_recomputed_are_those_of_the_pass(rng):
     params, x, h0 = draw_sequence(cell, rng, n_steps=40, dtype=np.float32)
     x, h0, params = x * np.float32(1e-37), h0 * 0, params | {"b": 0 * params["b"]}
     whole, _ = numrnn.forward(cell, params, x, h0)
-    parts, _ = numrnn.forward(cell, params, x, h0, checkpoint_every=16)
+    parts, _ = numrnn.forward(cell, params, x, h0, recompute_every=16)
     assert np.array_equal(whole, np.asarray(parts))
     assert count_subnormals(whole) == 0
 

@@ -19,8 +19,9 @@ from worker_pools import CELLS, differing, draw, everything, started, wait_for
 
 import numrnn
 from numrnn import blas
-from numrnn.engines import numpy_engine, processes, shared_memory
-from numrnn.tape import GRADIENTS
+from numrnn.bptt import GRADIENTS
+from numrnn.engines.cpu import processes, shared_memory
+from numrnn.engines.cpu import tape as cpu_tape
 
 pytestmark = [
     pytest.mark.usefixtures("short_chunks"),
@@ -48,7 +49,7 @@ def draw_trial(rng, number):
     dtype = rng.choice([np.float32, np.float64])
     params = {name: (value / 2).astype(dtype) for name, value in cell.init_params(rng, dtype=np.float64).items()}
     _, x, h0, d_states = draw(cell, rng, n_steps, batch, dtype)
-    options = {"checkpoint_every": [None, None, "sqrt", 48][rng.integers(4)]}
+    options = {"recompute_every": [None, None, "sqrt", 48][rng.integers(4)]}
     if rng.random() < 0.5:
         options["lengths"] = rng.integers(1, n_steps + 1, batch)
     return cell, (params, x, h0, d_states), options, workers
@@ -162,9 +163,9 @@ def test_workers_are_started_again_so_often_and_no_more(pool, calls, case):
 
 
 def test_a_worker_killed_while_it_starts_is_told_of_once(monkeypatch, rng, case):
-    monkeypatch.setattr(numpy_engine, "PROCESS_FLOPS", np.inf)
+    monkeypatch.setattr(cpu_tape, "PROCESS_FLOPS", np.inf)
     wanted = everything(CELLS[NAME], case)
-    monkeypatch.setattr(numpy_engine, "PROCESS_FLOPS", 0)
+    monkeypatch.setattr(cpu_tape, "PROCESS_FLOPS", 0)
     for delay in rng.uniform(0, 0.3, 4):
         pool = processes.Pool()
         monkeypatch.setattr(processes, "pool", pool)
@@ -245,7 +246,7 @@ SCRIPT = """
 import os, threading, time
 import numpy as np
 import numrnn
-from numrnn.engines import processes
+from numrnn.engines.cpu import processes
 cell = numrnn.AntisymmetricCell(1, 128, step_size=.03, diffusion=.001)
 params = cell.init_params(np.random.default_rng(0))
 x, d = np.random.default_rng(1).random((3000, 128, 1), dtype=np.float32), np.ones((128, 128), np.float32)

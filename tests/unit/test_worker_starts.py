@@ -15,7 +15,7 @@ import pytest
 from worker_pools import CELLS, differing, draw, everything, started, wait_for
 
 from numrnn import blas
-from numrnn.engines import processes, shared_memory, workers
+from numrnn.engines.cpu import processes, shared_memory, workers
 
 pytestmark = [
     pytest.mark.skipif(not shared_memory.SUPPORTED, reason="this system has no memory to share"),
@@ -34,7 +34,7 @@ class OddText(str):
 
 @pytest.fixture
 def new_pool(monkeypatch):
-    monkeypatch.setattr("numrnn.engines.numpy_engine.PROCESS_FLOPS", 0)
+    monkeypatch.setattr("numrnn.engines.cpu.tape.PROCESS_FLOPS", 0)
     own = processes.Pool()
     monkeypatch.setattr(processes, "pool", own)
     yield own
@@ -72,7 +72,7 @@ def fail_to_start(pool, rng, capfd):
     """Return the warnings of passes while workers fail to start; the numbers are right."""
     cell, case = CELLS[NAME], draw(CELLS[NAME], rng)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("numrnn.engines.numpy_engine.PROCESS_FLOPS", np.inf)
+        patch.setattr("numrnn.engines.cpu.tape.PROCESS_FLOPS", np.inf)
         wanted = everything(cell, case)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -127,7 +127,7 @@ import atexit, os, sys, threading, time
 import numpy as np
 import numrnn
 from numrnn import blas
-from numrnn.engines import numpy_engine, processes
+from numrnn.engines.cpu import processes, tape as cpu_tape
 cell = numrnn.AntisymmetricCell(1, 128)
 params = cell.init_params(np.random.default_rng(0))
 x = np.ones((200, 64, 1), np.float32)
@@ -158,7 +158,7 @@ SCRIPTS = {
         wanted = step()
         def last():
             assert np.array_equal(step(), wanted)
-            numpy_engine.PROCESS_FLOPS = np.inf
+            cpu_tape.PROCESS_FLOPS = np.inf
             assert np.array_equal(step(), wanted)
         atexit.register(last)
     """,

@@ -8,8 +8,9 @@ import numpy as np
 from helpers import draw_sequence, make_cells
 
 from numrnn import backward, forward
-from numrnn.engines import numpy_engine, processes
-from numrnn.tape import GRADIENTS
+from numrnn.bptt import GRADIENTS
+from numrnn.engines.cpu import processes
+from numrnn.engines.cpu import tape as cpu_tape
 
 CELLS = make_cells()
 
@@ -47,7 +48,7 @@ def differing(got, wanted):
 
 def in_threads(function, *arguments, **options):
     """Call a function while every slice is run by a thread."""
-    with mock.patch.object(numpy_engine, "PROCESS_FLOPS", np.inf):
+    with mock.patch.object(cpu_tape, "PROCESS_FLOPS", np.inf):
         return function(*arguments, **options)
 
 

@@ -1,7 +1,7 @@
 """One slice of the batch through time: what the CPU engine does alike for every cell.
 
 A slice takes its rows through all steps, a chunk of steps at a time. What does not go from step to step is done here
-for a whole chunk at once; the steps themselves, and their adjoints, are in numpy_steps.py, one class a kind of cell.
+for a whole chunk at once; the steps themselves, and their adjoints, are in steps.py, one class a kind of cell.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import numpy as np
 from numrnn.backend import Array
 from numrnn.blas import unpacked_kernels
 from numrnn.cells.base import Cell
-from numrnn.engines import workspace
-from numrnn.tape import Problem
+from numrnn.engines.cpu import workspace
+from numrnn.problem import Problem
 
 CHUNK_BYTES = 2**18  # of the states of a chunk: three arrays of them fit into the second-level cache of a core (1 MiB)
 SHORTEST_CHUNK, LONGEST_CHUNK = 4, 64  # steps; longer ones than this save nothing more
@@ -77,7 +77,7 @@ class Constants:
     chunk: int = SHORTEST_CHUNK  # steps that a slice takes together
 
 
-class Gathered:
+class BackwardBuffers:
     """What a slice's backward pass takes from outside, and where it puts its gradients; None for those not wanted."""
 
     def __init__(self, rows: slice, direct: Any, dx: Any, all_g: Any, d_params: list[np.ndarray] | None) -> None:
@@ -119,18 +119,20 @@ class Slice(ABC):
         block = rows_per_product(b, n)
         self.shape = (b, n) if block == b else (b // block, block, n)
         self.product: Any = np.dot if block == b else np.matmul
-        self.s = workspace.take((self.parts, chunk + 1, b, n), dtype)  # scratch in the backward pass
+        # One memory under two names, for a slice goes either forward or back: one name for each thing that it holds.
+        self.s = self.sums = workspace.take((self.parts, chunk + 1, b, n), dtype)  # scaled states | sums of deltas
+        self.u = self.deltas = workspace.take((self.pre_activations, chunk, b, n), dtype)  # V x + b | deltas
+        arrays = max(1, self.activations, self.slope_count)
+        self.acts = self.slopes = workspace.take((chunk, arrays, b, n), dtype)  # activations without a tape | slopes
         self.q = workspace.take((self.parts, b, n), dtype)
-        self.u = workspace.take((self.pre_activations, chunk, b, n), dtype)  # V x + b; in the backward pass the deltas
-        # Activations without a tape; in the backward pass slopes, and of a cell without activations of its own too.
-        self.a = workspace.take((chunk, max(1, self.activations, self.slope_count), b, n), dtype)
         self.h = workspace.take((chunk, b, n), dtype)
         self.x_1 = workspace.take((chunk, b, self.m + 1), dtype)  # [x | 1]
         self.x_1[..., -1] = 1
         self.tmp = self.in_blocks(workspace.take((self.scratch, b, n), dtype))
         # Views of single steps, made once a call: what the loops do in Python holds the other threads up.
-        self.s_steps, self.u_steps = [list(self.in_blocks(part)) for part in self.s], self.by_step(self.u)
-        self.slope_steps = self.by_step(self.a.swapaxes(0, 1))
+        self.s_steps = self.sum_steps = [list(self.in_blocks(part)) for part in self.s]
+        self.u_steps = self.delta_steps = self.by_step(self.u)
+        self.slope_steps = self.by_step(self.slopes.swapaxes(0, 1))
         self.q_parts = list(self.in_blocks(self.q))
 
     @staticmethod
@@ -141,26 +143,29 @@ class Slice(ABC):
     @staticmethod
     @abstractmethod
     def gradients(cell: Cell, totals: list[np.ndarray]) -> dict[str, np.ndarray]:
-        """Return the gradients by name from the products that `gather` added."""
+        """Return the gradients by name from the products that `add_products` added."""
 
     @abstractmethod
     def steps(self, acts: np.ndarray, active: np.ndarray | None) -> None:
         """Run len(acts) steps from s[:, 0] on, filling s[:, 1:], and acts (count, activations, b, n)."""
 
     @abstractmethod
-    def slopes(self, acts: np.ndarray, states: np.ndarray, active: np.ndarray | None) -> None:
-        """Fill a with the slopes of a chunk, from its activations and its states (count + 1, b, state_size)."""
+    def fill_slopes(self, acts: np.ndarray, states: np.ndarray, active: np.ndarray | None) -> None:
+        """Fill `slopes` with those of a chunk, from its activations and its states (count + 1, b, state_size)."""
 
     @abstractmethod
-    def steps_back(self, first: int, acts: np.ndarray, active: np.ndarray | None, out: Gathered) -> None:
-        """Take q back over the steps of a chunk, leave their deltas in u, and call `meet` after each if out says so."""
+    def steps_back(self, first: int, acts: np.ndarray, active: np.ndarray | None, out: BackwardBuffers) -> None:
+        """Take q back over the steps of a chunk and leave their deltas in `deltas`.
+
+        Call `add_direct_gradient` after each step if `out.at_every_step`.
+        """
 
     @abstractmethod
-    def gather(self, deltas: list[np.ndarray], h: np.ndarray, x_1: np.ndarray, out: Gathered) -> None:
+    def add_products(self, deltas: list[np.ndarray], h: np.ndarray, x_1: np.ndarray, out: BackwardBuffers) -> None:
         """Add a chunk's share of the parameters' gradients to out; deltas and h are (steps x b, n)."""
 
     def zero_totals(self) -> list[np.ndarray]:
-        """Return zeros for what `gather` adds: a dA for each matrix, then a [dV | db] for each pre-activation."""
+        """Return zeros for what `add_products` adds: a dA for each matrix, then a [dV | db] for each pre-activation."""
         matrices = self.constants.A.size // self.n**2
         shapes = [(self.n, self.n)] * matrices + [(self.n, self.m + 1)] * self.pre_activations
         return [np.zeros(shape, self.q.dtype) for shape in shapes]
@@ -194,7 +199,8 @@ class Slice(ABC):
             count, at = min(self.chunk, stop - first), first - start
             self._project(first, count)
             self.steps(
-                self.a[:count, : self.activations] if acts is None else acts[at : at + count], self.active(first, count)
+                self.acts[:count, : self.activations] if acts is None else acts[at : at + count],
+                self.active(first, count),
             )
             for part in range(self.parts):
                 done = self.s[part, 1 : count + 1]
@@ -212,7 +218,7 @@ class Slice(ABC):
             np.dot(flat, V_b, out=u[:count].reshape(-1, self.n))
 
     def backward(
-        self, start: int, stop: int, q: np.ndarray, states: np.ndarray, acts: np.ndarray, out: Gathered
+        self, start: int, stop: int, q: np.ndarray, states: np.ndarray, acts: np.ndarray, out: BackwardBuffers
     ) -> None:
         """Take q, that is scale dL/dh_stop, back to `start`, in place; add these steps' gradients to `out`."""
         for part in range(self.parts):
@@ -220,13 +226,13 @@ class Slice(ABC):
         for first in reversed(range(start, stop, self.chunk)):
             count, at = min(self.chunk, stop - first), first - start
             active, chunk = self.active(first, count), acts[at : at + count]
-            self.slopes(chunk, states[at : at + count + 1], active)
+            self.fill_slopes(chunk, states[at : at + count + 1], active)
             self.steps_back(first, chunk, active, out)
-            deltas = [delta[:count].reshape(-1, self.n) for delta in self.u]
+            deltas = [delta[:count].reshape(-1, self.n) for delta in self.deltas]
             if out.d_params is not None:
                 self.x_1[:count, :, :-1] = self.x[first : first + count]
                 h, x_1 = self._flat(states[at : at + count, :, : self.n]), self.x_1[:count].reshape(-1, self.m + 1)
-                self.gather(deltas, h, x_1, out)
+                self.add_products(deltas, h, x_1, out)
             if out.dx is not None:
                 dx = sum(delta @ V for delta, V in zip(deltas, self.constants.V, strict=True))  # (B3) (B11) (B17) (B24)
                 out.dx[first : first + count] = dx.reshape(count, self.b, self.m)
@@ -240,8 +246,8 @@ class Slice(ABC):
             h = self.h[: len(h)]
         return h.reshape(-1, self.n)
 
-    def meet(self, t: int, out: Gathered) -> None:
-        """Add the loss's own derivative with respect to h_t to q, and give q out."""
+    def add_direct_gradient(self, t: int, out: BackwardBuffers) -> None:
+        """Add the loss's own derivative with respect to h_t to q, and write dL/dh_t where it is wanted."""
         scale = self.constants.scale
         for part, q in enumerate(self.q):
             if out.direct is not None:

@@ -1,7 +1,7 @@
 r"""The steps of the CPU engine and their adjoints, one class a kind of cell.
 
-What is the same for every cell is in numpy_slices.py, and what separates both from the reference is said in
-numpy_engine.py. Tags are those of docs/derivation.md.
+What is the same for every cell is in slices.py, and what separates both from the reference is said in
+__init__.py. Tags are those of docs/derivation.md.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from numrnn.cells.base import Cell, EulerCell
-from numrnn.engines.numpy_slices import Constants, Gathered, Slice, aligned, transposed, weights_and_bias
-from numrnn.tape import Problem
+from numrnn.cells.base import Cell
+from numrnn.cells.euler import as_euler
+from numrnn.engines.cpu.slices import BackwardBuffers, Constants, Slice, aligned, transposed, weights_and_bias
+from numrnn.problem import Problem
 
 
 class EulerSlice(Slice):
@@ -24,18 +25,16 @@ class EulerSlice(Slice):
     @staticmethod
     def prepare(problem: Problem) -> Constants:
         """Return A times eps, for states over eps."""
-        cell, params, dtype = problem.cell, problem.params, problem.h0.dtype
-        assert isinstance(cell, EulerCell)
-        A = (cell.step_size * cell.recurrent_matrix(params["W"])).astype(dtype)
+        cell, params, dtype = as_euler(problem.cell), problem.params, problem.h0.dtype
+        A = (cell.step_size * cell.matrix.value(params["W"])).astype(dtype)
         V_b = [transposed(params["V"], params["b"], dtype)]
         return Constants(cell.step_size, aligned(A.T), aligned(A), V_b, [params["V"].astype(dtype)])
 
     @staticmethod
     def gradients(cell: Cell, totals: list[np.ndarray]) -> dict[str, np.ndarray]:
         """Return dW, dV and db from dA and [dV | db]."""
-        assert isinstance(cell, EulerCell)
         dV, db = weights_and_bias(totals[1])
-        return {"W": cell.recurrent_matrix_vjp(totals[0]), "V": dV, "b": db}
+        return {"W": as_euler(cell).matrix.adjoint(totals[0]), "V": dV, "b": db}
 
     def steps(self, acts: np.ndarray, active: np.ndarray | None) -> None:
         """Run the steps of a chunk; fill acts with c."""
@@ -51,30 +50,30 @@ class EulerSlice(Slice):
                 multiply(c_t, active[t], c_t)
             add(s_t, c_t, s_next)  # (F4)
 
-    def slopes(self, acts: np.ndarray, states: np.ndarray, active: np.ndarray | None) -> None:
-        """Fill a with 1 - c^2, and 0 where a row holds its state."""
+    def fill_slopes(self, acts: np.ndarray, states: np.ndarray, active: np.ndarray | None) -> None:
+        """Fill `slopes` with 1 - c^2, and 0 where a row holds its state."""
         self._slopes_of(acts[:, 0], active)
 
     def _slopes_of(self, c: np.ndarray, active: np.ndarray | None) -> None:
-        slopes = self.a[: len(c), 0]
+        slopes = self.slopes[: len(c), 0]
         np.multiply(c, c, out=slopes)
         np.subtract(1, slopes, out=slopes)
         if active is not None:
             self.in_blocks(slopes)[...] *= active
 
-    def steps_back(self, first: int, acts: np.ndarray, active: np.ndarray | None, out: Gathered) -> None:
+    def steps_back(self, first: int, acts: np.ndarray, active: np.ndarray | None, out: BackwardBuffers) -> None:
         """Take q back over a chunk."""
         A, product, add, multiply = self.constants.A, self.product, np.add, np.multiply
-        q, from_delta, slopes, deltas = self.q_parts[0], self.tmp[0], self.slope_steps, self.u_steps
+        q, from_delta, slopes, deltas = self.q_parts[0], self.tmp[0], self.slope_steps, self.delta_steps
         for t in reversed(range(len(acts))):
             delta = deltas[t]
             multiply(slopes[t], q, delta)  # (B1)
             product(delta, A, from_delta)
             add(q, from_delta, q)  # (B2)
             if out.at_every_step:
-                self.meet(first + t, out)
+                self.add_direct_gradient(first + t, out)
 
-    def gather(self, deltas: list[np.ndarray], h: np.ndarray, x_1: np.ndarray, out: Gathered) -> None:
+    def add_products(self, deltas: list[np.ndarray], h: np.ndarray, x_1: np.ndarray, out: BackwardBuffers) -> None:
         """Add to dA and [dV | db]."""
         out.add([deltas[0], deltas[0]], [h, x_1])
 
@@ -89,10 +88,9 @@ class GatedEulerSlice(Slice):
     @staticmethod
     def prepare(problem: Problem) -> Constants:
         """Return A times eps / 2, for states over eps / 2."""
-        cell, params, dtype = problem.cell, problem.params, problem.h0.dtype
-        assert isinstance(cell, EulerCell)
+        cell, params, dtype = as_euler(problem.cell), problem.params, problem.h0.dtype
         scale = cell.step_size / 2
-        A = (scale * cell.recurrent_matrix(params["W"])).astype(dtype)
+        A = (scale * cell.matrix.value(params["W"])).astype(dtype)
         V_b = [
             transposed(params["V"], params["b"], dtype),
             0.5 * transposed(params["V_z"], params["b_z"], dtype),
@@ -103,9 +101,8 @@ class GatedEulerSlice(Slice):
     @staticmethod
     def gradients(cell: Cell, totals: list[np.ndarray]) -> dict[str, np.ndarray]:
         """Return the gradients of W, V, b, V_z and b_z from dA, [dV | db] and [dV_z | db_z]."""
-        assert isinstance(cell, EulerCell)
         (dV, db), (dV_z, db_z) = weights_and_bias(totals[1]), weights_and_bias(totals[2])
-        return {"W": cell.recurrent_matrix_vjp(totals[0]), "V": dV, "b": db, "V_z": dV_z, "b_z": db_z}
+        return {"W": as_euler(cell).matrix.adjoint(totals[0]), "V": dV, "b": db, "V_z": dV_z, "b_z": db_z}
 
     def steps(self, acts: np.ndarray, active: np.ndarray | None) -> None:
         """Run the steps of a chunk; fill acts with c and w."""
@@ -126,36 +123,36 @@ class GatedEulerSlice(Slice):
                 multiply(update, active[t], update)
             add(s_t, update, s_next)  # (F8)
 
-    def slopes(self, acts: np.ndarray, states: np.ndarray, active: np.ndarray | None) -> None:
-        """Fill a with (1 + w)(1 - c^2) and c (1 - w^2) / 2, and 0 where a row holds its state."""
-        slopes = self.a[: len(acts)]
+    def fill_slopes(self, acts: np.ndarray, states: np.ndarray, active: np.ndarray | None) -> None:
+        """Fill `slopes` with (1 + w)(1 - c^2) and c (1 - w^2) / 2, and 0 where a row holds its state."""
+        slopes = self.slopes[: len(acts)]
         c, w = acts[:, 0], acts[:, 1]
         np.multiply(acts, acts, out=slopes)
         np.subtract(1, slopes, out=slopes)
         slope, slope_z = slopes[:, 0], slopes[:, 1]
         slope_z *= 0.5
         slope_z *= c
-        one_plus_w = np.add(w, 1, out=self.s[0, : len(acts)])
+        one_plus_w = np.add(w, 1, out=self.sums[0, : len(acts)])
         slope *= one_plus_w
         if active is not None:
             self.in_blocks(slopes)[...] *= active[:, None]
 
-    def steps_back(self, first: int, acts: np.ndarray, active: np.ndarray | None, out: Gathered) -> None:
-        """Take q back over a chunk; leave the sums of both deltas in s."""
+    def steps_back(self, first: int, acts: np.ndarray, active: np.ndarray | None, out: BackwardBuffers) -> None:
+        """Take q back over a chunk; leave the sums of both deltas in `sums`."""
         A, product, add, multiply = self.constants.A, self.product, np.add, np.multiply
-        q, from_deltas, sums = self.q_parts[0], self.tmp[0], self.s_steps[0]
+        q, from_deltas, sums = self.q_parts[0], self.tmp[0], self.sum_steps[0]
         for t in reversed(range(len(acts))):
-            deltas, both = self.u_steps[t], sums[t]
+            deltas, both = self.delta_steps[t], sums[t]
             multiply(self.slope_steps[t], q, deltas)  # (B7) (B8)
             add(deltas[0], deltas[1], both)  # (B9)
             product(both, A, from_deltas)
             add(q, from_deltas, q)  # (B10)
             if out.at_every_step:
-                self.meet(first + t, out)
+                self.add_direct_gradient(first + t, out)
 
-    def gather(self, deltas: list[np.ndarray], h: np.ndarray, x_1: np.ndarray, out: Gathered) -> None:
+    def add_products(self, deltas: list[np.ndarray], h: np.ndarray, x_1: np.ndarray, out: BackwardBuffers) -> None:
         """Add to dA, [dV | db] and [dV_z | db_z]."""
-        both = self.s[0].reshape(-1, self.n)[: len(h)]
+        both = self.sums[0].reshape(-1, self.n)[: len(h)]
         out.add([both, *deltas], [h, x_1, x_1])
 
 
@@ -188,16 +185,16 @@ class ElmanSlice(EulerSlice):
             if active is not None:
                 np.copyto(s[t + 1], s[t], where=~active[t])
 
-    def slopes(self, acts: np.ndarray, states: np.ndarray, active: np.ndarray | None) -> None:
-        """Fill a with 1 - c^2, and 0 where a row holds its state."""
+    def fill_slopes(self, acts: np.ndarray, states: np.ndarray, active: np.ndarray | None) -> None:
+        """Fill `slopes` with 1 - c^2, and 0 where a row holds its state."""
         self._slopes_of(states[1:], active)
 
-    def steps_back(self, first: int, acts: np.ndarray, active: np.ndarray | None, out: Gathered) -> None:
+    def steps_back(self, first: int, acts: np.ndarray, active: np.ndarray | None, out: BackwardBuffers) -> None:
         """Take q back over a chunk; a row that holds its state passes it on."""
         A, product, multiply = self.constants.A, self.product, np.multiply
         q, from_delta = self.q_parts[0], self.tmp[0]
         for t in reversed(range(len(acts))):
-            delta = self.u_steps[t]
+            delta = self.delta_steps[t]
             multiply(self.slope_steps[t], q, delta)  # (B16)
             if active is None:
                 product(delta, A, q)  # (B17)
@@ -205,7 +202,7 @@ class ElmanSlice(EulerSlice):
                 product(delta, A, from_delta)
                 np.copyto(q, from_delta, where=active[t])
             if out.at_every_step:
-                self.meet(first + t, out)
+                self.add_direct_gradient(first + t, out)
 
 
 class LSTMSlice(Slice):
@@ -269,10 +266,10 @@ class LSTMSlice(Slice):
                 np.copyto(c[t + 1], c[t], where=~active[t])
                 np.copyto(h[t + 1], h[t], where=~active[t])
 
-    def slopes(self, acts: np.ndarray, states: np.ndarray, active: np.ndarray | None) -> None:
-        """Fill a with dh/du_o, dc/du_i, dc/du_f, dc/du_g and dh/dc, and 0 where a row holds its state."""
-        slopes, (o, i, g) = self.a[: len(acts)], (acts[:, k] for k in (0, 1, 3))
-        tanh_c = np.tanh(states[1:, :, self.n :], out=self.s[0, : len(acts)])
+    def fill_slopes(self, acts: np.ndarray, states: np.ndarray, active: np.ndarray | None) -> None:
+        """Fill `slopes` with dh/du_o, dc/du_i, dc/du_f, dc/du_g and dh/dc, and 0 where a row holds its state."""
+        slopes, (o, i, g) = self.slopes[: len(acts)], (acts[:, k] for k in (0, 1, 3))
+        tanh_c = np.tanh(states[1:, :, self.n :], out=self.sums[0, : len(acts)])
         np.multiply(acts, acts, out=slopes[:, :4])
         np.subtract(acts[:, :3], slopes[:, :3], out=slopes[:, :3])
         np.multiply(tanh_c, tanh_c, out=slopes[:, 4])
@@ -285,13 +282,13 @@ class LSTMSlice(Slice):
         if active is not None:
             self.in_blocks(slopes)[...] *= active[:, None]
 
-    def steps_back(self, first: int, acts: np.ndarray, active: np.ndarray | None, out: Gathered) -> None:
+    def steps_back(self, first: int, acts: np.ndarray, active: np.ndarray | None, out: BackwardBuffers) -> None:
         """Take the cotangents of h and c back over a chunk; a row that holds its state passes them on."""
         W, add, multiply, (q, q_c) = self._four(self.constants.A), np.add, np.multiply, self.q_parts
         products, tmp = self.tmp[:4], self.tmp[4]
-        blocks, sums = self.in_blocks(acts), self.s_steps[0]
+        blocks, sums = self.in_blocks(acts), self.sum_steps[0]
         for t in reversed(range(len(acts))):
-            deltas, slopes, from_deltas = self.u_steps[t], self.slope_steps[t], sums[t]
+            deltas, slopes, from_deltas = self.delta_steps[t], self.slope_steps[t], sums[t]
             multiply(slopes[4], q, tmp)
             add(q_c, tmp, q_c)  # (B19)
             multiply(slopes[1:4], q_c, deltas[1:])  # (B20) (B21) (B22)
@@ -302,8 +299,8 @@ class LSTMSlice(Slice):
             np.copyto(q, from_deltas, where=where)
             multiply(q_c, blocks[t, 2], q_c, where=where)  # (B24)
             if out.at_every_step:
-                self.meet(first + t, out)
+                self.add_direct_gradient(first + t, out)
 
-    def gather(self, deltas: list[np.ndarray], h: np.ndarray, x_1: np.ndarray, out: Gathered) -> None:
+    def add_products(self, deltas: list[np.ndarray], h: np.ndarray, x_1: np.ndarray, out: BackwardBuffers) -> None:
         """Add to four dW and four [dV | db]."""
         out.add([*deltas, *deltas], [*[h] * 4, *[x_1] * 4])

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from numrnn.engines import shared_memory, workspace
-from numrnn.engines.numpy_slices import Constants, Gathered, Slice, steps_per_chunk
-from numrnn.tape import Problem
+from numrnn.engines.cpu import shared_memory, workspace
+from numrnn.engines.cpu.slices import BackwardBuffers, Constants, Slice, steps_per_chunk
+from numrnn.problem import Problem
+from numrnn.subnormals import flush_subnormals
 
 Shape = tuple[int, ...]
 
@@ -22,8 +23,8 @@ Shape = tuple[int, ...]
 class Pass:
     """Forward and backward over all time, for any rows.
 
-    Its methods are tasks that can be run again after they were broken off anywhere: they write only to memory that no
-    task of the same pass reads.
+    Its methods are tasks, each for some rows, wherever they are run. They flush subnormal numbers, and can be run again
+    after they were broken off anywhere: they write only to memory that no task of the same pass reads.
 
     Parameters
     ----------
@@ -93,20 +94,22 @@ class Pass:
 
     def forward(self, rows: slice) -> None:
         """Fill the states and activations of these rows, or their checkpoints and final state."""
-        part, s = self.slice_of(rows), self.h0[rows] / self.constants.scale
-        if self.states is not None and self.acts is not None:
-            part.forward(0, self.n_steps, s, self.states[:, rows], self.acts[:, :, rows])
-            return
-        assert self.checkpoints is not None
-        assert self.final is not None
-        for i, start in enumerate(range(0, self.n_steps, self.every)):
-            self.checkpoints[i, rows] = s
-            part.forward(start, self.stop(start), s)
-        np.multiply(s, self.constants.scale, out=self.final[rows])
+        with flush_subnormals():
+            part, s = self.slice_of(rows), self.h0[rows] / self.constants.scale
+            if self.states is not None and self.acts is not None:
+                part.forward(0, self.n_steps, s, self.states[:, rows], self.acts[:, :, rows])
+                return
+            assert self.checkpoints is not None
+            assert self.final is not None
+            for i, start in enumerate(range(0, self.n_steps, self.every)):
+                self.checkpoints[i, rows] = s
+                part.forward(start, self.stop(start), s)
+            np.multiply(s, self.constants.scale, out=self.final[rows])
 
     def segment(self, rows: slice, start: int, states: np.ndarray) -> None:
         """Fill the states of one segment, (steps + 1, B, state_size), for these rows."""
-        self._recompute(self.slice_of(rows), start, states[:, rows], None)
+        with flush_subnormals():
+            self._recompute(self.slice_of(rows), start, states[:, rows], None)
 
     def backward(
         self, rows: slice, g: np.ndarray, direct: Any, dx: Any, all_g: Any, with_params: bool
@@ -126,19 +129,20 @@ class Pass:
         with_params : bool
             Whether the gradients of the parameters are wanted.
         """
-        part, q = self.slice_of(rows), g[rows] * self.constants.scale
-        out = Gathered(rows, direct, dx, all_g, part.zero_totals() if with_params else None)
-        if self.states is not None and self.acts is not None:
-            part.backward(0, self.n_steps, q, self.states[:, rows], self.acts[:, :, rows], out)
-        else:
-            states = workspace.take((self.every + 1, part.b, self.parts * self.n), q.dtype)
-            acts = workspace.take(self._acts_shape(self.every, part.b), q.dtype)
-            for start in reversed(range(0, self.n_steps, self.every)):
-                steps = self.stop(start) - start
-                self._recompute(part, start, states[: steps + 1], acts[:steps])
-                part.backward(start, start + steps, q, states[: steps + 1], acts[:steps], out)
-        q /= self.constants.scale
-        return q, out.d_params
+        with flush_subnormals():
+            part, q = self.slice_of(rows), g[rows] * self.constants.scale
+            out = BackwardBuffers(rows, direct, dx, all_g, part.zero_totals() if with_params else None)
+            if self.states is not None and self.acts is not None:
+                part.backward(0, self.n_steps, q, self.states[:, rows], self.acts[:, :, rows], out)
+            else:
+                states = workspace.take((self.every + 1, part.b, self.parts * self.n), q.dtype)
+                acts = workspace.take(self._acts_shape(self.every, part.b), q.dtype)
+                for start in reversed(range(0, self.n_steps, self.every)):
+                    steps = self.stop(start) - start
+                    self._recompute(part, start, states[: steps + 1], acts[:steps])
+                    part.backward(start, start + steps, q, states[: steps + 1], acts[:steps], out)
+            q /= self.constants.scale
+            return q, out.d_params
 
     def _recompute(self, part: Slice, start: int, states: np.ndarray, acts: np.ndarray | None) -> None:
         """Fill the states and activations of one segment again, for the rows of a slice."""

@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from numrnn.engines import workspace
+from numrnn.engines.cpu import workspace
 
 SUPPORTED = hasattr(os, "memfd_create") and hasattr(socket, "send_fds")
 SHARE_OF_DESCRIPTORS = 4  # regions take a quarter of the process's descriptors at most: the rest is the program's own

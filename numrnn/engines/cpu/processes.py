@@ -29,9 +29,9 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from numrnn.engines import shared_memory, threads, workspace
-from numrnn.engines.floating_point import UnderSetting
-from numrnn.engines.workers import Answer, Worker
+from numrnn.engines.cpu import shared_memory, threads, workspace
+from numrnn.engines.cpu.floating_point import UnderSetting
+from numrnn.engines.cpu.workers import Answer, Worker
 
 VARIABLE = "NUMRNN_PROCESSES"  # "0" keeps the engine to threads
 # A worker costs half a second to start, and a pass that it dies in is run twice in part. What ends it four times (a

@@ -24,8 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from numrnn.engines import shared_memory
-from numrnn.engines.floating_point import Note, with_notes
+from numrnn.engines.cpu import shared_memory
+from numrnn.engines.cpu.floating_point import Note, with_notes
 
 ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 LAST_WORDS = 4096  # bytes of what a worker said last, to find the last line in
@@ -179,7 +179,7 @@ def _command(descriptor: int) -> str:
     # A relative entry leads elsewhere after a change of directory, so that numrnn is named by its place; but the other
     # modules beside it need not be those that this process has.
     found = f"sys.path[:] = {path!a}; import numpy; sys.path.insert(0, {str(PACKAGE.parent)!a})"
-    return f"import sys; {found}; from numrnn.engines.workers import serve; serve({descriptor})"
+    return f"import sys; {found}; from numrnn.engines.cpu.workers import serve; serve({descriptor})"
 
 
 def serve(descriptor: int) -> None:

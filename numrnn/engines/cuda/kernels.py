@@ -26,7 +26,7 @@ SCALARS = {"float32": "float", "float64": "double"}
 @functools.cache
 def source(files: tuple[str, ...] = FILES) -> str:
     """Return the text of the kernels as one translation unit: they include nothing, so that no toolkit is needed."""
-    folder = pathlib.Path(__file__).parent / "cuda"
+    folder = pathlib.Path(__file__).parent
     return "\n".join(
         [f"constexpr int AHEAD = {AHEAD};", *((folder / name).read_text(encoding="utf-8") for name in files)]
     )

@@ -1,22 +1,4 @@
-r"""The CUDA engine: all T steps of a pass in one kernel launch, through CuPy.
-
-It computes what numrnn/bptt.py computes with the cells of numrnn/cells/, for the antisymmetric and the unstructured
-cells, gated or not, in float32 and float64, up to 256 units. How it is divided:
-
-1. What does not go from step to step is one large product, before or after the loop, which cuBLAS does: V x + b for all
-   t; dA, [dV | db] and dx from the deltas of all t.
-2. What does is a kernel, numrnn/engines/cuda/euler.cu, launched once for all steps. It holds the recurrent matrix in
-   registers, so that a step reads and writes B n numbers of each array and nothing else.
-
-The forward kernel computes M h - gamma h, and the backward kernel M^T delta - gamma delta, where M^T is -M for the
-antisymmetric cells: the same matrix in the same registers, by the same routine.
-
-Memory: the states, c of the same size (for a gated cell c and z), and [x | 1]; in the backward pass the deltas, of the
-size of c. With checkpoints every k-th state, and all that for k steps only, recomputed by the same kernel.
-
-Everything but the launch itself is code for any array library: the tests run it on NumPy arrays, with a launcher that
-runs the same kernel text on the CPU.
-"""
+"""The tape of the CUDA engine: which problems it supports, and what it does before and after the kernels."""
 
 from __future__ import annotations
 
@@ -26,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from numrnn import bptt
 from numrnn.backend import Array, array_namespace, astype, empty
 from numrnn.cells.antisymmetric import AntisymmetricMatrix, EulerStep
-from numrnn.cells.base import Cell, EulerCell
+from numrnn.cells.base import same_step
+from numrnn.cells.euler import as_euler
 from numrnn.cells.gated import GatedEulerStep
 from numrnn.cells.unstructured import UnstructuredMatrix
 from numrnn.checks import dtype_name
-from numrnn.engines.cuda_kernels import (
+from numrnn.engines.cuda.kernels import (
     FIRST_CAPABILITY,
     MOST_UNITS,
     SCALARS,
@@ -42,14 +24,16 @@ from numrnn.engines.cuda_kernels import (
     choose_layout,
     cupy_launcher,
 )
-from numrnn.tape import Gradients, Problem, Tape
+from numrnn.problem import Problem
+from numrnn.tape import Gradients, Tape
 
+MATRICES = (AntisymmetricMatrix, UnstructuredMatrix)
 FULL, TRIANGULAR, UNSTRUCTURED = range(3)  # enum Storage of cuda/product.cuh
 NULL = np.uint64(0)
 
 
-def obstacle(problem: Problem, launcher: Launcher | None = None) -> str | None:
-    """Return what of the problem this engine does not cover, or None.
+def unsupported_reason(problem: Problem, launcher: Launcher | None = None) -> str | None:
+    """Return what of the problem this engine does not support, or None.
 
     Parameters
     ----------
@@ -62,11 +46,10 @@ def obstacle(problem: Problem, launcher: Launcher | None = None) -> str | None:
         return f"arrays of {array_namespace(problem.x).__name__}"
     if dtype_name(problem.h0) not in SCALARS:
         return f"dtype {dtype_name(problem.h0)}"
-    kind: Any = type(problem.cell)
-    # Not isinstance: a subclass may have a step or a matrix of its own.
-    steps = [(own.step, own.step_vjp) for own in (EulerStep, GatedEulerStep)]
-    if (kind.step, kind.step_vjp) not in steps or _storage(problem.cell) is None:
-        return f"the cell {kind.__name__}"
+    if _storage(problem) is None:
+        matrix = type(getattr(problem.cell, "matrix", None))
+        other = "" if matrix in (type(None), *MATRICES) else f" with the matrix {matrix.__name__}"
+        return f"the cell {type(problem.cell).__name__}{other}"
     n = problem.h0.shape[1]
     if n > MOST_UNITS:
         return f"more than {MOST_UNITS} units (there are {n})"
@@ -79,13 +62,13 @@ def obstacle(problem: Problem, launcher: Launcher | None = None) -> str | None:
     return None
 
 
-def run(problem: Problem) -> Tape:
-    """Run a forward pass and return its tape; `obstacle` must have returned None.
+def make_tape(problem: Problem) -> CudaTape:
+    """Return a tape for a problem, of which `unsupported_reason` must have found nothing.
 
     Notes
     -----
-    Costs 2 T B n (n + m) flops, and T B ((1 + gates) n + m + 1) numbers of memory, where gates is 1, or 2 for a gated
-    cell. No call of it, or of `propagate`, waits for the device.
+    Its run costs 2 T B n (n + m) flops, and T B ((1 + gates) n + m + 1) numbers of memory, where gates is 1, or 2 for a
+    gated cell. Neither that nor its `propagate` waits for the device.
     """
     return CudaTape(problem, _launcher_of(problem.x))
 
@@ -94,13 +77,15 @@ def _launcher_of(x: Array) -> Launcher:
     return cupy_launcher(array_namespace(x), x.device.id)
 
 
-def _storage(cell: Cell) -> int | None:
-    """Return how the kernels find the recurrent matrix in W, or None if they cannot."""
-    matrix = getattr(type(cell), "recurrent_matrix", None)
-    if matrix is AntisymmetricMatrix.recurrent_matrix:
-        assert isinstance(cell, AntisymmetricMatrix)
-        return TRIANGULAR if cell.triangular else FULL
-    return UNSTRUCTURED if matrix is UnstructuredMatrix.recurrent_matrix else None
+def _storage(problem: Problem) -> int | None:
+    """Return how the kernels find the recurrent matrix in W, or None if they do not know the matrix or the step."""
+    cell: Any = problem.cell
+    if not any(same_step(type(cell), own) for own in (EulerStep, GatedEulerStep)):
+        return None
+    # By type, not isinstance: a subclass may have another value.
+    if type(cell.matrix) is AntisymmetricMatrix:
+        return TRIANGULAR if cell.matrix.triangular else FULL
+    return UNSTRUCTURED if type(cell.matrix) is UnstructuredMatrix else None
 
 
 def _gates(problem: Problem) -> int:
@@ -118,10 +103,17 @@ class CudaTape(Tape):
     def __init__(self, problem: Problem, launcher: Launcher) -> None:
         n_steps = problem.n_steps
         super().__init__(problem, n_steps if problem.every is None else min(problem.every, n_steps))
-        self._launcher, self._xp = launcher, array_namespace(problem.x)
-        layout = _layout(problem, launcher)
+        self._launcher, self._xp, self._cell = launcher, array_namespace(problem.x), as_euler(problem.cell)
+        layout, storage = _layout(problem, launcher), _storage(problem)
         assert layout is not None
-        self._layout, self._gates = layout, _gates(problem)
+        assert storage is not None
+        self._layout, self._storage, self._gates = layout, np.int32(storage), _gates(problem)
+        self._kept: Any = None  # the one segment, where all states are kept
+        self._checkpoints: list[Array] = []
+
+    def run(self) -> None:
+        """Run the forward pass."""
+        problem = self.problem
         with self._device():
             xp, params, dtype = self._xp, problem.params, problem.h0.dtype
             self._W = xp.ascontiguousarray(params["W"], dtype)
@@ -130,13 +122,11 @@ class CudaTape(Tape):
             self._V_b = xp.concatenate([self._V, b[:, None]], axis=1)  # (gates n, m + 1), for [x | 1]
             active = problem.active
             self._lengths = NULL if active is None else xp.ascontiguousarray(astype(active, np.int32).sum(0), np.int32)
-            self._kept: Any = None
             h = problem.h0
             if problem.every is None:
                 self._kept = self._run(0, h)
                 self._states = self._kept[0]
                 return
-            self._checkpoints = []
             for start in self.starts():
                 self._checkpoints.append(h)
                 h = self._run(start, h)[0][-1].copy()
@@ -154,8 +144,6 @@ class CudaTape(Tape):
     def propagate(self, g: Array, direct: Array | None, wrt: Collection[str]) -> Gradients:
         """Return the gradients; see `Tape.propagate`."""
         problem, xp = self.problem, self._xp
-        if g.dtype != problem.h0.dtype:  # a complex cotangent of a real pass: two real ones in one, by linearity
-            return bptt.run(problem).propagate(g, direct, wrt)
         with self._device():
             g = xp.ascontiguousarray(g)  # becomes dL/dh_0
             dx = empty(problem.x.shape, like=g) if "x" in wrt else None
@@ -213,25 +201,22 @@ class CudaTape(Tape):
 
     def _launch(self, kernel: str, start: int, stop: int, *arrays: Any) -> None:
         """Run a kernel over the steps from `start` to `stop`."""
-        cell, layout, gates = self.problem.cell, self._layout, self._gates
-        assert isinstance(cell, EulerCell)
+        cell, layout, gates = self._cell, self._layout, self._gates
         batch, n = self.problem.h0.shape
         scalar = np.dtype(layout.dtype).type
         numbers = (scalar(cell.step_size), scalar(cell.diffusion), *map(np.int32, (n, batch, stop - start, start)))
-        storage = np.int32(_storage(cell) or FULL)
         self._launcher(
             layout.name(kernel, gates),
             layout.blocks(batch),
             layout.threads,
             layout.shared_bytes(kernel, gates),
-            (self._W, storage, *numbers, self._lengths, *arrays),
+            (self._W, self._storage, *numbers, self._lengths, *arrays),
         )
 
     def _collect(self, dA: Array, dV_b: Array) -> dict[str, Array]:
         """Return the gradients of the parameters under their names."""
-        cell, n = self.problem.cell, self.problem.h0.shape[1]
-        assert isinstance(cell, EulerCell)
-        params = {"W": cell.recurrent_matrix_vjp(dA)}
+        n = self._cell.hidden_size
+        params = {"W": self._cell.matrix.adjoint(dA)}
         for gate, (V, b) in enumerate((("V", "b"), ("V_z", "b_z"))[: self._gates]):
             rows = dV_b[gate * n : (gate + 1) * n]
             params |= {V: self._xp.ascontiguousarray(rows[:, :-1]), b: rows[:, -1].copy()}

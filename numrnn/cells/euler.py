@@ -1,0 +1,123 @@
+"""What the four Euler cells share: h + eps f(A h, x), with a matrix A that is made of the parameter W.
+
+A cell of this kind is two things put together: a step, (12) or (13), which is its class, and a matrix, which it holds.
+Whatever one of the paper's ablations does worse is then due to the matrix alone.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from numrnn.backend import Array
+from numrnn.cells.base import Cell
+from numrnn.checks import check_integer, check_number
+from numrnn.initializers import InitialValues
+
+
+class RecurrentMatrix(ABC):
+    """The matrix A (n, n) as a function of the parameter W (n, n), with its tangent and its adjoint.
+
+    Parameters
+    ----------
+    hidden_size : int
+        n >= 1.
+    diffusion : float
+        gamma >= 0, subtracted from the diagonal of A.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of a wrong type or out of range.
+    """
+
+    turns: ClassVar[bool] = False  # whether pairs of units may be given rotations to start from
+
+    def __init__(self, hidden_size: int, diffusion: float) -> None:
+        self.hidden_size = check_integer("hidden_size", hidden_size, at_least=1)
+        self.diffusion = check_number("diffusion", diffusion, at_least=0)
+
+    @abstractmethod
+    def value(self, W: Array) -> Array:
+        """Return A, (n, n)."""
+
+    @abstractmethod
+    def tangent(self, W_dot: Array) -> Array:
+        """Return the derivative of A, (n, n), along W_dot (n, n)."""
+
+    @abstractmethod
+    def adjoint(self, dA: Array) -> Array:
+        """Return dL/dW, (n, n), from dL/dA (n, n)."""
+
+    def initial_value(self, W: np.ndarray, rotations: Sequence[float] | None) -> np.ndarray:
+        """Return the W to start from, made of normal numbers W (n, n); with `rotations`, if it `turns`."""
+        return W
+
+    def parameter_count(self) -> int:
+        """Return how many entries of W may be chosen freely."""
+        return self.hidden_size**2
+
+    def config(self) -> dict[str, Any]:
+        """Return the arguments that make it again, but for the size."""
+        return {"diffusion": self.diffusion}
+
+
+class EulerCell(Cell):
+    """A cell that is one step of forward Euler through an ODE.
+
+    Parameters
+    ----------
+    input_size : int
+        m >= 1.
+    step_size : float
+        eps > 0.
+    matrix : RecurrentMatrix
+        What makes A of W; it has the number of units, n.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of a wrong type or out of range.
+    """
+
+    def __init__(self, input_size: int, step_size: float, matrix: RecurrentMatrix) -> None:
+        super().__init__(input_size, matrix.hidden_size)
+        self.step_size = check_number("step_size", step_size, above=0)
+        self.matrix = matrix
+
+    @property
+    def diffusion(self) -> float:
+        """Gamma >= 0, subtracted from the diagonal of A."""
+        return self.matrix.diffusion
+
+    def parameter_count(self) -> int:
+        """Return how many numbers the cell may choose freely, without any read-out."""
+        return super().parameter_count() - self.hidden_size**2 + self.matrix.parameter_count()
+
+    def config(self) -> dict[str, Any]:
+        """Return the cell's name and the arguments that make it again, as JSON can hold them."""
+        return super().config() | {"step_size": self.step_size} | self.matrix.config()
+
+    def _draw(self, rng: np.random.Generator, initial: InitialValues) -> dict[str, np.ndarray]:
+        if not self.matrix.turns:
+            initial.check_unused(self.name, "rotations")
+        values = super()._draw(rng, replace(initial, rotations=None))
+        values["W"] = self.matrix.initial_value(values["W"], initial.rotations)
+        return values
+
+
+def as_euler(cell: Cell) -> EulerCell:
+    """Return `cell`, for the type checker an EulerCell.
+
+    Raises
+    ------
+    TypeError
+        If it is none.
+    """
+    if not isinstance(cell, EulerCell):
+        raise TypeError(f"cell must be an Euler cell, h + eps f(h), got {type(cell).__name__}")
+    return cell
