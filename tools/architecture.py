@@ -1,0 +1,156 @@
+"""The floors of the house: which parts of numrnn there are, and which of them imports which.
+
+    python -m tools.architecture    draw docs/pictures/architecture.png and write the table of ARCHITECTURE.md anew
+
+The imports are read from the source, those inside functions too. `FLOORS` says what should be: a part imports from the
+floors below its own only. tests/repository/test_architecture.py holds the source, the page and this table together.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "ARCHITECTURE.md"
+PICTURE = ROOT / "docs" / "pictures" / "architecture.png"
+BEGIN, END = "<!-- floors: written by tools/architecture.py -->", "<!-- end of the floors -->"
+
+# From the ground up: what a floor is about, and its parts, each a module or a package of numrnn.
+FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("arrays, whatever library they are of", ("gpu", "backend", "checks", "kernels", "blas", "subnormals")),
+    ("one step: the cells and their initial values", ("initializers", "cells")),
+    ("a pass over a sequence, and what it leaves behind", ("problem", "tape")),
+    ("the fused engines", ("engines",)),
+    ("time: forward and backward", ("bptt",)),
+    ("data", ("datasets",)),
+    ("training", ("training",)),
+    ("pictures, and the machine", ("plots", "info")),
+    ("analysis of a trajectory, a network, the ODE", ("stability", "reversible", "ode")),
+    ("experiments and the command", ("experiments", "__main__")),
+)
+
+
+def imported(source: str, package: str = "numrnn") -> Iterator[str]:
+    """Yield the modules of a package that a source imports, anywhere in it, by their full names."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.partition(".")[0] == package)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.partition(".")[0] == package:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def part_of(module: str) -> str | None:
+    """Return the part that a module belongs to, as `cells` for numrnn.cells.base; None for numrnn itself."""
+    names = module.split(".")
+    known = {part for _, parts in FLOORS for part in parts}
+    return names[1] if len(names) > 1 and names[1] in known else None
+
+
+def sources(package: Path) -> dict[str, str]:
+    """Return the sources of a package by the full names of its modules."""
+    found = {}
+    for path in sorted(package.rglob("*.py")):
+        names = path.relative_to(package.parent).with_suffix("").parts
+        found[".".join(names[:-1] if names[-1] == "__init__" else names)] = path.read_text(encoding="utf-8")
+    return found
+
+
+def edges(modules: Mapping[str, str]) -> dict[str, set[str]]:
+    """Return for every part of numrnn the other parts that it imports."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for module, source in modules.items():
+        part = part_of(module)
+        if part is not None:
+            others = {part_of(name) for name in imported(source)}
+            found[part] |= {other for other in others if other not in (None, part)}
+    return dict(found)
+
+
+def wrong_directions(
+    graph: Mapping[str, set[str]], floors: Sequence[tuple[str, tuple[str, ...]]] = FLOORS
+) -> list[str]:
+    """Return the imports that do not go down, as "cells imports training"; on one floor they go to the left."""
+    order = [part for _, parts in floors for part in parts]
+    return [
+        f"{part} imports {other}"
+        for part, others in sorted(graph.items())
+        for other in sorted(others)
+        if order.index(other) > order.index(part)
+    ]
+
+
+def table(modules: Mapping[str, str]) -> str:
+    """Return the floors as a Markdown table, the highest first, with what each part holds, in its own words."""
+    lines = ["| floor | part | what it holds |", "|---|---|---|"]
+    for title, parts in reversed(FLOORS):
+        for part in parts:
+            source = modules.get(f"numrnn.{part}")
+            if source is not None:
+                summary = (ast.get_docstring(ast.parse(source)) or "").partition("\n\n")[0].replace("\n", " ")
+                lines.append(f"| {title} | `numrnn.{part}` | {summary} |")
+                title = ""
+    return "\n".join(lines)
+
+
+def page_with_table(page: str, modules: Mapping[str, str]) -> str:
+    """Return the text of the page with its table renewed."""
+    before, rest = page.split(BEGIN)
+    return f"{before}{BEGIN}\n\n{table(modules)}\n\n{END}{rest.split(END)[1]}"
+
+
+def without_shortcuts(graph: Mapping[str, set[str]]) -> dict[str, set[str]]:
+    """Return the graph without the imports of what is imported by way of another part too."""
+
+    def reached(part: str) -> set[str]:
+        direct = graph.get(part, set())
+        return direct.union(*(reached(other) for other in direct))
+
+    return {part: others - set().union(*(reached(other) for other in others)) for part, others in graph.items()}
+
+
+def draw(graph: Mapping[str, set[str]], path: Path) -> None:
+    """Draw the floors, and an arrow for each import that is not a shortcut."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(9, 9))
+    places = {}
+    for height, (title, parts) in enumerate(FLOORS):
+        axes.axhspan(height - 0.42, height + 0.42, color="#f2f2ee" if height % 2 else "#e6ecf2", lw=0)
+        axes.text(-0.62, height + 0.3, title, fontsize=8, color="#555555", va="center")
+        there = [part for part in parts if part in graph]
+        for i, part in enumerate(there):
+            # Shifted from floor to floor, so that arrows do not pass through boxes.
+            places[part] = ((i + 1) / (len(there) + 1) * 4.4 + 0.23 * (-1) ** height, height - 0.05)
+    for part, others in without_shortcuts(graph).items():
+        for other in others:
+            arrow = {"arrowstyle": "->", "color": "#34557a", "alpha": 0.45, "shrinkA": 11, "shrinkB": 11}
+            axes.annotate("", xy=places[other], xytext=places[part], arrowprops=arrow)
+    for part, (x, y) in places.items():
+        box = {"boxstyle": "round,pad=0.35", "fc": "white", "ec": "#34557a"}
+        axes.text(x, y, part, ha="center", va="center", fontsize=9, family="monospace", bbox=box)
+    axes.set(xlim=(-0.7, 4.8), ylim=(-0.5, len(FLOORS) - 0.5))
+    axes.axis("off")
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def main() -> None:
+    """Renew the page and the picture."""
+    modules = sources(ROOT / "numrnn")
+    graph = edges(modules)
+    PAGE.write_text(page_with_table(PAGE.read_text(encoding="utf-8"), modules), encoding="utf-8")
+    draw(graph, PICTURE)
+    for line in wrong_directions(graph):
+        print(line)
+
+
+if __name__ == "__main__":
+    main()
