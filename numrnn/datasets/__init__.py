@@ -4,6 +4,7 @@ Loaders keep images as uint8; the encoders turn one batch at a time into sequenc
 """
 
 from numrnn.datasets.cifar10 import load_cifar10, read_cifar10_batch
+from numrnn.datasets.collection import Batch, Sequences
 from numrnn.datasets.dataset import Dataset
 from numrnn.datasets.embedded import load_embedded_mnist
 from numrnn.datasets.encoders import Encoder, PixelEncoder, RowNoiseEncoder
@@ -18,10 +19,12 @@ from numrnn.datasets.sequences import (
 from numrnn.datasets.synthetic import adding, copying
 
 __all__ = [
+    "Batch",
     "Dataset",
     "Encoder",
     "PixelEncoder",
     "RowNoiseEncoder",
+    "Sequences",
     "adding",
     "copying",
     "fixed_noise",
