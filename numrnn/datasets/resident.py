@@ -126,7 +126,7 @@ class ResidentPixels(Resident):
         n_steps, n_channels = self._shape
         x = self._batch(rows.shape[0])
         sizes = rows.shape[0], n_channels, n_steps
-        PIXELS(self._images, rows, self._order, self._mean, self._std, *sizes, x, beside=x)
+        PIXELS(self._images, rows, self._order, self._mean, self._std, *sizes, x, like=x)
         return x
 
 
@@ -155,8 +155,8 @@ class ResidentRows(Resident):
         sizes = rows.shape[0], self._shape[1], self._height, self._width
         common = self._images, rows, self._mean, self._std, *sizes
         if self._noise is not None:
-            FIXED_NOISE(*common, self._noise, x, beside=x)
+            FIXED_NOISE(*common, self._noise, x, like=x)
         else:
             key = int(rng.integers(2**64, dtype=np.uint64))
-            INDEPENDENT_NOISE(*common, np.uint64(key), x, beside=x)
+            INDEPENDENT_NOISE(*common, np.uint64(key), x, like=x)
         return x
