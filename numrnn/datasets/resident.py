@@ -13,6 +13,7 @@ G. E. P. Box, M. E. Muller, "A note on the generation of random normal deviates"
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -67,7 +68,7 @@ INDEPENDENT_NOISE = Kernel(
 )
 
 
-class Resident:
+class Resident(ABC):
     """Images on the device and what an encoder does with them; a call makes the batch of some rows.
 
     Parameters
@@ -97,6 +98,10 @@ class Resident:
         self._like, self._dtype, self._shape = like, np.dtype(dtype), shape
         self._images = asarray(np.ascontiguousarray(images), like=like)
         self._mean, self._std = self._constants(mean), self._constants(std)
+
+    @abstractmethod
+    def __call__(self, rows: Array, rng: np.random.Generator) -> Array:
+        """Return x (T, B, m) for the images of numbers `rows`, (B,) int64 on the device."""
 
     def _constants(self, values: Any) -> Array:
         return asarray(np.ascontiguousarray(values, self._dtype), like=self._like)
