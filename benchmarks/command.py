@@ -6,16 +6,16 @@ import argparse
 import datetime
 import os
 import sys
-from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from benchmarks import output, page, report, scaling, summary
-from benchmarks.compare import Settings, compare
+from benchmarks.compare import Settings, compare, used_versions
 from benchmarks.contenders import CONTENDERS
+from benchmarks.output import say
 from benchmarks.worker import WorkerError, limited_blas
-from benchmarks.workloads import WORKLOADS, Workload, select
+from benchmarks.workloads import WORKLOADS, Workload, contenders_of, select
 from numrnn import info
 from numrnn.blas import available_cores
 
@@ -128,18 +128,6 @@ def print_summary(workloads: list[dict[str, Any]]) -> None:
         print(f"\n{heading}\n{report.text_table(summary.CLIFF_COLUMNS, rows)}")
 
 
-def contenders_of(workload: Workload, wanted: list[str] | None) -> list[str]:
-    """Return who is timed: those of the workload, or those asked for, the workload's first among them first."""
-    if wanted is None:
-        return list(workload.contenders)
-    return sorted(dict.fromkeys(wanted), key=lambda name: name != workload.contenders[0])
-
-
-def used_versions(contenders: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """Return the versions that contenders told."""
-    return {name: version for one in contenders for name, version in one.get("versions", {}).items()}
-
-
 def run_scaling(options: argparse.Namespace, settings: Settings) -> None:
     """Measure growth, print the tables and write the files; after each series, so that none is lost."""
     content = header(options, settings, "series")
@@ -163,11 +151,6 @@ def draw(path: Path, picture: str, results: list[dict[str, Any]]) -> None:
         print(f"no picture: {error}", file=sys.stderr)
         return
     print(f"written: {getattr(pictures, picture)(results, path)}")
-
-
-def say(line: str) -> None:
-    """Report progress."""
-    print(line, file=sys.stderr, flush=True)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -185,6 +185,11 @@ def summary(seconds: Sequence[float]) -> dict[str, Any]:
         "minimum": min(seconds),
         "spread": float(high - low),
     }
+
+
+def used_versions(outcomes: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the versions that contenders told."""
+    return {name: version for one in outcomes for name, version in one.get("versions", {}).items()}
 
 
 def derive(

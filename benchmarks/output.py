@@ -1,9 +1,10 @@
-"""Where results go, and whether they can go there; asked before anything is measured."""
+"""Where results go, and whether they can go there, asked before anything is measured; and where progress is told."""
 
 from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -96,3 +97,8 @@ def read_json(path: Path, kind: str) -> dict[str, Any] | None:
     if found != FORMATS[kind]:
         raise ValueError(f"{path} must hold {kind} in format {FORMATS[kind]}, got format {found}: measure again")
     return content
+
+
+def say(line: str) -> None:
+    """Report progress."""
+    print(line, file=sys.stderr, flush=True)

@@ -213,3 +213,10 @@ def select(wanted: list[str] | None, option: str = "--only") -> list[Workload]:
             raise ValueError(f"{option} must name workloads of {', '.join(w.name for w in WORKLOADS)}, got {name!r}")
         chosen += [w for w in found if w not in chosen]
     return chosen
+
+
+def contenders_of(workload: Workload, wanted: list[str] | None) -> list[str]:
+    """Return who is timed: those of the workload, or those asked for, the workload's first among them first."""
+    if wanted is None:
+        return list(workload.contenders)
+    return sorted(dict.fromkeys(wanted), key=lambda name: name != workload.contenders[0])

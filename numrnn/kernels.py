@@ -40,7 +40,7 @@ PHILOX = """
 """
 
 
-def covers(*arrays: Array) -> bool:
+def has_kernel(*arrays: Array) -> bool:
     """Tell whether kernels run on these arrays: CuPy's, of float32 or float64."""
     return array_namespace(*arrays).__name__ == "cupy" and all(dtype_name(array) in REAL for array in arrays)
 
@@ -67,10 +67,10 @@ class Kernel:
     operation: str
     preamble: str = ""
 
-    def __call__(self, *arguments: Any, beside: Array) -> Any:
-        """Launch on the device of `beside`; without output arguments, return new arrays."""
-        with beside.device:
-            return _elementwise(self, array_namespace(beside))(*arguments)
+    def __call__(self, *arguments: Any, like: Array) -> Any:
+        """Launch on the device of `like`; without output arguments, return new arrays."""
+        with like.device:
+            return _elementwise(self, array_namespace(like))(*arguments)
 
 
 @dataclass(frozen=True)
@@ -90,10 +90,10 @@ class Reduction:
     outputs: str
     term: str
 
-    def __call__(self, *arguments: Any, beside: Array) -> Any:
-        """Launch on the device of `beside`; return the sum, of shape ()."""
-        with beside.device:
-            return _reduction(self, array_namespace(beside))(*arguments)
+    def __call__(self, *arguments: Any, like: Array) -> Any:
+        """Launch on the device of `like`; return the sum, of shape ()."""
+        with like.device:
+            return _reduction(self, array_namespace(like))(*arguments)
 
 
 @functools.cache

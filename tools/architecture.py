@@ -2,15 +2,15 @@
 
     python -m tools.architecture    draw docs/pictures/architecture.png and write the table of ARCHITECTURE.md anew
 
-The imports are read from the source, those inside functions too. `FLOORS` says what should be: a part imports from the
-floors below its own only. tests/repository/test_architecture.py holds the source, the page and this table together.
+The imports are read from the source, those inside functions too. tests/unit/test_import_directions.py holds each module
+to its floor; here modules are put together to parts, few enough for a picture.
 """
 
 from __future__ import annotations
 
 import ast
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -68,19 +68,6 @@ def edges(modules: Mapping[str, str]) -> dict[str, set[str]]:
             others = {part_of(name) for name in imported(source)}
             found[part] |= {other for other in others if other not in (None, part)}
     return dict(found)
-
-
-def wrong_directions(
-    graph: Mapping[str, set[str]], floors: Sequence[tuple[str, tuple[str, ...]]] = FLOORS
-) -> list[str]:
-    """Return the imports that do not go down, as "cells imports training"; on one floor they go to the left."""
-    order = [part for _, parts in floors for part in parts]
-    return [
-        f"{part} imports {other}"
-        for part, others in sorted(graph.items())
-        for other in sorted(others)
-        if order.index(other) > order.index(part)
-    ]
 
 
 def table(modules: Mapping[str, str]) -> str:
@@ -148,8 +135,6 @@ def main() -> None:
     graph = edges(modules)
     PAGE.write_text(page_with_table(PAGE.read_text(encoding="utf-8"), modules), encoding="utf-8")
     draw(graph, PICTURE)
-    for line in wrong_directions(graph):
-        print(line)
 
 
 if __name__ == "__main__":

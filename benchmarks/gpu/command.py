@@ -10,17 +10,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.command import contenders_of, say, used_versions
-from benchmarks.compare import Settings
+from benchmarks.compare import Settings, used_versions
 from benchmarks.contenders import ON_GPU
 from benchmarks.gpu import report
 from benchmarks.gpu.ceilings import Ceilings
 from benchmarks.gpu.compare import compare_on_gpu, gpu_workloads
 from benchmarks.gpu.epoch import measure_epoch
-from benchmarks.output import write_json
+from benchmarks.output import say, write_json
 from benchmarks.report import text_table
 from benchmarks.worker import WorkerError
-from benchmarks.workloads import Workload
+from benchmarks.workloads import Workload, contenders_of
 from numrnn import gpu, info
 from numrnn.backend import backend_module
 from numrnn.blas import available_cores

@@ -7,7 +7,7 @@ from numrnn.datasets.cifar10 import load_cifar10, read_cifar10_batch
 from numrnn.datasets.collection import Batch, Sequences
 from numrnn.datasets.dataset import Dataset
 from numrnn.datasets.embedded import load_embedded_mnist
-from numrnn.datasets.encoders import Encoder, PixelEncoder, RowNoiseEncoder
+from numrnn.datasets.encoders import Encoder, ImageEncoder, PixelEncoder, RowNoiseEncoder
 from numrnn.datasets.mnist import load_mnist, read_idx
 from numrnn.datasets.sequences import (
     fixed_noise,
@@ -22,6 +22,7 @@ __all__ = [
     "Batch",
     "Dataset",
     "Encoder",
+    "ImageEncoder",
     "PixelEncoder",
     "RowNoiseEncoder",
     "Sequences",

@@ -7,14 +7,15 @@ scripts do; a network can learn to ignore it. Name the mode beside every figure.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
 from numrnn.backend import Array
 from numrnn.checks import check_generator, check_integer
-from numrnn.datasets.resident import ResidentPixels, ResidentRows
+from numrnn.datasets.resident import Resident, ResidentPixels, ResidentRows
 from numrnn.datasets.sequences import (
     PerChannel,
     checked_dtype,
@@ -41,19 +42,91 @@ class Encoder(Protocol):
         """Return what made this encoder, as types that JSON knows."""
 
 
-class PixelEncoder:
-    """Pixel by pixel, in order or in one fixed permutation; see `pixels`.
+class ImageEncoder(ABC):
+    """What the encoders of images share: the shape of an image, the scale of its values, and the dtype of a sequence.
 
     Parameters
     ----------
     image_shape : sequence of int
         (H, W) or (C, H, W).
-    permutation_seed : int or None
-        The seed of `fixed_permutation`, >= 0; None shows the pixels row by row.
     mean, std : float or sequence of float
         On the scale of v / 255; one number, or one for each channel; std > 0.
     dtype : str
         "float32" or "float64".
+
+    Attributes
+    ----------
+    input_size : int
+        m.
+    length : int
+        T.
+
+    Raises
+    ------
+    TypeError
+        If an argument is of another type.
+    ValueError
+        If an argument is out of range.
+    """
+
+    name: ClassVar[str]
+    input_size: int
+    length: int
+
+    def __init__(self, image_shape: Sequence[int], *, mean: PerChannel, std: PerChannel, dtype: Any) -> None:
+        self.image_shape = _checked_image_shape(image_shape)
+        channels, _, _ = self._channels_first
+        self.mean = per_channel("mean", mean, channels)
+        self.std = per_channel("std", std, channels, above=0.0)
+        self.dtype = checked_dtype(dtype)
+
+    @property
+    def _channels_first(self) -> tuple[int, ...]:
+        """(C, H, W), with C = 1 where the image has no channels."""
+        return self.image_shape if len(self.image_shape) == 3 else (1, *self.image_shape)
+
+    @property
+    def _values(self) -> dict[str, Any]:
+        """How values become numbers, as arguments of `pixels`, `rows_with_noise` and `Resident`."""
+        return {"mean": self.mean, "std": self.std, "dtype": self.dtype}
+
+    @abstractmethod
+    def __call__(self, images: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
+        """Return x (length, B, input_size) for uint8 images (B, *image_shape)."""
+
+    def on_device(self, images: np.ndarray, like: Array) -> Resident:
+        """Copy uint8 images (N, *image_shape) to the device of a CuPy array; return what makes their batches there."""
+        self._check_images(images)
+        return self._resident(images, like, shape=(self.length, self.input_size), **self._values)
+
+    @abstractmethod
+    def _resident(self, images: np.ndarray, like: Array, **common: Any) -> Resident:
+        """Return what makes batches on the device; `common` are arguments of `Resident`."""
+
+    def _check_images(self, images: np.ndarray) -> None:
+        if isinstance(images, np.ndarray) and images.shape[1:] != self.image_shape:
+            sizes = ", ".join(map(str, self.image_shape))
+            raise ValueError(f"images must be (B, {sizes}), got {images.shape}")
+
+    def config(self) -> dict[str, Any]:
+        """Return the arguments of the constructor, and its name under "encoder", as types that JSON knows."""
+        shape, values = list(self.image_shape), {**self._values, "dtype": self.dtype.name}
+        return {"encoder": self.name, "image_shape": shape, **self._config(), **values}
+
+    def _config(self) -> dict[str, Any]:
+        """Return the arguments that not all encoders have."""
+        return {}
+
+
+class PixelEncoder(ImageEncoder):
+    """Pixel by pixel, in order or in one fixed permutation; see `pixels`.
+
+    Parameters
+    ----------
+    permutation_seed : int or None
+        The seed of `fixed_permutation`, >= 0; None shows the pixels row by row.
+    image_shape, mean, std, dtype
+        As for `ImageEncoder`.
 
     Attributes
     ----------
@@ -70,6 +143,8 @@ class PixelEncoder:
         If an argument is out of range.
     """
 
+    name: ClassVar[str] = "PixelEncoder"
+
     def __init__(
         self,
         image_shape: Sequence[int] = (28, 28),
@@ -79,59 +154,40 @@ class PixelEncoder:
         std: PerChannel = 1.0,
         dtype: Any = "float32",
     ) -> None:
-        self.image_shape = _checked_image_shape(image_shape)
-        channels, height, width = _channels_first(self.image_shape)
-        self.input_size = channels
+        super().__init__(image_shape, mean=mean, std=std, dtype=dtype)
+        self.input_size, height, width = self._channels_first
         self.length = height * width
         self.permutation_seed = None
         self.permutation = None
         if permutation_seed is not None:
             self.permutation_seed = check_integer("permutation_seed", permutation_seed, at_least=0)
             self.permutation = fixed_permutation(self.length, self.permutation_seed)
-        self.mean = per_channel("mean", mean, channels)
-        self.std = per_channel("std", std, channels, above=0.0)
-        self.dtype = checked_dtype(dtype)
 
     def __call__(self, images: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
         """Return (length, B, input_size) for uint8 images (B, *image_shape); `rng` is not used."""
-        _check_batch(images, self.image_shape)
-        return pixels(images, permutation=self.permutation, mean=self.mean, std=self.std, dtype=self.dtype)
+        self._check_images(images)
+        return pixels(images, permutation=self.permutation, **self._values)
 
-    def on_device(self, images: np.ndarray, like: Array) -> ResidentPixels:
-        """Copy uint8 images (N, *image_shape) beside a CuPy array; return what makes batches of them there."""
-        _check_batch(images, self.image_shape)
-        common = {"mean": self.mean, "std": self.std, "dtype": self.dtype, "shape": (self.length, self.input_size)}
+    def _resident(self, images: np.ndarray, like: Array, **common: Any) -> ResidentPixels:
         return ResidentPixels(images, like, permutation=self.permutation, **common)
 
-    def config(self) -> dict[str, Any]:
-        """Return the arguments of the constructor, and its name under "encoder", as types that JSON knows."""
-        return {
-            "encoder": "PixelEncoder",
-            "image_shape": list(self.image_shape),
-            "permutation_seed": self.permutation_seed,
-            "mean": self.mean,
-            "std": self.std,
-            "dtype": self.dtype.name,
-        }
+    def _config(self) -> dict[str, Any]:
+        return {"permutation_seed": self.permutation_seed}
 
 
-class RowNoiseEncoder:
+class RowNoiseEncoder(ImageEncoder):
     """Row by row, then noise; see `rows_with_noise`.
 
     Parameters
     ----------
-    image_shape : sequence of int
-        (H, W) or (C, H, W).
     length : int
         Steps in all, >= H.
     noise : {"independent", "fixed"}
         New noise for every image at every call, or one block that every image shares.
     noise_seed : int
         The seed of the shared block, >= 0; not used by "independent", which draws from the `rng` of the call.
-    mean, std : float or sequence of float
-        On the scale of v / 255; one number, or one for each channel; std > 0.
-    dtype : str
-        "float32" or "float64".
+    image_shape, mean, std, dtype
+        As for `ImageEncoder`.
 
     Attributes
     ----------
@@ -148,6 +204,8 @@ class RowNoiseEncoder:
         If an argument is out of range.
     """
 
+    name: ClassVar[str] = "RowNoiseEncoder"
+
     def __init__(
         self,
         image_shape: Sequence[int] = (3, 32, 32),
@@ -159,59 +217,32 @@ class RowNoiseEncoder:
         std: PerChannel = 1.0,
         dtype: Any = "float32",
     ) -> None:
-        self.image_shape = _checked_image_shape(image_shape)
-        channels, height, width = _channels_first(self.image_shape)
+        super().__init__(image_shape, mean=mean, std=std, dtype=dtype)
+        channels, height, width = self._channels_first
         self.input_size = channels * width
         self.length = check_integer("length", length, at_least=height)
         if noise not in NOISE_MODES:
             raise ValueError(f"noise must be one of {', '.join(map(repr, NOISE_MODES))}, got {noise!r}")
         self.noise = noise
         self.noise_seed = check_integer("noise_seed", noise_seed, at_least=0)
-        self.mean = per_channel("mean", mean, channels)
-        self.std = per_channel("std", std, channels, above=0.0)
-        self.dtype = checked_dtype(dtype)
         self.noise_block = None
         if noise == "fixed":
             self.noise_block = fixed_noise(self.length - height, self.input_size, self.noise_seed, dtype=self.dtype)
 
     def __call__(self, images: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
         """Return (length, B, input_size) for uint8 images (B, *image_shape); "independent" noise needs `rng`."""
-        _check_batch(images, self.image_shape)
+        self._check_images(images)
         noise = self.noise_block if self.noise_block is not None else check_generator("rng", rng)
-        return rows_with_noise(images, noise, length=self.length, mean=self.mean, std=self.std, dtype=self.dtype)
+        return rows_with_noise(images, noise, length=self.length, **self._values)
 
-    def on_device(self, images: np.ndarray, like: Array) -> ResidentRows:
-        """Copy uint8 images (N, *image_shape) beside a CuPy array; return what makes batches of them there."""
-        _check_batch(images, self.image_shape)
-        common = {"mean": self.mean, "std": self.std, "dtype": self.dtype, "shape": (self.length, self.input_size)}
+    def _resident(self, images: np.ndarray, like: Array, **common: Any) -> ResidentRows:
         return ResidentRows(images, like, noise=self.noise_block, **common)
 
-    def config(self) -> dict[str, Any]:
-        """Return the arguments of the constructor, and its name under "encoder", as types that JSON knows."""
-        return {
-            "encoder": "RowNoiseEncoder",
-            "image_shape": list(self.image_shape),
-            "length": self.length,
-            "noise": self.noise,
-            "noise_seed": self.noise_seed,
-            "mean": self.mean,
-            "std": self.std,
-            "dtype": self.dtype.name,
-        }
-
-
-def _check_batch(images: np.ndarray, image_shape: tuple[int, ...]) -> None:
-    if isinstance(images, np.ndarray) and images.shape[1:] != image_shape:
-        sizes = ", ".join(map(str, image_shape))
-        raise ValueError(f"images must be (B, {sizes}), got {images.shape}")
+    def _config(self) -> dict[str, Any]:
+        return {"length": self.length, "noise": self.noise, "noise_seed": self.noise_seed}
 
 
 def _checked_image_shape(image_shape: Sequence[int]) -> tuple[int, ...]:
     if not isinstance(image_shape, Sequence) or len(image_shape) not in (2, 3):
         raise ValueError(f"image_shape must be (H, W) or (C, H, W), got {image_shape!r}")
     return tuple(check_integer("every size of image_shape", size, at_least=1) for size in image_shape)
-
-
-def _channels_first(image_shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return (C, H, W), with C = 1 where the image has no channels."""
-    return image_shape if len(image_shape) == 3 else (1, *image_shape)

@@ -13,6 +13,7 @@ G. E. P. Box, M. E. Muller, "A note on the generation of random normal deviates"
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -67,7 +68,7 @@ INDEPENDENT_NOISE = Kernel(
 )
 
 
-class Resident:
+class Resident(ABC):
     """Images on the device and what an encoder does with them; a call makes the batch of some rows.
 
     Parameters
@@ -98,6 +99,10 @@ class Resident:
         self._images = asarray(np.ascontiguousarray(images), like=like)
         self._mean, self._std = self._constants(mean), self._constants(std)
 
+    @abstractmethod
+    def __call__(self, rows: Array, rng: np.random.Generator) -> Array:
+        """Return x (T, B, m) for the images of numbers `rows`, (B,) int64 on the device."""
+
     def _constants(self, values: Any) -> Array:
         return asarray(np.ascontiguousarray(values, self._dtype), like=self._like)
 
@@ -126,7 +131,7 @@ class ResidentPixels(Resident):
         n_steps, n_channels = self._shape
         x = self._batch(rows.shape[0])
         sizes = rows.shape[0], n_channels, n_steps
-        PIXELS(self._images, rows, self._order, self._mean, self._std, *sizes, x, beside=x)
+        PIXELS(self._images, rows, self._order, self._mean, self._std, *sizes, x, like=x)
         return x
 
 
@@ -155,8 +160,8 @@ class ResidentRows(Resident):
         sizes = rows.shape[0], self._shape[1], self._height, self._width
         common = self._images, rows, self._mean, self._std, *sizes
         if self._noise is not None:
-            FIXED_NOISE(*common, self._noise, x, beside=x)
+            FIXED_NOISE(*common, self._noise, x, like=x)
         else:
             key = int(rng.integers(2**64, dtype=np.uint64))
-            INDEPENDENT_NOISE(*common, np.uint64(key), x, beside=x)
+            INDEPENDENT_NOISE(*common, np.uint64(key), x, like=x)
         return x

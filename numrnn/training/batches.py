@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from numrnn.backend import Array, array_namespace, asarray, astype
-from numrnn.kernels import covers
+from numrnn.kernels import has_kernel
 
 Encoder = Callable[[np.ndarray, np.random.Generator], Array]
 Batches = Callable[[np.ndarray, np.random.Generator], tuple[Array, Array]]
@@ -30,7 +30,7 @@ def batches_of(encoder: Encoder, images: np.ndarray, labels: np.ndarray, like: A
     like : array
         A parameter: its dtype and device are those of x.
     """
-    if covers(like) and images.dtype == np.uint8 and hasattr(encoder, "on_device"):
+    if has_kernel(like) and images.dtype == np.uint8 and hasattr(encoder, "on_device"):
         return _Resident(encoder, images, labels, like)
     return _Encoded(encoder, images, labels, like)
 

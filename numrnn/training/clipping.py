@@ -7,13 +7,13 @@ R. Pascanu, T. Mikolov, Y. Bengio, "On the difficulty of training recurrent neur
 
 from __future__ import annotations
 
+import functools
 import math
 import sys
 
 from numrnn.backend import Array, Params, array_namespace, astype
 from numrnn.checks import check_number, dtype_name
-from numrnn.kernels import covers
-from numrnn.training.fused import FACTOR, SCALE, SQUARES, norm_of
+from numrnn.kernels import Kernel, Reduction, has_kernel
 
 
 def clip_by_global_norm(grads: Params, max_norm: float) -> tuple[dict[str, Array], float]:
@@ -54,15 +54,25 @@ def clip_by_global_norm(grads: Params, max_norm: float) -> tuple[dict[str, Array
     return {name: g * factor for name, g in grads.items()}, norm
 
 
+# `clip_on_device` as kernels: the factor of all gradients, and a gradient times that factor.
+FACTOR = Kernel(
+    name="factor",
+    inputs="float64 norm, float64 bound",
+    outputs="float64 factor",
+    operation="factor = isfinite(norm) && norm > bound ? bound / norm : 1.0;",
+)
+SCALE = Kernel(name="scale", inputs="T g, float64 factor", outputs="T scaled", operation="scaled = g * T(factor);")
+
+
 def clip_on_device(grads: Params, max_norm: float) -> tuple[dict[str, Array], Array]:
     """Return what `clip_by_global_norm` returns, bit for bit, without a wait: the norm is an array of shape ().
 
     Gradients that need no scaling are multiplied by one.
     """
     norm = norm_on_device(grads)
-    if all(map(covers, grads.values())):
-        factor = FACTOR(norm, max_norm, beside=norm)
-        return {name: SCALE(g, factor, beside=g) for name, g in grads.items()}, norm
+    if all(map(has_kernel, grads.values())):
+        factor = FACTOR(norm, max_norm, like=norm)
+        return {name: SCALE(g, factor, like=g) for name, g in grads.items()}, norm
     xp = array_namespace(norm)
     too_large = xp.isfinite(norm) & (norm > max_norm)
     one = xp.ones_like(norm)
@@ -78,12 +88,24 @@ def global_norm(arrays: Params) -> float:
     return float(norm_on_device(arrays)) if arrays else 0.0
 
 
+# `norm_on_device` as kernels, for float32 only: no square of a float32 overflows or vanishes in float64.
+SQUARES = Reduction(name="squares", inputs="T g", outputs="float64 total", term="double(g) * double(g)")
+
+
+@functools.cache
+def norm_of(count: int) -> Kernel:
+    """Return the kernel that makes a norm of so many sums of squares, each of shape ()."""
+    names = [f"s{k}" for k in range(count)]
+    inputs, total = ", ".join(f"float64 {name}" for name in names), " + ".join(names)
+    return Kernel(name=f"norm_{count}", inputs=inputs, outputs="float64 length", operation=f"length = sqrt({total});")
+
+
 def norm_on_device(arrays: Params) -> Array:
     """Return the norm of `global_norm` as an array of shape (), float64, without a wait; at least one array."""
     values = list(arrays.values())
     xp = array_namespace(*values)
-    if all(covers(array) and dtype_name(array) == "float32" for array in values):
-        return norm_of(len(values))(*(SQUARES(array, beside=array) for array in values), beside=values[0])
+    if all(has_kernel(array) and dtype_name(array) == "float32" for array in values):
+        return norm_of(len(values))(*(SQUARES(array, like=array) for array in values), like=values[0])
     peak = xp.max(xp.stack([astype(xp.max(xp.abs(array)), xp.float64) for array in values]))
     # A peak of 0, NaN or infinity is the norm; the sum is then not looked at, and must not warn.
     sound = xp.isfinite(peak) & (peak > 0)

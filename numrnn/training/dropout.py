@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 
 from numrnn.backend import Array, asarray
-from numrnn.kernels import PHILOX, Kernel, covers
+from numrnn.kernels import PHILOX, Kernel, has_kernel
 
 # An element is kept where a word of 32 random bits reaches the threshold, p 2^32.
 DROPOUT = Kernel(
@@ -58,8 +58,8 @@ def drop_inputs(x: Array, probability: float, rng: np.random.Generator) -> Array
     if probability == 0:
         return x
     scale = 1 / (1 - probability)  # a Python float: the product keeps the dtype of x
-    if covers(x):
+    if has_kernel(x):
         key = rng.integers(2**64, dtype=np.uint64)
-        return DROPOUT(x, key, np.uint64(round(probability * 2**32)), x.dtype.type(scale), beside=x)
+        return DROPOUT(x, key, np.uint64(round(probability * 2**32)), x.dtype.type(scale), like=x)
     kept = rng.random(x.shape, dtype=np.float32) >= np.float32(probability)
     return x * asarray(kept, like=x, dtype=x.dtype) * scale

@@ -8,6 +8,7 @@ once for up to WAIT_EVERY updates. On the CPU, where reading is free, it does so
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,9 +16,8 @@ from typing import Any
 
 from numrnn.backend import Array, array_namespace, asarray, astype, empty, to_numpy
 from numrnn.checks import dtype_name
-from numrnn.kernels import covers
+from numrnn.kernels import Kernel, has_kernel
 from numrnn.training.config import walk
-from numrnn.training.fused import RECORD, not_finite
 
 WAIT_EVERY = 50  # updates between two readings where a reading waits for a GPU
 LOSS, NORM = "loss", "the gradient's norm"
@@ -43,6 +43,36 @@ class Update:
     correct: int
     loss: float
     norm: float
+
+
+# `Ledger.note` as kernels: the three numbers of an update, and whether two of them are finite.
+RECORD = Kernel(
+    name="record",
+    inputs="T loss, int64 correct, float64 norm, float64 step, int64 row, int64 bad",
+    outputs="raw float64 ledger",
+    operation="""
+        ledger[row] = loss;
+        ledger[row + 1] = correct;
+        ledger[row + 2] = norm;
+        if (!isfinite(double(loss)) && step < ledger[bad]) ledger[bad] = step;
+        if (!isfinite(norm) && step < ledger[bad + 1]) ledger[bad + 1] = step;
+    """,
+)
+
+
+@functools.cache
+def not_finite(count: int) -> Kernel:
+    """Return the kernel that notes for so many arrays of one shape, each at its own place, that it is not finite.
+
+    All threads that write into a place write the same number.
+    """
+    places = range(count)
+    return Kernel(
+        name=f"not_finite_{count}",
+        inputs=", ".join([*(f"T a{k}" for k in places), "float64 step", *(f"int64 bad{k}" for k in places)]),
+        outputs="raw float64 ledger",
+        operation="".join(f"if (!isfinite(a{k}) && step < ledger[bad{k}]) ledger[bad{k}] = step;\n" for k in places),
+    )
 
 
 class Ledger:
@@ -91,11 +121,11 @@ class Ledger:
         arrays = _must_be_finite(params, optimizer)
         row, bad, ledger = NUMBERS * len(self._noted), self._first_bad, self._array
         self._noted.append((step, images))
-        if covers(loss):
-            RECORD(loss, correct, norm, step, row, bad, ledger, beside=ledger)
+        if has_kernel(loss):
+            RECORD(loss, correct, norm, step, row, bad, ledger, like=ledger)
             for names in self._alike.values():
                 places = (self._place[name] for name in names)
-                not_finite(len(names))(*(arrays[name] for name in names), step, *places, ledger, beside=ledger)
+                not_finite(len(names))(*(arrays[name] for name in names), step, *places, ledger, like=ledger)
             return
         xp = array_namespace(ledger)
         for index, number in enumerate((loss, correct, norm), start=row):

@@ -16,8 +16,7 @@ from typing import Any
 
 from numrnn.backend import Array, array_namespace, asarray, astype, device_of, empty
 from numrnn.checks import check_array, check_same_kind, dtype_name, values_are_trusted
-from numrnn.kernels import covers
-from numrnn.training.fused import CORRECT, CROSS_ENTROPY
+from numrnn.kernels import Kernel, has_kernel
 
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 
@@ -61,7 +60,7 @@ def softmax_cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
     check_array("logits", logits, ("B", "K"))
     check_labels(labels, logits)
     xp, batch = array_namespace(logits), logits.shape[0]
-    if covers(logits):
+    if has_kernel(logits):
         return _cross_entropy_in_one_launch(logits, labels)
     hit = _one_hot(labels, logits)  # (B, K)
     real = xp.real(logits) if dtype_name(logits) == "complex128" else logits
@@ -71,6 +70,38 @@ def softmax_cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
     loss = (xp.sum(xp.log(total)) - xp.sum(s * hit)) / batch  # (F18)
     d_logits = (e / total - hit) / batch  # (B28)
     return loss, d_logits
+
+
+# `softmax_cross_entropy` as a kernel: one thread per row of logits z, (B, K).
+CROSS_ENTROPY = Kernel(
+    name="cross_entropy",
+    inputs="int64 y, raw T z, int64 K, T batch",
+    outputs="T loss, raw T d",
+    operation="""
+        const long long first = i * K;
+        T peak = z[first];
+        for (long long k = 1; k < K; ++k) {
+            peak = z[first + k] > peak ? z[first + k] : peak;
+        }
+        T total = 0;
+        for (long long k = 0; k < K; ++k) {
+            total += exp(z[first + k] - peak);
+        }
+        loss = log(total) - (z[first + y] - peak);                            // (F18), this row's share
+        for (long long k = 0; k < K; ++k) {
+            d[first + k] = (exp(z[first + k] - peak) / total - T(k == y)) / batch;  // (B28)
+        }
+    """,
+)
+
+
+def _cross_entropy_in_one_launch(logits: Array, labels: Array) -> tuple[Array, Array]:
+    """Return what `softmax_cross_entropy` returns."""
+    xp, (batch, n_classes) = array_namespace(logits), logits.shape
+    losses, d_logits = empty((batch,), like=logits), empty(logits.shape, like=logits)
+    labels, z = astype(labels, xp.int64), xp.ascontiguousarray(logits)
+    CROSS_ENTROPY(labels, z, n_classes, batch, losses, d_logits, like=logits)
+    return xp.sum(losses) / batch, d_logits
 
 
 def mean_squared_error(outputs: Array, targets: Array) -> tuple[Array, Array]:
@@ -125,6 +156,21 @@ def accuracy(logits: Array, labels: Array) -> float:
     return int(correct_rows(logits, labels)) / logits.shape[0]
 
 
+# `correct_rows` as a kernel: of equal logits the first counts.
+CORRECT = Kernel(
+    name="correct",
+    inputs="int64 y, raw T z, int64 K",
+    outputs="int64 correct",
+    operation="""
+        long long best = 0;
+        for (long long k = 1; k < K; ++k) {
+            best = z[i * K + k] > z[i * K + best] ? k : best;
+        }
+        correct = best == y;
+    """,
+)
+
+
 def correct_rows(logits: Array, labels: Array) -> Array:
     """Return how many rows have their largest logit at the label, an int64 of shape ().
 
@@ -132,18 +178,9 @@ def correct_rows(logits: Array, labels: Array) -> Array:
     """
     xp = array_namespace(logits)
     labels = astype(labels, xp.int64)
-    if covers(logits):
-        return xp.sum(CORRECT(labels, xp.ascontiguousarray(logits), logits.shape[1], beside=logits))
+    if has_kernel(logits):
+        return xp.sum(CORRECT(labels, xp.ascontiguousarray(logits), logits.shape[1], like=logits))
     return xp.sum(astype(xp.argmax(logits, axis=1) == labels, xp.int64))
-
-
-def _cross_entropy_in_one_launch(logits: Array, labels: Array) -> tuple[Array, Array]:
-    """Return what `softmax_cross_entropy` returns."""
-    xp, (batch, n_classes) = array_namespace(logits), logits.shape
-    losses, d_logits = empty((batch,), like=logits), empty(logits.shape, like=logits)
-    labels, z = astype(labels, xp.int64), xp.ascontiguousarray(logits)
-    CROSS_ENTROPY(labels, z, n_classes, batch, losses, d_logits, beside=logits)
-    return xp.sum(losses) / batch, d_logits
 
 
 def check_labels(labels: Array, logits: Array) -> None:

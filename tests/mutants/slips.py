@@ -305,14 +305,14 @@ CLIP = (
 )
 UPDATE = (
     *at(
-        "training.optim:SGD._one",
+        "training.optim.sgd:SGD._one",
         ("momentum dampened", "v = momentum * v + g", "v = momentum * v + (1 - momentum) * g"),
         ("old velocity forgotten", "v = momentum * v + g", "v = g"),
         ("gradient and velocity swapped", "g + momentum * v if", "v + momentum * g if"),
         ("sign of the step", "p - rate", "p + rate"),
     ),
     *at(
-        "training.optim:Adam._one",
+        "training.optim.adam:Adam._one",
         ("Adam's mean of squares", "rest1 * g", "rest1 * g * g"),
         ("beta2 for beta1", "rest1 * g", "rest2 * g"),
     ),

@@ -310,7 +310,7 @@ def test_the_kernels_philox_is_philox(cupy, rng):
     )
     place, key = rng.integers(2**64, size=(2, 50), dtype=np.uint64)
     place[0] = key[0] = 0
-    words = to_numpy(kernel(cupy.asarray(place), cupy.asarray(key), beside=cupy.asarray(place)))
+    words = to_numpy(kernel(cupy.asarray(place), cupy.asarray(key), like=cupy.asarray(place)))
     for p, k, word in zip(place.tolist(), key.tolist(), words.tolist(), strict=True):
         first, second, *_ = philox([p % 2**32, p >> 32, 0, 0], [k % 2**32, k >> 32])
         assert word == first + (second << 32)
