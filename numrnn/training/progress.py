@@ -27,7 +27,9 @@ class Progress:
         False shows nothing.
     """
 
-    def __init__(self, total: float, done: float = 0, *, unit: Literal["step", "s"] = "step", show: bool = True) -> None:
+    def __init__(
+        self, total: float, done: float = 0, *, unit: Literal["step", "s"] = "step", show: bool = True
+    ) -> None:
         self.total, self.done, self.unit, self._first, self._show = total, min(done, total), unit, done, show
         self._start = self._last = time.monotonic()
         self._bar: Any = None
