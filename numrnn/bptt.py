@@ -34,8 +34,8 @@ from numrnn.engines import cpu, cuda
 from numrnn.problem import Problem, check_cotangents, check_problem
 from numrnn.subnormals import flush_subnormals
 from numrnn.tape import DefaultGradients, Gradients, ParameterGradients, Tape
+from numrnn.typing import Engine
 
-Engine = Literal["auto", "reference", "fused"]
 Wanted = Literal["params", "x", "h0", "states"]
 ENGINES: tuple[Engine, ...] = ("auto", "reference", "fused")
 GRADIENTS: tuple[Wanted, ...] = ("params", "x", "h0", "states")

@@ -16,6 +16,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+__all__ = ["Batch", "Sequences", "Targets"]
+
 Targets = Literal["label", "numbers", "labels at every step", "numbers at every step"]
 CHECKED_BYTES = 2**26  # of x that are looked at together, so that a check of a large x needs little memory
 

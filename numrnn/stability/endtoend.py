@@ -18,9 +18,9 @@ ARPACK, behind scipy.sparse.linalg, runs on the host; the products run where the
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 import numpy as np
 from scipy.sparse.linalg import LinearOperator, eigs, svds
@@ -32,6 +32,18 @@ from numrnn.checks import check_integer
 from numrnn.stability.euler import transposed
 from numrnn.stability.jacobians import checked_times
 from numrnn.stability.linearization import Linearization, SlopeLinearization
+
+__all__ = [
+    "ScaledMatrix",
+    "check_linearization",
+    "end_to_end_jacobian",
+    "jacobian_operator",
+    "log_eigenvalues",
+    "log_or_minus_infinity",
+    "log_singular_value_history",
+    "log_singular_values",
+    "rescaled",
+]
 
 RESCALE_EVERY = 8  # steps; float32 holds eight that each change a vector by a factor of 1e4
 LANCZOS_VECTORS = 40  # Krylov vectors beyond twice the wanted number; more memory, fewer restarts
@@ -178,7 +190,7 @@ def _products(lin: Linearization, times: Sequence[int]) -> Iterator[tuple[int, S
             yield t, ScaledMatrix(transposed(v), total)  # a tangent is a row of v, and a column of J
 
 
-def check_linearization(lin: Any) -> None:
+def check_linearization(lin: object) -> None:
     """Raise TypeError, naming `lin`, unless it is a Linearization."""
     if not isinstance(lin, Linearization):
         raise TypeError(f"lin must be a Linearization, as linearize returns it, got {type(lin).__name__}")
@@ -232,7 +244,7 @@ def _checked_row(lin: Linearization, row: int) -> int:
     return row
 
 
-def _operator(lin: Linearization, product: Any) -> LinearOperator:
+def _operator(lin: Linearization, product: Callable[[np.ndarray, bool], np.ndarray]) -> LinearOperator:
     """Return product(v (s, k), adjoint) -> (s, k) as a LinearOperator."""
     s = lin.state_size
     return LinearOperator(
@@ -265,7 +277,13 @@ def _pilot(lin: Linearization, seed: int) -> float:
 
 
 def log_singular_values(
-    lin: Linearization, k: int = 5, *, which: str = "largest", row: int = 0, seed: int = 0, tolerance: float = 0.0
+    lin: Linearization,
+    k: int = 5,
+    *,
+    which: Literal["largest", "smallest"] = "largest",
+    row: int = 0,
+    seed: int = 0,
+    tolerance: float = 0.0,
 ) -> np.ndarray:
     """Return logarithms of singular values of dh_T/dh_0 of one row, matrix-free.
 

@@ -15,7 +15,7 @@ Hence |d| <= 1 in every Euler cell, and f is Lipschitz with the constant norm(A)
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from numrnn.backend import Array, Params, array_namespace
 from numrnn.cells.antisymmetric import AntisymmetricMatrix, EulerStep
@@ -24,10 +24,12 @@ from numrnn.cells.euler import EulerCell, as_euler
 from numrnn.cells.gated import GatedEulerStep
 from numrnn.checks import check_array, check_finite, check_same_kind
 
+__all__ = ["EulerForm", "check_cell", "check_euler", "has_antisymmetric_matrix", "is_gated", "transposed"]
+
 C = TypeVar("C", bound=Cell)
 
 
-def check_cell(cell: Any, kind: type[C], wanted: str) -> C:
+def check_cell(cell: object, kind: type[C], wanted: str) -> C:
     """Return `cell`; raise TypeError unless it is of `kind`; `wanted` says what the function needs and why."""
     if not isinstance(cell, Cell):
         raise TypeError(f"cell must be a numrnn cell, got {type(cell).__name__}")
@@ -36,7 +38,7 @@ def check_cell(cell: Any, kind: type[C], wanted: str) -> C:
     return cell
 
 
-def check_euler(cell: Any) -> EulerCell:
+def check_euler(cell: Cell) -> EulerCell:
     """Return `cell`; raise TypeError unless its step is (12) or (13), with any matrix."""
     check_cell(cell, EulerCell, "an Euler cell, h + eps f(h), for there is no ODE behind any other")
     # Not isinstance: a subclass may have a step of its own.
@@ -45,12 +47,12 @@ def check_euler(cell: Any) -> EulerCell:
     return as_euler(cell)
 
 
-def has_antisymmetric_matrix(cell: Cell) -> bool:
+def has_antisymmetric_matrix(cell: object) -> bool:
     """Tell whether the cell has a matrix A, and this is W - W^T - gamma I."""
     return isinstance(cell, EulerCell) and isinstance(cell.matrix, AntisymmetricMatrix)
 
 
-def is_gated(cell: Any) -> bool:
+def is_gated(cell: object) -> bool:
     """Tell whether `cell` is an Euler cell with a gate."""
     return isinstance(cell, GatedEulerStep)
 

@@ -24,6 +24,9 @@ from numrnn.cells.base import Cell, sigmoid
 from numrnn.cells.euler import EulerCell
 from numrnn.checks import dtype_name
 from numrnn.stability.euler import EulerForm
+from numrnn.typing import Engine
+
+__all__ = ["LSTMLinearization", "Linearization", "SlopeLinearization", "linearize", "lstm_gates"]
 
 
 class Linearization(ABC):
@@ -147,7 +150,9 @@ def _joined(*blocks: Array) -> Array:
     return out
 
 
-def linearize(cell: Cell, params: Params, x: Array, h0: Array | None = None, *, engine: str = "auto") -> Linearization:
+def linearize(
+    cell: Cell, params: Params, x: Array, h0: Array | None = None, *, engine: Engine = "auto"
+) -> Linearization:
     """Run a cell over a sequence and return the linear map of each step.
 
     Parameters
@@ -160,7 +165,7 @@ def linearize(cell: Cell, params: Params, x: Array, h0: Array | None = None, *, 
         Input; every row has T steps.
     h0 : array, shape (B, state_size), optional
         First state; zero unless given.
-    engine : str
+    engine : {"auto", "reference", "fused"}
         As for `numrnn.forward`.
 
     Returns
