@@ -22,9 +22,10 @@ from benchmarks import output
 from benchmarks.page import put_between
 from benchmarks.report import markdown_table
 from numrnn import info
+from numrnn.typing import Engine
 
 SCALES = (1.0, 1e-10, 1e-20, 1e-30)
-ENGINES = ("fused", "reference")
+ENGINES: tuple[Engine, ...] = ("fused", "reference")
 SIZES = {"T": 784, "B": 64, "m": 1, "n": 128}
 BEGIN, END = "<!-- vanishing: begin -->", "<!-- vanishing: end -->"
 FILE = "vanishing.json"
@@ -45,7 +46,9 @@ def cells(m: int, n: int) -> dict[str, tuple[numrnn.Cell, dict[str, Any]]]:
     }
 
 
-def seconds(cell: numrnn.Cell, initial: dict[str, Any], engine: str, sizes: dict[str, int], repeat: int) -> list[float]:
+def seconds(
+    cell: numrnn.Cell, initial: dict[str, Any], engine: Engine, sizes: dict[str, int], repeat: int
+) -> list[float]:
     """Return the shortest time of a backward pass for each size of the cotangent, taken in turns."""
     T, B, m = (sizes[name] for name in "TBm")
     params = cell.init_params(np.random.default_rng(1), **initial)

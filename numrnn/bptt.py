@@ -178,8 +178,8 @@ def backward(
 
 
 @overload
-def backward(
-    tape: Tape, d_states: Array | None = None, *, d_final: Array | None = None, wrt: Collection[Wanted]
+def backward(  # tuple[Wanted] is a Collection[Wanted], but mypy 2.4 takes a tuple of one literal for one of str
+    tape: Tape, d_states: Array | None = None, *, d_final: Array | None = None, wrt: tuple[Wanted] | Collection[Wanted]
 ) -> Gradients: ...
 
 

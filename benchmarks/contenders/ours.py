@@ -17,7 +17,7 @@ class Engine(Contender):
 
     ours = True
     takes: ClassVar[tuple[str, ...]] = ("ungated", "gated", "lstm")
-    engine: ClassVar[str]
+    engine: ClassVar[numrnn.typing.Engine]
     options: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, data: Data) -> None:

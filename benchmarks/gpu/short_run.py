@@ -12,6 +12,7 @@ import numrnn
 from numrnn.backend import backend_module, to_numpy
 from numrnn.datasets import RowNoiseEncoder
 from numrnn.training import Adam, Classifier, Trainer, TrainingConfig
+from numrnn.typing import Engine
 
 SIZES = ((5, 33), (9, 128), (3, 256))  # B and n: a ragged block, a full one, a cluster of two
 STEPS = 12
@@ -34,7 +35,11 @@ def main() -> int:
             x = rng.standard_normal((STEPS, batch, 3), dtype=np.float32)
             d_final = rng.standard_normal((batch, n), dtype=np.float32)
             results: list[Any] = []
-            for to, engine in ((cupy.asarray, "fused"), (lambda a: a.astype(np.float64), "reference")):
+            ways: tuple[tuple[Any, Engine], ...] = (
+                (cupy.asarray, "fused"),
+                (lambda a: a.astype(np.float64), "reference"),
+            )
+            for to, engine in ways:
                 own = {key: to(value) for key, value in params.items()}
                 _, tape = numrnn.forward(cell, own, to(x), engine=engine)
                 results.append(numrnn.backward(tape, d_final=to(d_final)).params)

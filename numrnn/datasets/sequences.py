@@ -20,8 +20,10 @@ rectified linear units", 2015. Noise-padded: B. Chang, M. Chen, E. Haber and E. 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from numrnn.checks import check_array, check_finite, check_integer, check_number
 from numrnn.typing import RealDType
@@ -80,6 +82,7 @@ def pixels(
     Examples
     --------
     >>> import numpy as np
+    import numpy.typing as npt
     >>> from numrnn.datasets import pixels
     >>> pixels(np.array([[[0, 51], [102, 255]]], dtype=np.uint8), dtype=np.float64)[:, 0, 0].tolist()
     [0.0, 0.2, 0.4, 1.0]
@@ -248,11 +251,11 @@ def _scaled(images: np.ndarray, mean: PerChannel, std: PerChannel, dtype: RealDT
     """Return uint8 images as (v / 255 - mean) / std, (B, C, H, W)."""
     images = _with_channels(images)
     channels = images.shape[1]
-    dtype = checked_dtype(dtype)
-    x = images.astype(dtype, order="C")
+    precision = checked_dtype(dtype)
+    x: npt.NDArray[Any] = images.astype(precision, order="C")
     x /= 255
-    x -= np.array(per_channel("mean", mean, channels), dtype)[:, None, None]
-    x /= np.array(per_channel("std", std, channels, above=0.0), dtype)[:, None, None]
+    x -= np.array(per_channel("mean", mean, channels), precision)[:, None, None]
+    x /= np.array(per_channel("std", std, channels, above=0.0), precision)[:, None, None]
     return x
 
 

@@ -66,9 +66,7 @@ def log_cosh(u: Array) -> Array:
 
 def _form(cell: Cell, params: Params, x: Array, h: Array) -> EulerForm:
     reason = "an AntisymmetricCell, for the energy of others, the gated one among them, obeys no such law"
-    check_cell(cell, AntisymmetricCell, reason)
-    assert isinstance(cell, AntisymmetricCell)
-    form = EulerForm(cell, params)
+    form = EulerForm(check_cell(cell, AntisymmetricCell, reason), params)
     form.check(x, h)
     return form
 

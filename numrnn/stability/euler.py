@@ -24,15 +24,29 @@ from numrnn.cells.euler import EulerCell, as_euler
 from numrnn.cells.gated import GatedEulerStep
 from numrnn.checks import check_array, check_finite, check_same_kind
 
-__all__ = ["EulerForm", "check_cell", "check_euler", "has_antisymmetric_matrix", "is_gated", "transposed"]
+__all__ = [
+    "EulerForm",
+    "check_any_cell",
+    "check_cell",
+    "check_euler",
+    "has_antisymmetric_matrix",
+    "is_gated",
+    "transposed",
+]
 
 C = TypeVar("C", bound=Cell)
 
 
-def check_cell(cell: object, kind: type[C], wanted: str) -> C:
-    """Return `cell`; raise TypeError unless it is of `kind`; `wanted` says what the function needs and why."""
+def check_any_cell(cell: object) -> Cell:
+    """Return `cell`; raise TypeError unless it is a cell."""
     if not isinstance(cell, Cell):
         raise TypeError(f"cell must be a numrnn cell, got {type(cell).__name__}")
+    return cell
+
+
+def check_cell(cell: object, kind: type[C], wanted: str) -> C:
+    """Return `cell`; raise TypeError unless it is of `kind`; `wanted` says what the function needs and why."""
+    check_any_cell(cell)
     if not isinstance(cell, kind):
         raise TypeError(f"cell must be {wanted}, got {type(cell).__name__}")
     return cell
@@ -40,7 +54,9 @@ def check_cell(cell: object, kind: type[C], wanted: str) -> C:
 
 def check_euler(cell: Cell) -> EulerCell:
     """Return `cell`; raise TypeError unless its step is (12) or (13), with any matrix."""
-    check_cell(cell, EulerCell, "an Euler cell, h + eps f(h), for there is no ODE behind any other")
+    if not isinstance(check_any_cell(cell), EulerCell):
+        reason = "there is no ODE behind any other"
+        raise TypeError(f"cell must be an Euler cell, h + eps f(h), for {reason}, got {type(cell).__name__}")
     # Not isinstance: a subclass may have a step of its own.
     if type(cell).step not in (EulerStep.step, GatedEulerStep.step):
         raise TypeError(f"cell must have the step of equation (12) or (13), got {type(cell).__name__} with its own")

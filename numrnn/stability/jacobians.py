@@ -20,7 +20,7 @@ from numrnn.backend import Array, Params, to_numpy
 from numrnn.cells.base import Cell, unchecked
 from numrnn.cells.euler import EulerCell
 from numrnn.checks import check_array, check_finite, check_integer, check_number, check_same_kind
-from numrnn.stability.euler import EulerForm, check_cell, check_euler
+from numrnn.stability.euler import EulerForm, check_any_cell, check_euler
 
 __all__ = [
     "check_trajectory",
@@ -103,7 +103,7 @@ def _flat(array: Array) -> Array:
 
 def check_trajectory(cell: Cell, params: Params, x: Array, states: Array) -> None:
     """Check that x is (T, B, m) and states (T + 1, B, state_size), finite and of the parameters' kind."""
-    check_cell(cell, Cell, "a numrnn cell")
+    check_any_cell(cell)
     arrays = cell.check_params(params)
     check_array("x", x, ("T", "B", "m"), m=cell.input_size)
     sizes = {"T+1": x.shape[0] + 1, "B": x.shape[1], "n": cell.state_size}

@@ -29,7 +29,7 @@ from numrnn.cells.antisymmetric import AntisymmetricCell
 from numrnn.cells.base import Cell
 from numrnn.cells.euler import as_euler
 from numrnn.checks import check_finite, check_number, dtype_name
-from numrnn.stability.euler import check_cell, check_euler, has_antisymmetric_matrix, transposed
+from numrnn.stability.euler import check_any_cell, check_cell, check_euler, has_antisymmetric_matrix, transposed
 
 __all__ = [
     "EulerStability",
@@ -181,7 +181,7 @@ def spectrum(cell: Cell, params: Params) -> Spectrum:
     -----
     A is formed once, and M is A with its diagonal set to 0. Cost as for `frequencies`.
     """
-    if not has_antisymmetric_matrix(check_cell(cell, Cell, "a numrnn cell")):
+    if not has_antisymmetric_matrix(check_any_cell(cell)):
         raise TypeError(f"cell must be one with the matrix W - W^T - gamma I, got {type(cell).__name__}")
     euler = as_euler(cell)
     euler.check_params(params)
