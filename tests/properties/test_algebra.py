@@ -93,7 +93,7 @@ def test_property_05_derivative_by_gamma_is_minus_the_trace_of_that_by_A(case):
     _, tape = numrnn.forward(cell, params, case.x, case.h0, engine=case.engine)
     dA = numrnn.backward(tape, case.d_states, wrt=("params",)).params["W"]
     moved = case.but(seed=case.seed).cell  # a cell of its own: the complex gamma goes past the checks of the arguments
-    moved.diffusion = case.diffusion + 1j * COMPLEX_STEP
+    moved.matrix.diffusion = case.diffusion + 1j * COMPLEX_STEP
     states, _ = numrnn.forward(moved, case.params, case.x.astype(np.complex128), case.h0, engine="reference")
     d_gamma = np.sum(case.d_states * states).imag / COMPLEX_STEP
     assert_within(d_gamma + np.trace(dA), case.gradient_tolerance * case.n, "dL/dgamma + trace")
