@@ -271,14 +271,17 @@ READ_OUT = (
         ("sign of the softmax", "e / total - hit", "hit - e / total"),
     ),
     *at(
-        "training.model:Classifier._readout_vjp",
-        ("db_out a mean", ".sum(d_logits", ".mean(d_logits"),
-        ("memory for hidden state", "h = state[:, : self.cell.hidden_size]", "h = state[:, self.cell.hidden_size :]"),
-        ("gradient to the memory", "d_state[:, : self.cell.hidden_size]", "d_state[:, self.cell.hidden_size :]"),
+        "training.readout:ReadOut._readout_vjp",
+        ("db_out a mean", "xp.sum(flat", "xp.mean(flat"),
+        ("memory for hidden state", "h = states[..., :n]", "h = states[..., n:]"),
+        ("gradient to the memory", "d_states[..., :n]", "d_states[..., n:]"),
     ),
     *at(
-        "training.model:Classifier.loss_and_gradient",
+        "training.readout:ReadOut._read",
         ("last state off by one", "states[-1, ...]", "states[-2, ...]"),
+    ),
+    *at(
+        "training.readout:ReadOut.loss_and_gradient",
         ("lengths forgotten", "lengths=lengths", "lengths=None"),
     ),
 )

@@ -35,7 +35,7 @@ def test_more_than_forty_slips_lie_in_all_six_cells_and_everything_around_them()
     assert {planted.CELLS[family.cell][0] for family in planted.FAMILIES if family.edits} == set(numrnn.CELLS)
     modules = collections.Counter(edit.module for edit in EDITS.values())
     assert {"numrnn.bptt", "numrnn.problem", "numrnn.engines.cpu.passes", "numrnn.engines.cpu.steps"} <= set(modules)
-    assert {"numrnn.training.losses", "numrnn.training.model", "numrnn.training.optim.adam"} <= set(modules)
+    assert {"numrnn.training.losses", "numrnn.training.readout", "numrnn.training.optim.adam"} <= set(modules)
 
 
 def test_text_that_stands_twice_is_no_edit():

@@ -1,0 +1,68 @@
+"""What a model must be able to do for `Trainer` to train it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from numrnn.backend import Array, Params
+from numrnn.typing import Backend, Engine
+
+__all__ = ["Lengths", "Model"]
+
+Lengths = Sequence[int] | Array | None
+
+
+@runtime_checkable
+class Model(Protocol):
+    """What `Trainer` asks of a model: write a class with these methods to train a model of your own.
+
+    x is (T, B, m); y, mask and lengths are as in `numrnn.datasets.Batch`, on the device of the parameters.
+    """
+
+    def init_params(
+        self, rng: np.random.Generator, *, dtype: npt.DTypeLike, backend: Backend | None, **initial: Any
+    ) -> dict[str, Array]:
+        """Return the parameters to start from; `initial` are the values of `TrainingConfig` that decide them."""
+        ...
+
+    def config(self) -> dict[str, Any]:
+        """Return what makes the model, as JSON can hold it: a run is resumed only if it is the same."""
+        ...
+
+    def check_targets(self, targets: str | None, n_outputs: int | None, n_features: int) -> None:
+        """Raise ValueError unless sequences of so many features and targets of this kind suit the model."""
+        ...
+
+    def outputs(self, params: Params, x: Array, lengths: Lengths = None, *, engine: Engine = "auto") -> Array:
+        """Return what the model makes of a batch, (B, K) or (T, B, K)."""
+        ...
+
+    def loss_of(self, outputs: Array, y: Array, mask: Array | None = None) -> tuple[Array, Array]:
+        """Return the mean loss, of shape (), and its gradient with respect to the outputs."""
+        ...
+
+    def loss_and_gradient(
+        self,
+        params: Params,
+        x: Array,
+        y: Array,
+        *,
+        lengths: Lengths = None,
+        mask: Array | None = None,
+        engine: Engine = "auto",
+        recompute_every: int | Literal["sqrt"] | None = None,
+    ) -> tuple[Array, dict[str, Array], Array]:
+        """Return the mean loss, its gradient by the names of `params`, and the outputs."""
+        ...
+
+    def correct(self, outputs: Array, y: Array, mask: Array | None = None) -> Array | None:
+        """Return how many predictions are right, an int64 of shape (); None where there is no right or wrong."""
+        ...
+
+    def predictions(self, outputs: Array) -> Array:
+        """Return the predictions: of a classifier the class with the largest logit, else the outputs."""
+        ...
