@@ -118,9 +118,9 @@ def training() -> str:
             folder,
             show_progress=False,
         )
-        trainer.run()
+        params = trainer.run().params
         text = (Path(folder) / "metrics.jsonl").read_text("utf-8")
-        return digest(text, *(trainer.params[key] for key in sorted(trainer.params)))
+        return digest(text, *(params[key] for key in sorted(params)))
 
 
 def help_of(command: str) -> str:
