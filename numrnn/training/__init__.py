@@ -1,6 +1,7 @@
 """Training: a read-out and a loss on top of a cell, optimisers, schedules, checkpoints and the loop."""
 
 from numrnn.training.averaging import AVERAGES
+from numrnn.training.callbacks import EpochEnd
 from numrnn.training.checkpoint import (
     Checkpoint,
     CheckpointError,
@@ -16,9 +17,11 @@ from numrnn.training.checkpoint import (
 from numrnn.training.clipping import clip_by_global_norm, global_norm
 from numrnn.training.config import TrainingConfig
 from numrnn.training.losses import accuracy, mean_squared_error, softmax_cross_entropy
+from numrnn.training.masked import masked_cross_entropy, masked_squared_error
 from numrnn.training.metrics import read_json_lines, training_seconds
-from numrnn.training.model import Classifier
+from numrnn.training.model import Classifier, Regressor
 from numrnn.training.optim import SGD, Adagrad, Adam, AdamW, Optimizer
+from numrnn.training.protocol import Model
 from numrnn.training.results import DivergenceError, Evaluation, TrainingResult
 from numrnn.training.schedules import ConstantSchedule, CosineSchedule, Schedule, StepSchedule, TimedCosineSchedule
 from numrnn.training.trainer import Trainer
@@ -35,8 +38,11 @@ __all__ = [
     "ConstantSchedule",
     "CosineSchedule",
     "DivergenceError",
+    "EpochEnd",
     "Evaluation",
+    "Model",
     "Optimizer",
+    "Regressor",
     "Schedule",
     "StepSchedule",
     "TimedCosineSchedule",
@@ -52,6 +58,8 @@ __all__ = [
     "latest_checkpoint",
     "list_checkpoints",
     "load_checkpoint",
+    "masked_cross_entropy",
+    "masked_squared_error",
     "mean_squared_error",
     "prune_checkpoints",
     "read_json_lines",

@@ -1,25 +1,159 @@
-"""Where batches come from: encoded on the host and copied, or made on the GPU from images that lie there."""
+"""Where batches come from: images with an encoder, or sequences of one's own; each made beside the parameters."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
 from numrnn.backend import Array, array_namespace, asarray, astype
+from numrnn.datasets.collection import Sequences
 from numrnn.kernels import has_kernel
+from numrnn.training.optim import describe
+from numrnn.training.protocol import Lengths, Model
+
+__all__ = ["Batch", "Batches", "Encoder", "Images", "OwnSequences", "Source", "batches_of", "check_data", "source_of"]
 
 Encoder = Callable[[np.ndarray, np.random.Generator], Array]
-Batches = Callable[[np.ndarray, np.random.Generator], tuple[Array, Array]]
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What a model is given: x (T, B, m) and targets on the device of the parameters, and how many targets count."""
+
+    x: Array
+    y: Array
+    lengths: Lengths
+    mask: Array | None
+    count: int
+
+
+Batches = Callable[[np.ndarray, np.random.Generator], Batch]
+
+
+class Source(Protocol):
+    """Data to train on, or to evaluate."""
+
+    lengths: np.ndarray | None  # of the sequences, where they are known and differ
+
+    def __len__(self) -> int:
+        """Return how many sequences there are."""
+        ...
+
+    def batches(self, like: Array) -> Batches:
+        """Return a function from row numbers and a generator to a batch beside `like`."""
+        ...
+
+    def targets(self, rows: np.ndarray) -> Any:
+        """Return the targets of some rows: an array, or a list where they stand at every step."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the data are, as JSON can hold it."""
+        ...
+
+
+def source_of(encoder: Encoder | None, data: Any, model: Model) -> Source:
+    """Return the source that `Trainer` makes of its arguments `encoder` and `data`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they do not fit each other or the model.
+    """
+    if isinstance(data, Sequences):
+        if encoder is not None:
+            raise ValueError("encoder must be None for Sequences: they are sequences already")
+        model.check_targets(data.targets, data.n_outputs, data.n_features)
+        return OwnSequences(data)
+    if not callable(encoder):
+        raise TypeError(f"encoder must be callable, or None for Sequences, got {type(encoder).__name__}")
+    return Images(encoder, *check_data(data, getattr(model, "n_classes", None)))
+
+
+class Images:
+    """Labelled images, and the encoder that shows them as sequences."""
+
+    lengths: np.ndarray | None = None
+
+    def __init__(self, encoder: Encoder, images: np.ndarray, labels: np.ndarray) -> None:
+        self.encoder, self.images, self.labels = encoder, images, labels
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batches(self, like: Array) -> Batches:
+        """Return a function from row numbers and a generator to a batch beside `like`."""
+        return batches_of(self.encoder, self.images, self.labels, like)
+
+    def targets(self, rows: np.ndarray) -> np.ndarray:
+        """Return the labels of some rows."""
+        return self.labels[rows]
+
+    def describe(self) -> dict[str, Any]:
+        """Return shape and SHA-256 of the images, and SHA-256 of the labels."""
+        return {
+            "images_shape": list(self.images.shape),
+            "images_sha256": hashlib.sha256(np.ascontiguousarray(self.images).data).hexdigest(),
+            "labels_sha256": hashlib.sha256(np.ascontiguousarray(self.labels, np.int64).data).hexdigest(),
+        }
+
+
+class OwnSequences:
+    """`Sequences`, as a source."""
+
+    def __init__(self, data: Sequences) -> None:
+        self.data = data
+        self.lengths: np.ndarray | None = data.lengths
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def batches(self, like: Array) -> Batches:
+        """Return a function from row numbers and a generator to a batch beside `like`."""
+
+        def batch(rows: np.ndarray, rng: np.random.Generator) -> Batch:
+            host = self.data.batch(rows)
+            x = asarray(host.x, like=like, dtype=like.dtype)
+            y: Array = np.zeros(len(rows), np.int64) if host.y is None else host.y
+            floating = y.dtype.kind == "f"
+            mask = None if host.mask is None else asarray(host.mask, like=like)
+            count = len(rows) if host.mask is None else int(host.mask.sum())
+            return Batch(x, asarray(y, like=like, dtype=like.dtype if floating else None), host.lengths, mask, count)
+
+        return batch
+
+    def targets(self, rows: np.ndarray) -> Any:
+        """Return the targets of some rows."""
+        y = self.data.y
+        if self.data.targets is None or "every" not in self.data.targets:
+            return None if y is None else y[rows]
+        return [np.asarray(y[row][: self.data.lengths[row]]) for row in rows]
+
+    def describe(self) -> dict[str, Any]:
+        """Return number, features, targets and SHA-256 of the sequences."""
+        return {
+            "sequences": len(self.data),
+            "n_features": self.data.n_features,
+            "targets": self.data.targets,
+            "sha256": self.data.digest(),
+        }
+
+
+def encoder_config(source: Source) -> Any:
+    """Return what `Trainer.describe` says of the encoder; None where there is none."""
+    return describe(source.encoder) if isinstance(source, Images) else None
 
 
 def batches_of(encoder: Encoder, images: np.ndarray, labels: np.ndarray, like: Array) -> Batches:
-    """Return a function from row numbers and a generator to x (T, B, m) and labels (B,), both beside `like`.
+    """Return a function from row numbers and a generator to a batch, x (T, B, m) and labels (B,), beside `like`.
 
     Where `like` is a CuPy array, the images are uint8 and the encoder can, the images are copied to the device once and
     the batches made there (see `numrnn.datasets.resident`); otherwise every batch is encoded on the host and copied. No
-    call waits for the device.
+    call synchronises the device.
 
     Parameters
     ----------
@@ -39,10 +173,10 @@ class _Encoded:
     def __init__(self, encoder: Encoder, images: np.ndarray, labels: np.ndarray, like: Array) -> None:
         self._encoder, self._images, self._labels, self._like = encoder, images, labels, like
 
-    def __call__(self, rows: np.ndarray, rng: np.random.Generator) -> tuple[Array, Array]:
+    def __call__(self, rows: np.ndarray, rng: np.random.Generator) -> Batch:
         like = self._like
         x = asarray(self._encoder(self._images[rows], rng), like=like, dtype=like.dtype)
-        return x, asarray(self._labels[rows], like=like)
+        return Batch(x, asarray(self._labels[rows], like=like), None, None, len(rows))
 
 
 class _Resident:
@@ -51,25 +185,47 @@ class _Resident:
         self._x_of = encoder.on_device(images, like)
         self._labels = asarray(labels.astype(np.int64), like=like)
 
-    def __call__(self, rows: np.ndarray, rng: np.random.Generator) -> tuple[Array, Array]:
+    def __call__(self, rows: np.ndarray, rng: np.random.Generator) -> Batch:
         # Row numbers of a data set, always in range: nothing on the device checks them.
         index = asarray(np.ascontiguousarray(rows, np.int64), like=self._like)
         x = self._x_of(index, rng)
         labels = array_namespace(index).take(self._labels, index, axis=0)
-        return (x if x.dtype == self._like.dtype else astype(x, self._like.dtype)), labels
+        x = x if x.dtype == self._like.dtype else astype(x, self._like.dtype)
+        return Batch(x, labels, None, None, len(rows))
 
 
-def check_data(data: tuple[np.ndarray, np.ndarray], n_classes: int) -> tuple[np.ndarray, np.ndarray]:
+def check_data(data: tuple[np.ndarray, np.ndarray], n_classes: int | None) -> tuple[np.ndarray, np.ndarray]:
     """Return images and labels after a check of both; all labels are looked at now, not in the middle of an epoch."""
     if not isinstance(data, tuple) or len(data) != 2 or not all(isinstance(part, np.ndarray) for part in data):
-        raise TypeError("data must be a tuple of two NumPy arrays, images and labels")
+        raise TypeError("data must be Sequences, or a tuple of two NumPy arrays, images and labels")
     images, labels = data
     if labels.dtype.kind not in "iu":
         raise TypeError(f"labels must be integers, got {labels.dtype}")
     if images.ndim < 1 or labels.shape != images.shape[:1] or len(images) == 0:
         raise ValueError(f"images must be (N, ...) and labels (N,) with N >= 1, got {images.shape} and {labels.shape}")
-    if labels.min() < 0 or labels.max() >= n_classes:
-        raise ValueError(
-            f"labels must be from 0 to K - 1 = {n_classes - 1}, got values from {labels.min()} to {labels.max()}"
-        )
+    if labels.min() < 0 or (n_classes is not None and labels.max() >= n_classes):
+        top = "" if n_classes is None else f" to K - 1 = {n_classes - 1}"
+        raise ValueError(f"labels must be from 0{top}, got values from {labels.min()} to {labels.max()}")
     return images, labels
+
+
+def by_length(order: np.ndarray, lengths: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Return the rows of an epoch so that those of a batch are of like length, and the batches in a random order.
+
+    Rows are sorted within windows of WINDOW batches, so that a batch is another one in each epoch. The last batch of an
+    epoch, which may be smaller, stays the last.
+    """
+    rows = np.concatenate(
+        [part[np.argsort(lengths[part], kind="stable")] for part in _cut(order, size * WINDOW)],
+    )
+    batches = _cut(rows, size)
+    whole = [batch for batch in batches if len(batch) == size]
+    shuffled = [whole[i] for i in rng.permutation(len(whole))]
+    return np.concatenate(shuffled + [batch for batch in batches if len(batch) < size])
+
+
+WINDOW = 50  # batches
+
+
+def _cut(rows: np.ndarray, size: int) -> list[np.ndarray]:
+    return [rows[first : first + size] for first in range(0, len(rows), size)]

@@ -27,13 +27,13 @@ class TrainingConfig:
     Parameters
     ----------
     epochs, iterations : int or None
-        Length of the run, >= 1, in passes over the training images or in updates.
+        Length of the run, >= 1, in passes over the training data or in updates.
     seconds : float or None
         Length of the run, > 0, in seconds of training by the clock. Validations and checkpoints on the way count, the
         validation of the end does not; the update that is under way when they end is the last. Exactly one of the three
         lengths must be given.
     batch_size : int
-        Images an update, >= 1. The last batch of an epoch may be smaller.
+        Sequences in an update, >= 1. The last batch of an epoch may be smaller.
     seed : int
         >= 0; all randomness of the run comes from it.
     weight_std, input_std, gate_bias, gate_spread, rotations, input_gains, bias_std, forget_bias, t_max
@@ -47,9 +47,9 @@ class TrainingConfig:
     clip : float or None
         Largest global norm of a gradient, > 0; None does not clip.
     validation_size : int
-        Images held out of training for validation, >= 0; drawn by the seed.
+        Sequences held out of training for validation, >= 0; drawn by the seed.
     evaluation_batch_size : int
-        Images a batch where no gradient is taken, >= 1.
+        Sequences in a batch where no gradient is taken, >= 1.
     log_interval : int
         Updates between two lines of metrics, >= 1; their loss and accuracy are means over the interval.
     checkpoint_interval : int
@@ -61,8 +61,15 @@ class TrainingConfig:
     engine : {"auto", "reference", "fused"}
         As for `numrnn.forward`.
     recompute_every : int, "sqrt" or None
-        `checkpoint_every` of `numrnn.forward`: store every so manieth state only and recompute the others, for long
-        sequences in little memory.
+        As for `numrnn.forward`: keep every k-th state only and compute the others again, for long sequences in little
+        memory.
+    patience : int or None
+        Stop early: after so many epochs, >= 1, in which the validation loss was not below its lowest so far. None
+        trains to the end.
+    keep_best : bool
+        Whether the parameters with the lowest validation loss so far are kept as best.npz; always, with `patience`.
+    group_lengths : bool
+        Whether the sequences of a batch are of like length, so that less is padded; the order of the batches is random.
 
     Raises
     ------
@@ -96,6 +103,9 @@ class TrainingConfig:
     backend: Backend | None = None
     engine: Engine = "auto"
     recompute_every: int | Literal["sqrt"] | None = None
+    patience: int | None = None
+    keep_best: bool = False
+    group_lengths: bool = False
 
     def __post_init__(self) -> None:
         lengths = {name: getattr(self, name) for name in LENGTHS}
@@ -121,6 +131,11 @@ class TrainingConfig:
         self._set("input_dropout", check_fraction("input_dropout", self.input_dropout))
         if self.clip is not None:
             self._set("clip", check_number("clip", self.clip, above=0))
+        if self.patience is not None:
+            self._set("patience", check_integer("patience", self.patience, at_least=1))
+        for name in ("keep_best", "group_lengths"):
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"{name} must be True or False, got {getattr(self, name)!r}")
         if self.dtype not in get_args(Precision):
             raise ValueError(f"dtype must be 'float32' or 'float64', got {self.dtype!r}")
         if self.backend is not None and self.backend not in BACKENDS:
@@ -134,25 +149,27 @@ class TrainingConfig:
         names = [field.name for field in fields(InitialValues)]
         return vars(InitialValues(**{name: getattr(self, name) for name in names}))
 
-    def steps_per_epoch(self, n_images: int) -> int:
-        """Return the number of updates an epoch takes, for `n_images` images of which `validation_size` are held out.
+    def steps_per_epoch(self, n_sequences: int) -> int:
+        """Return the number of updates in an epoch of so many sequences, of which `validation_size` are held out.
 
         Raises
         ------
         ValueError
-            If no image is left to train on.
+            If none is left to train on.
         """
-        n_training = check_integer("n_images", n_images, at_least=1) - self.validation_size
+        n_training = check_integer("n_sequences", n_sequences, at_least=1) - self.validation_size
         if n_training < 1:
-            raise ValueError(f"validation_size must be less than the {n_images} images, got {self.validation_size}")
+            raise ValueError(
+                f"validation_size must be less than the {n_sequences} sequences, got {self.validation_size}"
+            )
         return -(-n_training // self.batch_size)
 
-    def total_steps(self, n_images: int) -> int | None:
+    def total_steps(self, n_sequences: int) -> int | None:
         """Return the number of updates of the whole run, what a schedule needs to know; arguments as above.
 
         It is None where the length is in seconds.
         """
-        per_epoch = self.steps_per_epoch(n_images)
+        per_epoch = self.steps_per_epoch(n_sequences)
         return self.iterations if self.epochs is None else self.epochs * per_epoch
 
     def config(self) -> dict[str, Any]:

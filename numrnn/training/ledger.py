@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from numrnn.backend import Array, array_namespace, asarray, astype, empty, to_numpy
+from numrnn.backend import Array, array_namespace, asarray, astype, empty, to_numpy, zeros
 from numrnn.checks import dtype_name
 from numrnn.kernels import Kernel, has_kernel
 from numrnn.training.config import walk
@@ -33,14 +33,15 @@ class Update:
     step : int
         Its number, from 1.
     images, correct : int
-        Images in its batch, and how many of them were predicted rightly.
+        Targets that count in its batch, one for each image or sequence or one for each step, and how many of them were
+        predicted rightly; None where there is no right or wrong.
     loss, norm : float
         Mean loss of the batch, and the gradient's norm before clipping.
     """
 
     step: int
     images: int
-    correct: int
+    correct: int | None
     loss: float
     norm: float
 
@@ -100,7 +101,7 @@ class Ledger:
         xp = array_namespace(like)
         self._array = empty((self._first_bad + len(self._quantities),), like=like, dtype=xp.float64)
         self._array[...] = math.inf
-        self._noted: list[tuple[int, int]] = []  # step and images
+        self._noted: list[tuple[int, int, bool]] = []  # step, images, and whether predictions are right or wrong
 
     @property
     def full(self) -> bool:
@@ -112,7 +113,7 @@ class Ledger:
         step: int,
         images: int,
         loss: Array,
-        correct: Array,
+        correct: Array | None,
         norm: Array,
         params: Mapping[str, Array],
         optimizer: Mapping[str, Any],
@@ -120,7 +121,9 @@ class Ledger:
         """Write down an update, without a wait: its three numbers, and what it left."""
         arrays = _must_be_finite(params, optimizer)
         row, bad, ledger = NUMBERS * len(self._noted), self._first_bad, self._array
-        self._noted.append((step, images))
+        self._noted.append((step, images, correct is not None))
+        if correct is None:
+            correct = zeros((), like=ledger, dtype=array_namespace(ledger).int64)
         if has_kernel(loss):
             RECORD(loss, correct, norm, step, row, bad, ledger, like=ledger)
             for names in self._alike.values():
@@ -148,8 +151,8 @@ class Ledger:
         first_bad = numbers[self._first_bad :]
         failed = min(first_bad)
         updates = [
-            Update(step, images, int(numbers[row + 1]), numbers[row], numbers[row + 2])
-            for row, (step, images) in zip(range(0, self._first_bad, NUMBERS), noted, strict=False)
+            Update(step, images, int(numbers[row + 1]) if scored else None, numbers[row], numbers[row + 2])
+            for row, (step, images, scored) in zip(range(0, self._first_bad, NUMBERS), noted, strict=False)
             if step < failed
         ]
         failure = None if failed == math.inf else (int(failed), self._quantities[first_bad.index(failed)])
@@ -177,17 +180,19 @@ class Interval:
         """Count an update; return what the progress bar shows."""
         self.updates += 1
         self.images += update.images
-        self.correct += update.correct
+        self.correct += update.correct or 0
         self.loss += update.loss * update.images
         self.norm += update.norm
         self.largest_norm = max(self.largest_norm, update.norm)
-        return {"loss": update.loss, "accuracy": self.correct / self.images, "gradient norm": update.norm}
+        accuracy = {} if update.correct is None else {"accuracy": self.correct / self.images}
+        return {"loss": update.loss, **accuracy, "gradient norm": update.norm}
 
-    def means(self) -> dict[str, float]:
-        """Return what a line of metrics says of these updates."""
+    def means(self, scored: bool = True) -> dict[str, float]:
+        """Return what a line of metrics says of these updates; `scored` where predictions are right or wrong."""
+        accuracy = {"accuracy": self.correct / self.images} if scored else {}
         return {
             "loss": self.loss / self.images,
-            "accuracy": self.correct / self.images,
+            **accuracy,
             "gradient_norm": self.norm / self.updates,
             "largest_gradient_norm": self.largest_norm,
         }

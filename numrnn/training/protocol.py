@@ -24,7 +24,12 @@ class Model(Protocol):
     """
 
     def init_params(
-        self, rng: np.random.Generator, *, dtype: npt.DTypeLike, backend: Backend | None, **initial: Any
+        self,
+        rng: np.random.Generator,
+        *,
+        dtype: npt.DTypeLike = np.float32,
+        backend: Backend | None = None,
+        **initial: Any,
     ) -> dict[str, Array]:
         """Return the parameters to start from; `initial` are the values of `TrainingConfig` that decide them."""
         ...

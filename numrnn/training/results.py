@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from numrnn.backend import Array
 from numrnn.training.metrics import read_json_lines
 
@@ -34,21 +32,22 @@ class DivergenceError(ArithmeticError):
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """How a model does on labelled images.
+    """How a model does on sequences with targets.
 
     Attributes
     ----------
     loss : float
-        Mean cross-entropy, in nats.
-    accuracy : float
-        Share predicted rightly, from 0 to 1.
-    predictions : numpy.ndarray, shape (N,)
-        int64, the class predicted for each image.
+        Mean loss: of a classifier the cross-entropy, in nats, of a regressor the squared error.
+    accuracy : float or None
+        Share of labels predicted rightly, from 0 to 1; None of a regressor.
+    predictions : numpy.ndarray, shape (N,) or (N, K), or list of numpy.ndarray
+        The class predicted for each sequence, int64, or its K numbers; at every step, one array (T_i,) or (T_i, K) for
+        each sequence.
     """
 
     loss: float
-    accuracy: float
-    predictions: np.ndarray
+    accuracy: float | None
+    predictions: Any
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +71,8 @@ class TrainingResult:
         Holds the state after the last update.
     metrics : Path
         metrics.jsonl.
+    best : Path or None
+        best.npz, a checkpoint with the parameters of the lowest validation loss; None where none is kept.
     """
 
     params: dict[str, Array]
@@ -81,6 +82,7 @@ class TrainingResult:
     checkpoint: Path
     metrics: Path
     average: dict[str, Array] = field(default_factory=dict)
+    best: Path | None = None
 
     @property
     def evaluated(self) -> dict[str, Array]:
@@ -93,6 +95,6 @@ class TrainingResult:
 
     @property
     def validation_accuracy(self) -> float | None:
-        """Accuracy of the last validation, or None if there was none."""
+        """Accuracy of the last validation, or None if there was none, or no labels."""
         records = self.history("validation")
-        return records[-1]["accuracy"] if records else None
+        return records[-1].get("accuracy") if records else None

@@ -10,22 +10,23 @@ A run whose length is in seconds is the exception to "bit for bit": which update
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from numrnn.backend import Array, array_namespace, backend_module, random_generators
 from numrnn.checks import check_number, trusted_values
+from numrnn.datasets.collection import Sequences
 from numrnn.training.averaging import average_weight, move_average
-from numrnn.training.batches import Batches, Encoder, batches_of, check_data
+from numrnn.training.batches import Batches, Encoder, Images, OwnSequences, Source, by_length, encoder_config, source_of
+from numrnn.training.callbacks import Best, Callback, EpochEnd
 from numrnn.training.checkpoint import (
     Checkpoint,
     CheckpointError,
@@ -40,14 +41,13 @@ from numrnn.training.checkpoint import (
 from numrnn.training.clipping import clip_on_device, norm_on_device
 from numrnn.training.config import TrainingConfig, check_resumable
 from numrnn.training.dropout import drop_inputs
-from numrnn.training.evaluation import evaluate_rows
+from numrnn.training.evaluation import evaluate_rows, outputs_of_rows
 from numrnn.training.interrupt import deferred_interrupt
 from numrnn.training.ledger import LOSS, Interval, Ledger
-from numrnn.training.losses import correct_rows
 from numrnn.training.metrics import JsonLines, cut_back
-from numrnn.training.model import Classifier
-from numrnn.training.optim import Optimizer, describe
+from numrnn.training.optim import Optimizer
 from numrnn.training.progress import Progress
+from numrnn.training.protocol import Model
 from numrnn.training.results import DivergenceError, Evaluation, TrainingResult
 from numrnn.training.schedules import TimedCosineSchedule
 
@@ -55,6 +55,7 @@ __all__ = ["Trainer"]
 
 # Order matters: a generator belongs to its place in this list. New purposes go to the end.
 PURPOSES = ("init", "batches", "noise", "split", "evaluation")
+RESERVED = ("kind", "step", "epoch", "loss", "accuracy")
 
 
 @dataclass
@@ -75,29 +76,44 @@ class _Run:
     seconds: float = 0.0  # of training; stored where they are the run's length
     last_step: int | None = None
     order: np.ndarray | None = None
+    scored: bool = True  # whether predictions are right or wrong
+    best: Best = field(default_factory=Best)
+    records: dict[str, dict[str, Any]] = field(default_factory=dict)  # the last line of metrics of each kind
 
 
-class Trainer:
-    """Trains a classifier of sequences on labelled images.
+M = TypeVar("M", bound=Model)
+
+
+class Trainer(Generic[M]):
+    """Trains a model on sequences: labelled images with an encoder, or sequences of one's own.
 
     Parameters
     ----------
-    model : Classifier
-        What is trained.
+    model : Model
+        What is trained: a `Classifier`, a `Regressor`, or a model of one's own with the methods of `Model`.
     optimizer : Optimizer
         SGD, Adagrad or Adam.
-    encoder : callable
-        encoder(images, rng) -> x: turns a batch of images (B, ...) into sequences (T, B, m), and takes randomness, if
-        it needs any, from `rng` only. x is converted to the parameters' dtype and device. If it has a `config()`, that
-        is compared on resuming, and otherwise its name. With `on_device`, as the encoders of `numrnn.datasets`, it
-        makes its batches on a GPU from images that are copied there once (see `numrnn.datasets.resident`).
-    data : tuple of numpy.ndarray
-        Training images (N, ...) of any dtype, usually uint8, and their labels (N,), integers from 0 to K - 1. They are
-        never written to. The test set has no place here.
+    encoder : callable or None
+        None where `data` are `Sequences`. encoder(images, rng) -> x turns a batch of images (B, ...) into sequences
+        (T, B, m), and takes randomness, if it needs any, from `rng` only. x is converted to the parameters' dtype and
+        device. If it has a `config()`, that is compared on resuming, and otherwise its name. With `on_device`, as the
+        encoders of `numrnn.datasets`, it makes its batches on a GPU from images that are copied there once (see
+        `numrnn.datasets.resident`).
+    data : Sequences or tuple of numpy.ndarray
+        Sequences with targets; or images (N, ...) of any dtype, usually uint8, and their labels (N,), integers from 0
+        to K - 1. They are never written to. The test set has no place here.
     config : TrainingConfig
         Everything else.
     out : path
         Directory of checkpoints, metrics.jsonl and timings.jsonl; made if it is not there.
+    validation : Sequences or tuple of numpy.ndarray, optional
+        A validation set of one's own, in place of the `validation_size` rows that are held out.
+    metrics : mapping of str to callable, optional
+        Metrics of one's own: metric(predictions, targets) -> float, of all validation sequences, as in
+        `Evaluation.predictions`; they stand in the lines of validation under these names.
+    callbacks : sequence of callable
+        callback(EpochEnd) at the end of each epoch, when its checkpoint is written. What it raises ends the run, which
+        can be resumed.
     show_progress : bool
         Whether to show a progress bar on the standard error stream.
     clock : callable
@@ -110,13 +126,15 @@ class Trainer:
     total_steps : int or None
         Updates in the whole run; None if its length is in seconds.
     validation_rows, training_rows : numpy.ndarray
-        Indices of the images held out for validation and of those trained on, rising; fixed by the seed.
+        Row numbers of the sequences held out for validation (or of a validation set of one's own) and of those trained
+        on, rising; fixed by the seed.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is of a wrong type, shapes do not fit, a label is out of range, no image is left to train on, or
-        the learning rate is by the clock and the length of the run is not the same number of seconds.
+        If an argument is of a wrong type, shapes do not fit, a label is out of range, no sequence is left to train on,
+        none to validate on is there for `patience` or `keep_best`, or the learning rate is by the clock and the length
+        of the run is not the same number of seconds.
 
     Notes
     -----
@@ -125,8 +143,9 @@ class Trainer:
     {"kind": "training", step, epoch, loss, accuracy, gradient_norm, largest_gradient_norm, learning_rate}, where loss,
     accuracy and gradient_norm are means over the updates since the line before, norms are those before clipping, and
     learning_rate is that of the last update. At the end of each epoch and of the run: {"kind": "validation", step,
-    epoch, loss, accuracy}, of the average of the weights where one is kept. Wall-clock times go to timings.jsonl:
-    {step, seconds, since}, the seconds from the moment at which this process went on from step `since`.
+    epoch, loss, accuracy, and metrics of one's own}, of the average of the weights where one is kept. A regressor has
+    no accuracy. Wall-clock times go to timings.jsonl: {step, seconds, since}, the seconds from the moment at which this
+    process went on from step `since`.
 
     Examples
     --------
@@ -148,27 +167,42 @@ class Trainer:
 
     def __init__(
         self,
-        model: Classifier,
+        model: M,
         optimizer: Optimizer,
-        encoder: Encoder,
-        data: tuple[np.ndarray, np.ndarray],
+        encoder: Encoder | None,
+        data: Sequences | tuple[np.ndarray, np.ndarray],
         config: TrainingConfig,
         out: str | os.PathLike[str],
         *,
+        validation: Sequences | tuple[np.ndarray, np.ndarray] | None = None,
+        metrics: Mapping[str, Callable[[Any, Any], float]] | None = None,
+        callbacks: Sequence[Callback] = (),
         show_progress: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         for name, value, kind in (
-            ("model", model, Classifier),
+            ("model", model, Model),
             ("optimizer", optimizer, Optimizer),
             ("config", config, TrainingConfig),
         ):
             if not isinstance(value, kind):
                 raise TypeError(f"{name} must be of type {kind.__name__}, got {type(value).__name__}")
-        if not callable(encoder):
-            raise TypeError(f"encoder must be callable, got {type(encoder).__name__}")
-        self.model, self.optimizer, self.encoder, self.config = model, optimizer, encoder, config
-        self.images, self.labels = check_data(data, model.n_classes)
+        self.model: M = model
+        self.optimizer, self.encoder, self.config = optimizer, encoder, config
+        self._source = source_of(encoder, data, model)
+        self._held_out: Source = self._source
+        if validation is not None:
+            if config.validation_size:
+                raise ValueError("validation_size must be 0 where a validation set is given")
+            self._held_out = source_of(encoder, validation, model)
+        self._metrics, self._callbacks = dict(metrics or {}), tuple(callbacks)
+        for name, metric in self._metrics.items():
+            if name in RESERVED or not callable(metric):
+                raise ValueError(
+                    f"metrics must be callables under names other than {', '.join(RESERVED)}, got {name!r}"
+                )
+        if not all(callable(callback) for callback in self._callbacks):
+            raise TypeError("callbacks must be callables")
         schedule = optimizer.learning_rate
         if isinstance(schedule, TimedCosineSchedule) and schedule.total_seconds != config.seconds:
             raise ValueError(
@@ -176,12 +210,18 @@ class Trainer:
                 f"got {schedule.total_seconds}"
             )
         self.out, self.show_progress, self.clock = Path(out), show_progress, clock
-        n_images = len(self.images)
-        self.steps_per_epoch = config.steps_per_epoch(n_images)
-        self.total_steps = config.total_steps(n_images)
-        order = random_generators(config.seed, PURPOSES)["split"].permutation(n_images)
+        n_sequences = len(self._source)
+        self.steps_per_epoch = config.steps_per_epoch(n_sequences)
+        self.total_steps = config.total_steps(n_sequences)
+        order = random_generators(config.seed, PURPOSES)["split"].permutation(n_sequences)
         self.validation_rows = np.sort(order[: config.validation_size])
         self.training_rows = np.sort(order[config.validation_size :])
+        if validation is not None:
+            self.validation_rows = np.arange(len(self._held_out))
+        if (config.patience is not None or config.keep_best or self._metrics) and not len(self.validation_rows):
+            raise ValueError("patience, keep_best and metrics need a validation set: validation_size or validation")
+        if config.group_lengths and self._source.lengths is None:
+            raise ValueError("group_lengths must be False for images: their sequences are of one length")
         self._description: dict[str, Any] | None = None
 
     @property
@@ -194,22 +234,40 @@ class Trainer:
         """Path of timings.jsonl."""
         return self.out / "timings.jsonl"
 
+    @property
+    def best_path(self) -> Path:
+        """Path of best.npz: a checkpoint with the parameters of the lowest validation loss."""
+        return self.out / "best.npz"
+
+    @property
+    def images(self) -> np.ndarray:
+        """The images that are trained on, where they are images."""
+        assert isinstance(self._source, Images)
+        return self._source.images
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The labels of the images."""
+        assert isinstance(self._source, Images)
+        return self._source.labels
+
+    @property
+    def _keeps_best(self) -> bool:
+        return self.config.keep_best or self.config.patience is not None
+
     def describe(self) -> dict[str, Any]:
         """Return all that decides the course of the run, as JSON can hold it; the data by their SHA-256."""
         if self._description is None:
             training = self.config.config() | {"backend": backend_module(self.config.backend).__name__}
-            data = {
-                "images_shape": list(self.images.shape),
-                "images_sha256": hashlib.sha256(np.ascontiguousarray(self.images).data).hexdigest(),
-                "labels_sha256": hashlib.sha256(np.ascontiguousarray(self.labels, np.int64).data).hexdigest(),
-            }
             self._description = {
                 "model": self.model.config(),
                 "optimizer": self.optimizer.config(),
-                "encoder": describe(self.encoder),
+                "encoder": encoder_config(self._source),
                 "training": training,
-                "data": data,
+                "data": self._source.describe(),
             }
+            if self._held_out is not self._source:
+                self._description["validation"] = self._held_out.describe()
         return self._description
 
     def run(self, *, resume: bool = False, overwrite: bool = False, time_limit: float | None = None) -> TrainingResult:
@@ -262,7 +320,9 @@ class Trainer:
             progress = self._progress(run)
             stack.enter_context(closing(progress))
             interrupt = stack.enter_context(deferred_interrupt())
-            batches = batches_of(self.encoder, self.images, self.labels, run.params["W_out"])
+            like = next(iter(run.params.values()))
+            batches = self._source.batches(like)
+            held_out = batches if self._held_out is self._source else self._held_out.batches(like)
             ledger = Ledger(run.params, run.optimizer)
             rates: list[float] = []  # of the updates that the ledger holds
 
@@ -272,14 +332,15 @@ class Trainer:
 
             def write(step: int, rate: float) -> None:
                 """Write the line of the updates since the last one."""
-                metrics.append(self._training_record(run, step, rate))
+                run.records["training"] = self._training_record(run, step, rate)
+                metrics.append(run.records["training"])
                 timings.append({"step": step, "seconds": round(self.clock() - started, 3), "since": since})
 
             def settle() -> None:
                 """Read the ledger, and write the lines that it fills."""
                 updates, failure = ledger.read()
                 for update, rate in zip(updates, rates, strict=False):  # after a failure there are fewer updates
-                    values = run.interval.add(update)
+                    values, run.scored = run.interval.add(update), update.correct is not None
                     if self.total_steps is None:
                         progress.update(elapsed(), {"step": update.step, **values})
                     else:
@@ -291,10 +352,17 @@ class Trainer:
                     raise DivergenceError(*failure, run.checkpoint)
 
             def validate() -> None:
-                if len(self.validation_rows):
-                    record = self._validation_record(run, batches)
-                    metrics.append(record)
-                    progress.message(f"epoch {record['epoch']}: validation accuracy {record['accuracy']:.4f}")
+                """Write the line of a validation, and remember the best one."""
+                if not len(self.validation_rows):
+                    return
+                record = run.records["validation"] = self._validation_record(run, held_out)
+                metrics.append(record)
+                word = "accuracy" if "accuracy" in record else "loss"
+                progress.message(f"epoch {record['epoch']}: validation {word} {record[word]:.4f}")
+                if run.best.note(record["loss"], run.step) and self._keeps_best:
+                    self._save_best(run)
+                if run.best.waited == self.config.patience:
+                    run.last_step = run.step
 
             def may_go_on() -> bool:
                 # One update at least: a run that is resumed again and again, a moment each time, comes to its end too.
@@ -322,6 +390,8 @@ class Trainer:
                         validate()
                 if at_checkpoint:
                     self._save(run, metrics.sync())
+                if at_end:
+                    self._call_back(run)
             settle()
             if run.checkpoint != checkpoint_path(self.out, run.step):  # ended or stopped between two checkpoints
                 self._save(run, metrics.sync())
@@ -329,18 +399,29 @@ class Trainer:
             if interrupted:
                 progress.message(f"stopped after step {run.step}; {run.checkpoint} holds the state to resume from")
         return TrainingResult(
-            run.params, run.step, self.total_steps, interrupted, run.checkpoint, self.metrics_path, run.average
+            run.params,
+            run.step,
+            self.total_steps,
+            interrupted,
+            run.checkpoint,
+            self.metrics_path,
+            run.average,
+            best=self.best_path if self._keeps_best and run.best.step else None,
         )
 
-    def evaluate(self, params: dict[str, Array], images: np.ndarray, labels: np.ndarray) -> Evaluation:
-        """Return loss, accuracy and predictions on labelled images, as the test set at the end.
+    def evaluate(
+        self, params: dict[str, Array], data: Sequences | np.ndarray, labels: np.ndarray | None = None
+    ) -> Evaluation:
+        """Return loss, accuracy and predictions on sequences, or on images with labels, as the test set at the end.
 
         Parameters
         ----------
         params : dict of str to array
             Parameters of the model.
-        images, labels : numpy.ndarray
-            As `data` of the trainer.
+        data : Sequences or numpy.ndarray
+            Sequences with targets; or images, with their labels.
+        labels : numpy.ndarray, optional
+            Of images.
 
         Returns
         -------
@@ -349,15 +430,53 @@ class Trainer:
         Raises
         ------
         TypeError, ValueError
-            If images and labels do not fit each other or the model.
+            If the data do not fit each other or the model.
 
         Notes
         -----
         Noise that the encoder draws comes from a generator of its own, the same at each call.
         """
-        images, labels = check_data((images, labels), self.model.n_classes)
-        batches = batches_of(self.encoder, images, labels, params["W_out"])
-        return self._evaluation(params, batches, np.arange(len(images)))
+        given: Any = data if isinstance(data, Sequences) else (data, labels)
+        source = source_of(None if isinstance(data, Sequences) else self.encoder, given, self.model)
+        batches = source.batches(next(iter(params.values())))
+        return self._evaluation(params, batches, np.arange(len(source)))
+
+    def predict(self, params: dict[str, Array], data: Sequences) -> Any:
+        """Return the predictions for sequences, whose targets are not looked at, as `Evaluation.predictions`.
+
+        Parameters
+        ----------
+        params : dict of str to array
+            Parameters of the model.
+        data : Sequences
+            With as many features as those trained on.
+
+        Returns
+        -------
+        numpy.ndarray or list of numpy.ndarray
+        """
+        return self._outputs(params, data, self.model.predictions)
+
+    def predict_proba(self, params: dict[str, Array], data: Sequences) -> Any:
+        """Return the probability of each class, (N, K), or a list of (T_i, K); arguments as for `predict`.
+
+        Raises
+        ------
+        TypeError
+            If the model is no classifier.
+        """
+        take = getattr(self.model, "probabilities", None)
+        if take is None:
+            raise TypeError(f"model must be a classifier to give probabilities, got {type(self.model).__name__}")
+        return self._outputs(params, data, take)
+
+    def _outputs(self, params: dict[str, Array], data: Sequences, take: Callable[[Array], Array]) -> Any:
+        if not isinstance(data, Sequences):
+            raise TypeError(f"data must be Sequences, got {type(data).__name__}")
+        rng = random_generators(self.config.seed, PURPOSES)["evaluation"]
+        batches, rows = OwnSequences(data).batches(next(iter(params.values()))), np.arange(len(data))
+        size, engine = self.config.evaluation_batch_size, self.config.engine
+        return outputs_of_rows(self.model, params, batches, rows, rng, take, size=size, engine=engine)
 
     def _evaluation(self, params: dict[str, Array], batches: Batches, rows: np.ndarray) -> Evaluation:
         rng = random_generators(self.config.seed, PURPOSES)["evaluation"]
@@ -380,27 +499,37 @@ class Trainer:
             run.epoch_start, run.order = generator_state(run.generators["batches"]), None
         if run.order is None:
             run.order = run.generators["batches"].permutation(self.training_rows)
+            if self.config.group_lengths and self._source.lengths is not None:
+                lengths, rng = self._source.lengths, run.generators["batches"]
+                run.order = by_length(run.order, lengths, self.config.batch_size, rng)
         size = self.config.batch_size
         return run.order[position * size : (position + 1) * size]
 
     def _update(self, run: _Run, batches: Batches, ledger: Ledger) -> None:
         """Make one update and note it; on a GPU that only puts work in line."""
         rows = self._next_batch(run)
-        x, labels = batches(rows, run.generators["noise"])
-        x = drop_inputs(x, self.config.input_dropout, run.generators["noise"])
+        batch = batches(rows, run.generators["noise"])
+        x = drop_inputs(batch.x, self.config.input_dropout, run.generators["noise"])
         clip = self.config.clip
         # Overflow is looked for by the ledger, in every result, and reported with its step.
         with np.errstate(over="ignore", invalid="ignore"), _no_waits(run.params):
             try:
-                loss, grads, logits = self.model.loss_and_gradient(
-                    run.params, x, labels, engine=self.config.engine, recompute_every=self.config.recompute_every
+                loss, grads, outputs = self.model.loss_and_gradient(
+                    run.params,
+                    x,
+                    batch.y,
+                    lengths=batch.lengths,
+                    mask=batch.mask,
+                    engine=self.config.engine,
+                    recompute_every=self.config.recompute_every,
                 )
             except FloatingPointError:
                 raise DivergenceError(run.step + 1, LOSS, run.checkpoint) from None
             grads, norm = (grads, norm_on_device(grads)) if clip is None else clip_on_device(grads, clip)
             run.params, run.optimizer = self.optimizer.update(run.params, grads, run.optimizer, seconds=run.seconds)
             run.step += 1
-            ledger.note(run.step, len(rows), loss, correct_rows(logits, labels), norm, run.params, run.optimizer)
+            correct = self.model.correct(outputs, batch.y, batch.mask)
+            ledger.note(run.step, batch.count, loss, correct, norm, run.params, run.optimizer)
             if self.config.average is not None:
                 total = self.total_steps or 0  # None only where no tail is averaged, which alone asks for it
                 weight = average_weight(self.config.average, self.config.average_updates, run.step, total)
@@ -413,19 +542,21 @@ class Trainer:
             "kind": "training",
             "step": step,
             "epoch": -(-step // self.steps_per_epoch),
-            **done.means(),
+            **done.means(scored=run.scored),
             "learning_rate": rate,
         }
 
     def _validation_record(self, run: _Run, batches: Batches) -> dict[str, Any]:
         with _no_waits(run.params):
             result = self._evaluation(run.average or run.params, batches, self.validation_rows)
+        targets = self._held_out.targets(self.validation_rows) if self._metrics else None
         return {
             "kind": "validation",
             "step": run.step,
             "epoch": -(-run.step // self.steps_per_epoch),
             "loss": result.loss,
-            "accuracy": result.accuracy,
+            **({} if result.accuracy is None else {"accuracy": result.accuracy}),
+            **{name: float(f(result.predictions, targets)) for name, f in self._metrics.items()},
         }
 
     def _save(self, run: _Run, metrics_size: int) -> None:
@@ -433,7 +564,9 @@ class Trainer:
         at_epoch_end = run.step % self.steps_per_epoch == 0
         batches = generator_state(run.generators["batches"]) if at_epoch_end else run.epoch_start
         # Times only where they count: elsewhere two runs with one seed are to write the same bytes.
-        timed = {} if self.config.seconds is None else {"seconds": run.seconds}
+        timed: dict[str, Any] = {} if self.config.seconds is None else {"seconds": run.seconds}
+        if self._keeps_best:
+            timed["best"] = vars(run.best)
         run.checkpoint = save_checkpoint(
             checkpoint_path(self.out, run.step),
             Checkpoint(
@@ -448,6 +581,34 @@ class Trainer:
         )
         prune_checkpoints(self.out)
 
+    def _save_best(self, run: _Run) -> None:
+        """Write best.npz: the parameters that were validated, which nothing can go on from."""
+        state = Checkpoint(
+            step=run.step,
+            params=run.average or run.params,
+            optimizer={},
+            average={},
+            generators={},
+            config=self.describe(),
+            progress={"validation": run.records["validation"]},
+        )
+        save_checkpoint(self.best_path, state)
+
+    def _call_back(self, run: _Run) -> None:
+        """Tell the callbacks of the end of an epoch."""
+        training, validation = run.records.get("training", {}), run.records.get("validation", {})
+        for callback in self._callbacks:
+            callback(
+                EpochEnd(
+                    epoch=-(-run.step // self.steps_per_epoch),
+                    step=run.step,
+                    params=run.average or run.params,
+                    training=dict(training),
+                    validation=dict(validation),
+                    out=self.out,
+                )
+            )
+
     def _start(self, resume: bool, overwrite: bool) -> _Run:
         """Return the state to begin with: the newest checkpoint's, or a new one that is saved at once."""
         if resume and overwrite:
@@ -459,7 +620,8 @@ class Trainer:
                 return self._resume(checkpoint)
             if list_checkpoints(self.out):
                 raise CheckpointError(f"{self.out}: no checkpoint in this directory can be read")
-        left = [*list_checkpoints(self.out), *(p for p in (self.metrics_path, self.timings_path) if p.exists())]
+        others = (self.metrics_path, self.timings_path, self.best_path)
+        left = [*list_checkpoints(self.out), *(path for path in others if path.exists())]
         if left and not overwrite:
             raise FileExistsError(
                 f"{self.out} holds a run already ({left[0].name}): resume it, overwrite it or go elsewhere"
@@ -501,7 +663,9 @@ class Trainer:
             )
         cut_back(self.timings_path, checkpoint.step)
         seconds = checkpoint.progress.get("seconds", 0.0)
-        complete = self.config.seconds is not None and seconds >= self.config.seconds
+        best = Best(**checkpoint.progress.get("best", {}))
+        out_of_time = self.config.seconds is not None and seconds >= self.config.seconds
+        complete = out_of_time or (self.config.patience is not None and best.waited >= self.config.patience)
         return _Run(
             step=checkpoint.step,
             params=checkpoint.params,
@@ -513,9 +677,10 @@ class Trainer:
             interval=Interval(**checkpoint.progress["interval"]),
             seconds=seconds,
             last_step=checkpoint.step if complete else self.total_steps,
+            best=best,
         )
 
 
 def _no_waits(params: dict[str, Array]) -> AbstractContextManager[None]:
     """Return a context without checks of values, unless reading them is free; data and labels were checked at first."""
-    return nullcontext() if array_namespace(params["W_out"]) is np else trusted_values()
+    return nullcontext() if array_namespace(next(iter(params.values()))) is np else trusted_values()

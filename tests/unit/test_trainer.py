@@ -762,10 +762,10 @@ def test_a_run_may_show_nothing(tmp_path, capfd):
         ({"evaluation_batch_size": 0}, ValueError, "evaluation_batch_size must be an integer >= 1, got 0"),
         ({"dtype": "float16"}, ValueError, "dtype must be 'float32' or 'float64', got 'float16'"),
         ({"backend": "torch"}, ValueError, "backend must be None or one of 'numpy', 'cupy', got 'torch'"),
-        ({"validation_size": 50}, ValueError, "validation_size must be less than the 50 images, got 50"),
+        ({"validation_size": 50}, ValueError, "validation_size must be less than the 50 sequences, got 50"),
         ({"optimizer": "adam"}, TypeError, "optimizer must be of type Optimizer, got str"),
-        ({"model": "lstm"}, TypeError, "model must be of type Classifier, got str"),
-        ({"encoder": 3}, TypeError, "encoder must be callable, got int"),
+        ({"model": "lstm"}, TypeError, "model must be of type Model, got str"),
+        ({"encoder": 3}, TypeError, "encoder must be callable, or None for Sequences, got int"),
     ],
     ids=lambda value: f"{value}" if isinstance(value, dict) else "",
 )
@@ -783,8 +783,8 @@ def test_a_bad_setting_is_refused_before_any_work(tmp_path, changes, error, mess
         (lambda i, y: (i, y.astype(float)), TypeError, "labels must be integers, got float64"),
         (lambda i, y: (i, y[:-1]), ValueError, r"images must be \(N, ...\) and labels \(N,\).*\(50, 6\) and \(49,\)"),
         (lambda i, y: (i[:0], y[:0]), ValueError, r"with N >= 1, got \(0, 6\) and \(0,\)"),
-        (lambda i, y: [i, y], TypeError, "data must be a tuple of two NumPy arrays"),
-        (lambda i, y: (i, y.tolist()), TypeError, "data must be a tuple of two NumPy arrays"),
+        (lambda i, y: [i, y], TypeError, "data must be Sequences, or a tuple of two NumPy arrays"),
+        (lambda i, y: (i, y.tolist()), TypeError, "data must be Sequences, or a tuple of two NumPy arrays"),
     ],
 )
 def test_bad_data_are_refused_before_any_work(tmp_path, spoil, error, message):
