@@ -34,10 +34,10 @@ demo: $(VENV)/examples
 test: unit examples docs
 
 unit: $(VENV)/dev
-	$(BIN)/python -m pytest tests --ignore=tests/examples
+	$(BIN)/python -m pytest tests --ignore=tests/experiments
 
 examples: $(VENV)/dev
-	$(BIN)/python -m pytest tests/examples
+	$(BIN)/python -m pytest tests/experiments
 
 # hypothesis's plugin breaks pytest where an example of a page fails, and hides which.
 docs: $(VENV)/dev

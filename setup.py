@@ -24,6 +24,7 @@ setup(
     package_data={
         "numrnn": ["py.typed"],
         "numrnn.datasets": ["embedded/*"],
+        "numrnn.experiments": ["presets/*.toml"],
         "numrnn.engines": ["cuda/*.cu", "cuda/*.cuh"],
         "gradcheck": ["py.typed"],
     },

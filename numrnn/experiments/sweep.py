@@ -27,10 +27,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from command_line import BACKEND_HELP, guarded, make_parser, read, write_json
-from experiment_config import CHOICES as RUN_CHOICES
-from experiment_config import LENGTHS, checked_values
-from trials import (
+from numrnn import plots
+from numrnn.backend import backend_module
+from numrnn.blas import available_cores
+from numrnn.experiments.command_line import BACKEND_HELP, guarded, make_parser, read, write_json
+from numrnn.experiments.config import CHOICES as RUN_CHOICES
+from numrnn.experiments.config import LENGTHS, checked_values
+from numrnn.experiments.trials import (
     EXPERIMENTS,
     SEARCHED,
     Space,
@@ -41,10 +44,6 @@ from trials import (
     survivors,
     train,
 )
-
-from numrnn import plots
-from numrnn.backend import backend_module
-from numrnn.blas import available_cores
 from numrnn.training import read_json_lines
 from numrnn.training.metrics import JsonLines, cut_back
 

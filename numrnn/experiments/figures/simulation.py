@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from command_line import BACKEND_HELP, guarded, make_parser, read, write_json
 
 import numrnn
 from numrnn import plots
 from numrnn.backend import backend_module, from_numpy, to_numpy
+from numrnn.experiments.command_line import BACKEND_HELP, guarded, make_parser, read, write_json
 from numrnn.stability import amplification_factors
 
 STARTS = np.array([[0.0, 0.5], [-0.5, -0.5], [0.5, -0.75]])

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from command_line import guarded, make_parser, read, write_json
 
 import numrnn
 from numrnn.checks import check_integer, check_number
 from numrnn.datasets import PixelEncoder, load_embedded_mnist, pixel_statistics
+from numrnn.experiments.command_line import guarded, make_parser, read, write_json
 from numrnn.plots import bare, line_style, new_figure, save_figure
 
 PERMUTATION_SEED = 92  # of examples/mnist.py

@@ -16,10 +16,9 @@ import sys
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import classification
-import experiment_config
-
 from numrnn.datasets import Dataset, PixelEncoder, load_embedded_mnist, load_mnist, pixel_statistics
+from numrnn.experiments import classification
+from numrnn.experiments import config as experiment_config
 
 PAGE = __doc__
 

@@ -3,9 +3,9 @@
 import json
 import re
 
-import demo
 import pytest
 
+from numrnn.experiments import demo
 from numrnn.training import read_json_lines, training_seconds
 
 SECONDS = 0.5

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from command_line import BACKEND_HELP
-
 import numrnn
 from numrnn.backend import BACKENDS
 from numrnn.engines import ENGINES
+from numrnn.experiments.command_line import BACKEND_HELP
 from numrnn.training import AVERAGES
 
 CONFIG_FILE = "config.json"
@@ -69,7 +68,7 @@ class Config:
 
 
 HELP = {
-    "preset": "a row of the paper's tables, of examples/presets, or a .toml file; other options override it",
+    "preset": "a row of the paper's tables, of numrnn/experiments/presets, or a .toml file; other options override it",
     "cell": "the recurrent cell",
     "root": "folder of the images' files; default: $NUMRNN_DATA, then the user's cache, then a download",
     "hidden_size": "n, number of units, >= 1",
@@ -125,7 +124,7 @@ def read_preset(name: str, names: Sequence[str], config: type) -> dict[str, Any]
     Parameters
     ----------
     name : str
-        One of `names`, a file of examples/presets, or the path of any .toml file.
+        One of `names`, a file of numrnn/experiments/presets, or the path of any .toml file.
     names : sequence of str
         The presets that there are.
     config : type

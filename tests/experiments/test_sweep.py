@@ -7,10 +7,9 @@ import signal
 import time
 
 import pytest
-import sweep
-import trials
-from trials import Space, rung_lengths, survivors
 
+from numrnn.experiments import sweep, trials
+from numrnn.experiments.trials import Space, rung_lengths, survivors
 from numrnn.training import read_json_lines
 
 SETS = {"data": "embedded", "hidden_size": "3", "batch_size": "20", "validation_size": "20"}

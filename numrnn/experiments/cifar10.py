@@ -16,11 +16,10 @@ import sys
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import classification
-import experiment_config
-
 from numrnn.datasets import Dataset, Encoder, PixelEncoder, RowNoiseEncoder, load_cifar10, pixel_statistics
 from numrnn.datasets.encoders import NOISE_MODES
+from numrnn.experiments import classification
+from numrnn.experiments import config as experiment_config
 
 PAGE = __doc__
 TASKS = ("pixels", "noise-padded")

@@ -9,13 +9,12 @@ import subprocess
 import sys
 import time
 
-import classification
-import mnist
 import numpy as np
 import pytest
 
 import numrnn
 from numrnn import plots
+from numrnn.experiments import classification, mnist
 from numrnn.training import Classifier, latest_checkpoint, read_json_lines
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -25,7 +24,7 @@ PICTURES = ("learning_curves.png", "confusion_matrix.png", "gradient_flow.png")
 
 def command(out, *extra):
     options = [f"--{name.replace('_', '-')}={value}" for name, value in SHORT.items()]
-    return [sys.executable, str(ROOT / "examples" / "mnist.py"), *options, "--out", str(out), *extra]
+    return [sys.executable, "-m", "numrnn.experiments.mnist", *options, "--out", str(out), *extra]
 
 
 def start(out, *extra):
@@ -115,7 +114,7 @@ def test_a_run_that_was_killed_resumes_bit_for_bit(finished, tmp_path, step):
     assert not (out / "result.json").exists()
     # --resume reads config.json: no other option is repeated.
     again = subprocess.run(
-        [sys.executable, str(ROOT / "examples" / "mnist.py"), "--resume", "--out", str(out)],
+        [sys.executable, "-m", "numrnn.experiments.mnist", "--resume", "--out", str(out)],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,

@@ -2,12 +2,12 @@
 
 import json
 
-import cifar10
 import numpy as np
 import pytest
 
 from numrnn.datasets import Dataset
 from numrnn.datasets.cifar10 import CLASS_NAMES
+from numrnn.experiments import cifar10
 from numrnn.training import latest_checkpoint, load_checkpoint, training_seconds
 
 SHORT = {"hidden_size": 4, "batch_size": 16, "iterations": 3, "log_interval": 1}

@@ -22,10 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cifar10
 import numpy as np
-from command_line import BACKEND_HELP, guarded, make_parser, read, write_json
-from gradient_flow import read_network
 
 import numrnn
 from numrnn import plots
@@ -33,6 +30,9 @@ from numrnn.backend import backend_module, from_numpy, to_numpy
 from numrnn.datasets import RowNoiseEncoder, load_cifar10
 from numrnn.datasets.cifar10 import IMAGE_SHAPE
 from numrnn.datasets.encoders import NOISE_MODES
+from numrnn.experiments import cifar10
+from numrnn.experiments.command_line import BACKEND_HELP, guarded, make_parser, read, write_json
+from numrnn.experiments.figures.gradient_flow import read_network
 from numrnn.stability import ScaledMatrix, end_to_end_jacobian, linearize
 from numrnn.training import CheckpointError, list_checkpoints
 

@@ -13,8 +13,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from command_line import INTERRUPTED, default_text, guarded, make_parser, read, write_json
-from experiment_config import (
+
+import numrnn
+from numrnn import info, plots
+from numrnn.backend import asarray, astype, backend_module, to_numpy
+from numrnn.datasets import Dataset, Encoder
+from numrnn.experiments.command_line import INTERRUPTED, default_text, guarded, make_parser, read, write_json
+from numrnn.experiments.config import (
     BETA2,
     CONFIG_FILE,
     LENGTHS,
@@ -25,11 +30,6 @@ from experiment_config import (
     read_preset,
     stored_arguments,
 )
-
-import numrnn
-from numrnn import info, plots
-from numrnn.backend import asarray, astype, backend_module, to_numpy
-from numrnn.datasets import Dataset, Encoder
 from numrnn.initializers import CHRONO, InitialValues, gain_scales
 from numrnn.training import (
     SGD,

@@ -4,10 +4,9 @@ import json
 import shutil
 from dataclasses import fields
 
-import cifar10
-import mnist
 import pytest
 
+from numrnn.experiments import cifar10, mnist
 from numrnn.training import load_checkpoint
 from results.__main__ import PAGE, main
 from results.runs import FOLDER, LogError, Run, command, read_run, read_runs
@@ -33,7 +32,7 @@ def test_every_row_has_a_preset_and_stands_in_the_tables():
 
 
 def contradictions(run):
-    """Return in what a run is not that of its preset, as it stands in examples/presets."""
+    """Return in what a run is not that of its preset, as it stands in numrnn/experiments/presets."""
     experiment = cifar10.EXPERIMENT if run.preset.startswith("cifar10-") else mnist.EXPERIMENT
     expected = json.loads(json.dumps(vars(experiment.make_config(preset=run.preset))))
     # A run from before there was an option did what its default does.

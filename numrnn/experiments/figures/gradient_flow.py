@@ -16,15 +16,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import mnist
 import numpy as np
-from classification import GRADIENT_FLOW_IMAGES, gradient_norms
-from command_line import BACKEND_HELP, guarded, make_parser, read, write_json
 
 import numrnn
 from numrnn import plots
 from numrnn.backend import backend_module, from_numpy
 from numrnn.datasets import PixelEncoder, load_embedded_mnist
+from numrnn.experiments import mnist
+from numrnn.experiments.classification import GRADIENT_FLOW_IMAGES, gradient_norms
+from numrnn.experiments.command_line import BACKEND_HELP, guarded, make_parser, read, write_json
 from numrnn.training import Checkpoint, CheckpointError, Classifier, latest_checkpoint, load_checkpoint
 
 CELLS = ("antisymmetric", "gated", "lstm", "elman")

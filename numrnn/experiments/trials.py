@@ -17,13 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cifar10
-import mnist
 import numpy as np
-from classification import Experiment
 from threadpoolctl import threadpool_limits
 
 from numrnn.datasets import Dataset
+from numrnn.experiments import cifar10, mnist
+from numrnn.experiments.classification import Experiment
 from numrnn.training import DivergenceError, latest_checkpoint, list_checkpoints, read_json_lines
 
 EXPERIMENTS: dict[str, Experiment] = {"mnist": mnist.EXPERIMENT, "cifar10": cifar10.EXPERIMENT}

@@ -17,11 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import mnist
-from command_line import BACKEND_HELP, guarded, make_parser, read
-
 from numrnn import plots
 from numrnn.backend import backend_module
+from numrnn.experiments import mnist
+from numrnn.experiments.command_line import BACKEND_HELP, guarded, make_parser, read
 from numrnn.training import read_json_lines, training_seconds
 
 BATCH_SIZE = 64

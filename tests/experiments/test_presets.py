@@ -1,13 +1,12 @@
-"""The presets of examples/presets: there is one for each row of the paper's tables, and what may go wrong with one."""
+"""The presets of the experiments: one for each row of the paper's tables, and what may go wrong with one."""
 
 import json
 import tomllib
 
-import cifar10
-import experiment_config
-import mnist
 import pytest
 
+from numrnn.experiments import cifar10, mnist
+from numrnn.experiments import config as experiment_config
 from numrnn.training import Classifier
 
 NAMES = {experiment: experiment.preset_names() for experiment in (mnist.EXPERIMENT, cifar10.EXPERIMENT)}

@@ -2,18 +2,11 @@
 
 import dataclasses
 
-import cifar10
-import command_line
-import demo
-import gradient_flow
-import jacobian
-import mnist
 import pytest
-import simulation
-import stability_region
-import sweep
-from command_line import guarded, make_parser, read
 
+from numrnn.experiments import cifar10, command_line, demo, mnist, sweep
+from numrnn.experiments.command_line import guarded, make_parser, read
+from numrnn.experiments.figures import gradient_flow, jacobian, simulation, stability_region
 from numrnn.training import CheckpointError
 
 

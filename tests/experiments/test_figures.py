@@ -5,19 +5,15 @@ import math
 import pathlib
 import re
 
-import cifar10
-import gradient_flow
-import jacobian
 import numpy as np
 import pytest
-import simulation
-import stability_region
-import unit_memory
 from PIL import Image
 
 import numrnn
 from numrnn.datasets import Dataset, PixelEncoder, RowNoiseEncoder
 from numrnn.datasets.cifar10 import CLASS_NAMES
+from numrnn.experiments import cifar10
+from numrnn.experiments.figures import gradient_flow, jacobian, simulation, stability_region, unit_memory
 from numrnn.stability import ScaledMatrix
 from numrnn.training import Checkpoint, CheckpointError, Classifier, checkpoint_path, save_checkpoint
 

@@ -19,16 +19,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import mnist
 import numpy as np
-from command_line import BACKEND_HELP, guarded, make_parser, read, write_json
-from gradient_flow import pixel_encoder, read_network
 
 import numrnn
 from numrnn import plots
 from numrnn.backend import Params, backend_module, from_numpy, to_numpy
 from numrnn.cells.base import EulerCell
 from numrnn.datasets import Dataset, PixelEncoder, load_embedded_mnist
+from numrnn.experiments import mnist
+from numrnn.experiments.command_line import BACKEND_HELP, guarded, make_parser, read, write_json
+from numrnn.experiments.figures.gradient_flow import pixel_encoder, read_network
 from numrnn.stability import flow_eigenvalues, share_outside_disc
 from numrnn.training import CheckpointError, Classifier, list_checkpoints, load_checkpoint
 
