@@ -29,15 +29,15 @@ $(VENV)/dev: setup.py | $(BIN)/python
 	touch $@ $(VENV)/examples
 
 demo: $(VENV)/examples
-	$(BIN)/python examples/demo.py
+	$(BIN)/numrnn demo
 
 test: unit examples docs
 
 unit: $(VENV)/dev
-	$(BIN)/python -m pytest tests --ignore=tests/experiments
+	$(BIN)/python -m pytest tests --ignore=tests/experiments --ignore=tests/examples
 
 examples: $(VENV)/dev
-	$(BIN)/python -m pytest tests/experiments
+	$(BIN)/python -m pytest tests/experiments tests/examples
 
 # hypothesis's plugin breaks pytest where an example of a page fails, and hides which.
 docs: $(VENV)/dev

@@ -24,11 +24,14 @@ setup(
     package_data={
         "numrnn": ["py.typed"],
         "numrnn.datasets": ["embedded/*"],
-        "numrnn.experiments": ["presets/*.toml"],
+        "numrnn.experiments.presets": ["*.toml"],
         "numrnn.engines": ["cuda/*.cu", "cuda/*.cuh"],
         "gradcheck": ["py.typed"],
     },
-    entry_points={"pytest11": ["gradcheck = gradcheck.pytest_plugin"]},
+    entry_points={
+        "console_scripts": ["numrnn = numrnn.__main__:main"],
+        "pytest11": ["gradcheck = gradcheck.pytest_plugin"],
+    },
     install_requires=["numpy>=2.0", "scipy>=1.13", "threadpoolctl>=3.5"],
     extras_require={
         "examples": EXAMPLES,

@@ -1,10 +1,10 @@
 """CIFAR-10 as a sequence: 1,024 pixels of three colours, or 32 rows and then noise up to step 1,000.
 
-    python examples/cifar10.py                                     pixel by pixel, the antisymmetric cell, 5 epochs
-    python examples/cifar10.py --task noise-padded --cell gated    rows, then noise of its own for each image
-    python examples/cifar10.py --task noise-padded --noise fixed   one block of noise for all, as in public scripts
-    python examples/cifar10.py --preset cifar10-pixels-gated       a row of the paper's Table 2
-    python examples/cifar10.py --resume --out FOLDER               go on where a run was stopped
+    numrnn cifar10                                     pixel by pixel, the antisymmetric cell, 5 epochs
+    numrnn cifar10 --task noise-padded --cell gated    rows, then noise of its own for each image
+    numrnn cifar10 --task noise-padded --noise fixed   one block of noise for all, as in public scripts
+    numrnn cifar10 --preset cifar10-pixels-gated       a row of the paper's Table 2
+    numrnn cifar10 --resume --out FOLDER               go on where a run was stopped
 
 The folder given by --out receives config.json, metrics.jsonl, timings.jsonl, checkpoints, final.npz, result.json and
 three pictures: learning curves, the confusion matrix of the test set, and how the gradient travels back in time.
@@ -12,29 +12,35 @@ three pictures: learning curves, the confusion matrix of the test set, and how t
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from numrnn.datasets import Dataset, Encoder, PixelEncoder, RowNoiseEncoder, load_cifar10, pixel_statistics
 from numrnn.datasets.encoders import NOISE_MODES
-from numrnn.experiments import classification
-from numrnn.experiments import config as experiment_config
+from numrnn.experiments import classification, config
+from numrnn.options import documented, inherited, option
 
-PAGE = __doc__
+PAGE = __doc__  # within a class, __doc__ is that of the class
 TASKS = ("pixels", "noise-padded")
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
-class Config(experiment_config.Config):
-    """Everything that decides the course of a run; HELP says what each field means."""
+class Config(config.Config):
+    """Everything that decides the course of a run."""
 
-    task: str = "pixels"
-    noise: str = "independent"
-    noise_seed: int = 0
-    length: int = 1000
-    hidden_size: int = 256
-    learning_rate: float = 0.01
+    task: str = option(
+        "pixels", "pixels: 1,024 steps of 3 values; noise-padded: 32 rows of 96 values, then noise", choices=TASKS
+    )
+    noise: str = option(
+        "independent",
+        "of noise-padded; independent: its own for every image, and new each time; fixed: one block for all",
+        choices=NOISE_MODES,
+    )
+    noise_seed: int = option(0, "of the fixed block", at_least=0)
+    length: int = option(1000, "of noise-padded: steps in all", at_least=32)
+    hidden_size: int = inherited(config.Config, "hidden_size", 256)
+    learning_rate: float = inherited(config.Config, "learning_rate", 0.01)
 
 
 # The units are those of the paper's Table 2.
@@ -52,14 +58,6 @@ CELL_DEFAULTS: dict[str, dict[str, Any]] = {
     "elman": {"hidden_size": 128, "weight_std": 1.0, "learning_rate": 0.001, "clip": 1.0},
     "lstm": {"hidden_size": 128, "weight_std": 1.0, "clip": 1.0},
 }
-HELP = {
-    **experiment_config.HELP,
-    "task": "pixels: 1,024 steps of 3 values; noise-padded: 32 rows of 96 values, then noise",
-    "noise": "of noise-padded; independent: its own for every image, and new each time; fixed: one block for all",
-    "noise_seed": "of the fixed block, >= 0",
-    "length": "of noise-padded: steps in all, >= 32",
-}
-CHOICES = {**experiment_config.CHOICES, "task": TASKS, "noise": NOISE_MODES}
 
 
 class Cifar10(classification.Experiment):
@@ -71,8 +69,6 @@ class Cifar10(classification.Experiment):
     validation_share: ClassVar[int] = 10
     presets: ClassVar[tuple[str, ...]] = ("cifar10-",)
     cell_defaults: ClassVar[dict[str, dict[str, Any]]] = CELL_DEFAULTS
-    helps: ClassVar[dict[str, str]] = HELP
-    choices: ClassVar[dict[str, tuple[str, ...]]] = CHOICES
 
     def load_data(self, config: Config) -> Dataset:
         """Return the images of a configuration."""
@@ -110,7 +106,3 @@ class Cifar10(classification.Experiment):
 EXPERIMENT = Cifar10()
 make_config, make_trainer, load_data = EXPERIMENT.make_config, EXPERIMENT.make_trainer, EXPERIMENT.load_data
 run, parse_arguments, main = EXPERIMENT.run, EXPERIMENT.parse_arguments, EXPERIMENT.main
-
-
-if __name__ == "__main__":
-    sys.exit(main())

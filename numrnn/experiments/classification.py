@@ -1,4 +1,4 @@
-"""What examples/mnist.py and examples/cifar10.py share: configuration, presets, training, test, pictures, command line.
+"""What the experiments on images share: training and test of a configuration, and its command line.
 
 An `Experiment` is a family of tasks on one set of images. It says which images, how they become sequences and what is
 recorded of that; everything else stands here, once.
@@ -12,38 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-
-import numrnn
-from numrnn import info, plots
-from numrnn.backend import asarray, astype, backend_module, to_numpy
+from numrnn import info
+from numrnn.backend import backend_module
 from numrnn.datasets import Dataset, Encoder
+from numrnn.experiments.builders import initial_values, make_cell, make_optimizer
 from numrnn.experiments.command_line import INTERRUPTED, default_text, guarded, make_parser, read, write_json
-from numrnn.experiments.config import (
-    BETA2,
-    CONFIG_FILE,
-    LENGTHS,
-    MOMENTUM,
-    PRESETS,
-    Config,
-    merged,
-    read_preset,
-    stored_arguments,
-)
-from numrnn.initializers import CHRONO, InitialValues, gain_scales
+from numrnn.experiments.pictures import can_draw, draw_run
+from numrnn.experiments.presets import CONFIG_FILE, merged, preset_names, read_preset, stored_arguments
+from numrnn.options import options
 from numrnn.training import (
-    SGD,
-    Adagrad,
-    Adam,
-    AdamW,
     Checkpoint,
     Classifier,
-    ConstantSchedule,
-    CosineSchedule,
-    Optimizer,
-    Schedule,
-    StepSchedule,
-    TimedCosineSchedule,
+    Evaluation,
     Trainer,
     TrainingConfig,
     TrainingResult,
@@ -51,11 +31,11 @@ from numrnn.training import (
     save_checkpoint,
     training_seconds,
 )
+from numrnn.training.config import LENGTHS
 
 RESULT_FILE = "result.json"
-FINAL_CHECKPOINT = "final.npz"  # what was tested, without the state of the optimiser
-GRADIENT_FLOW_IMAGES = 50
 COMPARED = ("antisymmetric", "lstm", "elman")  # whose gradients at the start are drawn beside the trained ones
+FINAL_CHECKPOINT = "final.npz"  # what was tested, without the state of the optimiser
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,102 +60,16 @@ class Result:
     pictures: list[Path]
 
 
-def make_cell(config: Config, input_size: int) -> numrnn.Cell:
-    """Return the cell of a configuration; a cell takes those of its arguments that it knows."""
-    kind: Any = numrnn.CELLS[config.cell]
-    euler = {"step_size": config.step_size, "diffusion": config.diffusion}
-    if config.cell in ("antisymmetric", "gated"):
-        return kind(input_size, config.hidden_size, triangular=config.storage == "triangular", **euler)
-    if config.cell in ("unstructured", "gated-unstructured"):
-        return kind(input_size, config.hidden_size, **euler)
-    return kind(input_size, config.hidden_size)
-
-
-def make_schedule(config: Config, total_steps: int | None) -> Schedule | TimedCosineSchedule:
-    """Return the schedule of the learning rate, for a run of so many steps, or of the configuration's seconds.
-
-    Raises
-    ------
-    ValueError
-        If the schedule is "step" and the length of the run is in seconds.
-    """
-    common: dict[str, Any] = {"learning_rate": config.learning_rate, "warmup_steps": config.warmup}
-    if config.schedule == "constant":
-        return ConstantSchedule(**common)
-    if total_steps is not None:
-        if config.schedule == "cosine":
-            return CosineSchedule(total_steps=total_steps, **common)
-        return StepSchedule(period=max(total_steps // 3, 1), factor=0.1, **common)
-    if config.schedule == "cosine" and config.seconds is not None:
-        return TimedCosineSchedule(total_seconds=config.seconds, **common)
-    raise ValueError(
-        f"schedule must be constant or cosine for a run of {config.seconds} seconds, got {config.schedule!r}"
-    )
-
-
-def make_optimizer(config: Config, model: Classifier, total_steps: int | None) -> Optimizer:
-    """Return the optimiser with its schedule; of weight decay, biases have none."""
-    schedule = make_schedule(config, total_steps)
-    rates: dict[str, Any] = {
-        "multipliers": None if config.recurrent_rate == 1 else {"W": config.recurrent_rate},
-        "step_scales": None if config.input_gains is None else gain_scales(config.hidden_size, *config.input_gains),
-    }
-    if config.optimizer == "sgd":
-        return SGD(schedule, momentum=MOMENTUM, **rates)
-    if config.optimizer == "adagrad":
-        return Adagrad(schedule, **rates)
-    if config.optimizer == "adamw":
-        # The gate's biases say how long a unit remembers, and 0 is no better a value for that than another.
-        biases = [name for name, shape in model.parameter_shapes.items() if len(shape) == 1]
-        decay = config.weight_decay
-        return AdamW(schedule, weight_decay=decay, undecayed=biases, beta2=BETA2, **rates)
-    return Adam(schedule, beta2=BETA2, **rates)
-
-
-def initial_values(config: Config, n_steps: int) -> dict[str, Any]:
-    """Return the arguments of `init_params` of a configuration, for sequences of so many steps.
-
-    Raises
-    ------
-    ValueError
-        If the forget bias is neither a number nor "chrono".
-    """
-    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(InitialValues)}
-    if config.forget_bias == CHRONO and config.t_max is None:
-        values["t_max"] = n_steps
-    elif config.forget_bias not in (None, CHRONO):
-        try:
-            values["forget_bias"] = float(config.forget_bias)
-        except ValueError:
-            raise ValueError(f"forget_bias must be a number or 'chrono', got {config.forget_bias!r}") from None
-    return values
-
-
-def gradient_norms(model: Classifier, params: Any, encoder: Any, data: Dataset, seed: int) -> np.ndarray:
-    """Return the norm of dL/dh_t for t = 0..T over the first test images; `seed` is that of the noise, if there is any.
-
-    Where the parameters live, in float64: in float32 the gradients of the Elman network and of the LSTM soon underflow.
-    """
-    images, labels = data.test_images[:GRADIENT_FLOW_IMAGES], data.test_labels[:GRADIENT_FLOW_IMAGES]
-    double = {name: astype(value, np.float64) for name, value in params.items()}
-    like = double["W_out"]
-    x = asarray(encoder(images, np.random.default_rng(seed)), like=like, dtype=np.float64)
-    states = model.state_gradients(double, x, asarray(labels.astype(np.int64), like=like))
-    return np.linalg.norm(to_numpy(states), axis=(1, 2))
-
-
 class Experiment(ABC):
     """Tasks on one set of images."""
 
     name: ClassVar[str]
-    text: ClassVar[str | None]  # the docstring of the example, for --help
+    text: ClassVar[str | None]  # the docstring of the module, for --help
     config: ClassVar[type[Any]]
     validation_share: ClassVar[int]  # one image of so many is held out unless the configuration says how many
     presets: ClassVar[tuple[str, ...]]  # what names of presets begin with
     # What differs from the defaults of the configuration for each cell.
     cell_defaults: ClassVar[dict[str, dict[str, Any]]]
-    helps: ClassVar[dict[str, str]]
-    choices: ClassVar[dict[str, tuple[str, ...]]]
 
     @abstractmethod
     def load_data(self, config: Any) -> Dataset:
@@ -195,7 +89,7 @@ class Experiment(ABC):
 
     def preset_names(self) -> list[str]:
         """Return the names of the presets of this experiment."""
-        return sorted(path.stem for path in PRESETS.glob("*.toml") if path.stem.startswith(self.presets))
+        return preset_names(self.presets)
 
     def read_preset(self, name: str) -> dict[str, Any]:
         """Return the values of a preset, by its name, or of a .toml file.
@@ -227,9 +121,9 @@ class Experiment(ABC):
     def _complete(self, given: dict[str, Any]) -> Any:
         if given.get("iterations") is not None or given.get("seconds") is not None:
             given.setdefault("epochs", None)
-        for name, value in given.items():
-            if name in self.choices and value not in self.choices[name]:
-                raise ValueError(f"{name} must be one of {', '.join(self.choices[name])}, got {value!r}")
+        for name, meaning in options(self.config).items():
+            if meaning.choices and name in given and given[name] not in meaning.choices:
+                raise ValueError(f"{name} must be one of {', '.join(meaning.choices)}, got {given[name]!r}")
         for name in ("rotations", "input_gains"):
             if isinstance(given.get(name), list):  # from JSON
                 given[name] = tuple(given[name])
@@ -279,6 +173,7 @@ class Experiment(ABC):
         overwrite: bool = False,
         data: Dataset | None = None,
         quiet: bool = False,
+        draw: bool = True,
     ) -> Result:
         """Train, then test once, and draw.
 
@@ -292,6 +187,8 @@ class Experiment(ABC):
             Images to use in place of those that the configuration names.
         quiet : bool
             Show no progress and print nothing.
+        draw : bool
+            Draw the pictures, where matplotlib is there.
 
         Returns
         -------
@@ -320,7 +217,24 @@ class Experiment(ABC):
         final = Checkpoint(step=training.step, params=training.evaluated, config=trainer.describe())
         save_checkpoint(out / FINAL_CHECKPOINT, final)
         test = trainer.evaluate(training.evaluated, data.test_images, data.test_labels)
-        result = {
+        write_json(out / RESULT_FILE, self._result(config, trainer, training, test))
+        pictures = self._draw(config, data, trainer, training, test) if draw and can_draw(say) else []
+        say(f"test accuracy {100 * test.accuracy:.2f} %, test loss {test.loss:.4f}")
+        say("written: " + ", ".join(str(path) for path in [out / RESULT_FILE, *pictures]))
+        return Result(training, test.accuracy, test.loss, pictures)
+
+    def _draw(
+        self, config: Any, data: Dataset, trainer: Trainer, training: TrainingResult, test: Evaluation
+    ) -> list[Path]:
+        """Draw the pictures of a run and return their paths."""
+        same = {"hidden_size": config.hidden_size, "backend": config.backend}
+        starts = {name: config if name == config.cell else self.make_config(name, **same) for name in COMPARED}
+        n_steps = self.make_encoder(config, data).length
+        return draw_run(config, self.task(config), starts, n_steps, data, trainer, training, test)
+
+    def _result(self, config: Any, trainer: Trainer, training: TrainingResult, test: Evaluation) -> dict[str, Any]:
+        """Return the content of result.json."""
+        return {
             "test_accuracy": test.accuracy,
             "test_loss": test.loss,
             "validation_accuracy": training.validation_accuracy,
@@ -335,55 +249,8 @@ class Experiment(ABC):
             "machine": info.machine(config.backend),
             "seed": config.seed,
         }
-        write_json(out / RESULT_FILE, result)
-        pictures = self.draw(config, data, trainer, training, test.predictions, test.accuracy)
-        say(f"test accuracy {100 * test.accuracy:.2f} %, test loss {test.loss:.4f}")
-        say("written: " + ", ".join(str(path) for path in [out / RESULT_FILE, *pictures]))
-        return Result(training, test.accuracy, test.loss, pictures)
 
-    def draw(
-        self,
-        config: Any,
-        data: Dataset,
-        trainer: Trainer,
-        training: TrainingResult,
-        predictions: np.ndarray,
-        accuracy: float,
-    ) -> list[Path]:
-        """Draw the three pictures of a run and return their paths."""
-        out = Path(config.out)
-        task = f"{self.task(config)}, {config.cell} cell"
-
-        def norms(model: Classifier, params: Any) -> np.ndarray:
-            return gradient_norms(model, params, trainer.encoder, data, config.seed)
-
-        n_steps = self.make_encoder(config, data).length
-        flows = {f"{config.cell}, trained": norms(trainer.model, training.evaluated)}
-        for name in COMPARED:
-            if name == config.cell:
-                other = config
-            else:
-                other = self.make_config(name, hidden_size=config.hidden_size, backend=config.backend)
-            model = Classifier(make_cell(other, trainer.model.cell.input_size), data.n_classes)
-            rng = np.random.default_rng(config.seed)
-            params = model.init_params(rng, **initial_values(other, n_steps), backend=config.backend)
-            flows[f"{name}, at the start"] = norms(model, params)
-        history = training.history
-        return [
-            plots.learning_curves(history("training"), history("validation"), out / "learning_curves.png", title=task),
-            plots.confusion_matrix(
-                data.test_labels,
-                predictions,
-                data.class_names,
-                out / "confusion_matrix.png",
-                title=f"{task}: {100 * accuracy:.2f} % of {len(predictions):,} test images",
-            ),
-            plots.gradient_flow(
-                flows, out / "gradient_flow.png", title=f"How the gradient travels back in time: {task}"
-            ),
-        ]
-
-    def parse_arguments(self, argv: list[str] | None = None) -> tuple[Any, bool, bool]:
+    def parse_arguments(self, argv: list[str] | None = None, *, program: str | None = None) -> tuple[Any, bool, bool]:
         """Return the configuration, and whether to resume or to overwrite.
 
         Raises
@@ -391,7 +258,8 @@ class Experiment(ABC):
         ValueError
             As `make_config`, or if the run to be resumed is of another preset.
         """
-        parser = make_parser(f"{self.name}.py", self.text, self.config, self.helps, self.choices, self._default_text)
+        command = f"numrnn {self.name}"
+        parser = make_parser(command, self.text, self.config, program=program, default=self._default_text)
         parser.add_argument(
             "--resume", action="store_true", default=False, help="go on from the newest checkpoint in --out"
         )
@@ -420,13 +288,21 @@ class Experiment(ABC):
         others = {cell: own[field.name] for cell, own in self.cell_defaults.items() if field.name in own}
         differs = "".join(f"; {cell}: {value}" for cell, value in others.items())
         text = default_text(field)
-        return f"{text[:-1]}{differs})" if text else ""
+        return f"{text.removesuffix(')')}{differs})" if differs else text
 
-    def main(self, argv: list[str] | None = None) -> int:
-        """Run from the command line; return 0, 1 after an error, or 130 after Ctrl-C."""
+    def main(self, argv: list[str] | None = None, *, program: str | None = None) -> int:
+        """Run from the command line; return 0, 1 after an error, or 130 after Ctrl-C.
+
+        Parameters
+        ----------
+        argv : list of str, optional
+            Options; those of the process unless given.
+        program : str, optional
+            What the user started, where that is another name of the command.
+        """
 
         def work() -> int:
-            config, resume, overwrite = self.parse_arguments(argv)
+            config, resume, overwrite = self.parse_arguments(argv, program=program)
             result = self.run(config, resume=resume, overwrite=overwrite)
             if not result.training.interrupted:
                 return 0

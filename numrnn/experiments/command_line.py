@@ -1,8 +1,8 @@
-"""What the command lines of the examples share: options from a dataclass, and errors as one line.
+"""What the commands share: options from a dataclass, and errors as one line.
 
-A Config is a frozen dataclass of fields with defaults. Each field is an option: hidden_size becomes --hidden-size, a
-bool two switches, --permuted and --no-permuted, a tuple takes several values, and pairs of names and paths come as a
-repeated --checkpoint NAME=PATH.
+A Config is a frozen dataclass whose fields are `numrnn.options.option`s. Each is an option of the command line:
+hidden_size becomes --hidden-size, a bool two switches, --permuted and --no-permuted, a tuple takes several values, and
+pairs of names and paths come as a repeated --checkpoint NAME=PATH.
 """
 
 from __future__ import annotations
@@ -15,47 +15,50 @@ import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from numrnn.backend import BACKENDS
+from numrnn.commands import INTERRUPTED
+from numrnn.extras import MissingExtraError
+from numrnn.options import KEY, Option, options
 from numrnn.training import CheckpointError, DivergenceError
 
-BACKEND_HELP = "numpy on the CPU, cupy on an NVIDIA GPU"
+T = TypeVar("T")
 PATHS_BY_NAME = tuple[tuple[str, str], ...]
-ERRORS = (CheckpointError, DivergenceError, OSError, RuntimeError, ValueError)
-INTERRUPTED = 130  # the exit status of a command that Ctrl-C ended
+NAME_AND_PATH = "NAME=PATH"
+ERRORS = (CheckpointError, DivergenceError, MissingExtraError, OSError, RuntimeError, ValueError)
 
 
 def default_text(field: dataclasses.Field[Any]) -> str:
     """Return what the help says of a default; nothing where there is none to name."""
-    if field.default is None or field.default is False or field.default == ():
+    if field.default is None:
+        none = field.metadata[KEY].none
+        return f"; default: {none}" if none else ""
+    if field.default is False or field.default == ():
         return ""
     values = field.default if isinstance(field.default, tuple) else (field.default,)
     return f" (default: {' '.join(map(str, values))})"
 
 
 def make_parser(
-    program: str,
+    command: str,
     text: str | None,
     config: type,
-    helps: Mapping[str, str],
-    choices: Mapping[str, Sequence[str]] | None = None,
+    *,
+    program: str | None = None,
     default: Callable[[dataclasses.Field[Any]], str] = default_text,
 ) -> argparse.ArgumentParser:
     """Return a parser with an option for each field of a configuration.
 
     Parameters
     ----------
-    program : str
-        Name of the example's file.
+    command : str
+        What starts the work, as `text` has it: "numrnn mnist".
     text : str or None
-        Its docstring: the first paragraph describes, the others follow the options.
+        Docstring of the module: the first paragraph describes, the others follow the options.
     config : type
-        The dataclass. A field's metadata may hold the number of values of its option under "nargs".
-    helps : mapping of str to str
-        What each field means.
-    choices : mapping of str to sequence of str, optional
-        The words that a field may be; those of a field named backend need not be given.
+        The dataclass.
+    program : str, optional
+        What the user started, where that is another name of the same command; help and errors then use it.
     default : callable
         Makes of a field what the help says of its default.
 
@@ -69,39 +72,40 @@ def make_parser(
     KeyError
         If a field has no help.
     """
-    head, _, tail = (text or "").partition("\n\n")
+    program = command if program is None else program
+    head, _, tail = (text or "").replace(command, program).partition("\n\n")
     parser = argparse.ArgumentParser(
-        prog=f"python examples/{program}",
+        prog=program,
         description=head,
         epilog=tail,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,
     )
-    known = {"backend": BACKENDS, **(choices or {})}
-    hints = typing.get_type_hints(config)
+    hints, meanings = typing.get_type_hints(config), options(config)
     for field in dataclasses.fields(config):
-        options = _options(hints[field.name], field, known.get(field.name))
-        explained = (helps[field.name] + default(field)).replace("%", "%%")
-        parser.add_argument(options.pop("flag"), dest=field.name, help=explained, **options)
+        meaning = meanings[field.name]
+        arguments = _arguments(hints[field.name], field.name, meaning)
+        explained = (meaning.text + default(field)).replace("%", "%%")
+        parser.add_argument(arguments.pop("flag"), dest=field.name, help=explained, **arguments)
     return parser
 
 
-def _options(hint: Any, field: dataclasses.Field[Any], choices: Sequence[str] | None) -> dict[str, Any]:
+def _arguments(hint: Any, name: str, meaning: Option) -> dict[str, Any]:
     """Return the arguments of `add_argument` for a field of this type."""
-    flag = "--" + field.name.replace("_", "-")
+    flag = "--" + name.replace("_", "-")
     if hint == PATHS_BY_NAME:
-        return {"flag": flag.removesuffix("s"), "action": "append", "metavar": "NAME=PATH"}
+        return {"flag": flag.removesuffix("s"), "action": "append", "metavar": meaning.metavar or NAME_AND_PATH}
     if isinstance(hint, types.UnionType):
         (hint,) = (kind for kind in typing.get_args(hint) if kind is not type(None))
     if hint is bool:
         return {"flag": flag, "action": argparse.BooleanOptionalAction}
-    options: dict[str, Any] = {"flag": flag, "choices": choices}
+    arguments: dict[str, Any] = {"flag": flag, "choices": meaning.choices or None}
     if typing.get_origin(hint) is tuple:
         kinds = typing.get_args(hint)
-        options |= {"nargs": field.metadata.get("nargs", "+" if kinds[-1] is ... else len(kinds))}
+        arguments["nargs"] = meaning.nargs or ("+" if kinds[-1] is ... else len(kinds))
         hint = kinds[0]
-    metavar = {"metavar": field.metadata["metavar"]} if "metavar" in field.metadata else {}
-    return options | {"type": hint} | metavar
+    metavar = {"metavar": meaning.metavar} if meaning.metavar else {}
+    return arguments | {"type": hint} | metavar
 
 
 def read(parser: argparse.ArgumentParser, argv: Sequence[str] | None, config: type) -> dict[str, Any]:
@@ -113,15 +117,24 @@ def read(parser: argparse.ArgumentParser, argv: Sequence[str] | None, config: ty
         If NAME=PATH lacks one of the two.
     """
     given = vars(parser.parse_args(argv))
-    hints = typing.get_type_hints(config)
+    hints, meanings = typing.get_type_hints(config), options(config)
     for name, value in given.items():
-        if isinstance(value, list):
-            given[name] = tuple(map(named_path, value) if hints.get(name) == PATHS_BY_NAME else value)
+        if hints.get(name) == PATHS_BY_NAME:
+            given[name] = tuple(named_path(text, meanings[name].metavar or NAME_AND_PATH) for text in value)
+        elif isinstance(value, list):
+            given[name] = tuple(value)
     return given
 
 
-def named_path(text: str) -> tuple[str, str]:
-    """Return NAME and PATH of NAME=PATH.
+def read_config(
+    command: str, text: str | None, config: type[T], argv: Sequence[str] | None, program: str | None = None
+) -> T:
+    """Return the configuration that a command line asks for; arguments as for `make_parser`, errors as for `read`."""
+    return config(**read(make_parser(command, text, config, program=program), argv, config))
+
+
+def named_path(text: str, form: str = NAME_AND_PATH) -> tuple[str, str]:
+    """Return NAME and PATH of NAME=PATH; `form` is what an error expects.
 
     Raises
     ------
@@ -130,7 +143,7 @@ def named_path(text: str) -> tuple[str, str]:
     """
     name, _, path = text.partition("=")
     if not name or not path:
-        raise ValueError(f"expected NAME=PATH, got {text!r}")
+        raise ValueError(f"expected {form}, got {text!r}")
     return name, path
 
 

@@ -1,7 +1,7 @@
 """The AntisymmetricRNN beside an LSTM: the same images, the same time to train in.
 
-    python examples/demo.py                 100 seconds of training each, on the embedded images
-    python examples/demo.py --seconds 600   more
+    numrnn demo                 100 seconds of training each, on the embedded images
+    numrnn demo --seconds 600   more
 
 Both read 28 x 28 images pixel by pixel in 784 steps. The clock ends their training, whatever the machine does
 meanwhile, and their learning rates fall to 0 with the time. Prints their updates, seconds and test accuracies, and
@@ -10,7 +10,6 @@ writes their runs and a picture of how they learn into the folder given by --out
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,8 +19,10 @@ from typing import Any
 from numrnn import plots
 from numrnn.backend import backend_module
 from numrnn.experiments import mnist
-from numrnn.experiments.command_line import BACKEND_HELP, guarded, make_parser, read
-from numrnn.training import read_json_lines, training_seconds
+from numrnn.experiments.command_line import guarded, make_parser, read
+from numrnn.experiments.pictures import can_draw
+from numrnn.options import documented, inherited, option
+from numrnn.training import TrainingConfig, read_json_lines, training_seconds
 
 BATCH_SIZE = 64
 # Learning rates were compared on 1,000 of the 5,000 training images, held out, after equal numbers of updates, with
@@ -35,28 +36,22 @@ CELLS: dict[str, dict[str, Any]] = {
 }
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """What is trained; HELP says what each field means."""
+    """What is trained."""
 
-    seconds: float = 100.0
-    seed: int = 0
-    backend: str = "numpy"
-    out: str = "runs/demo"
-
-
-HELP = {
-    "seconds": "seconds of training for each cell, by the clock, > 0",
-    "seed": "seed of both runs, >= 0",
-    "backend": BACKEND_HELP,
-    "out": "folder for results",
-}
+    seconds: float = option(100.0, "seconds of training for each cell, by the clock", above=0)
+    seed: int = option(0, "seed of both runs", at_least=0)
+    backend: str = inherited(TrainingConfig, "backend", "numpy")
+    out: str = option("runs/demo", "folder for results")
 
 
 def run(config: Config, *, quiet: bool = False) -> dict[str, float]:
     """Train each cell for the same time and return its test accuracy, 0 to 1."""
     backend_module(config.backend)
     say = (lambda *_: None) if quiet else print
+    draw = can_draw(say)
     begin = time.monotonic()
     accuracies, curves, pictures = {}, {}, []
     for name, settings in CELLS.items():
@@ -64,7 +59,7 @@ def run(config: Config, *, quiet: bool = False) -> dict[str, float]:
         common = {"data": "embedded", "batch_size": BATCH_SIZE, "backend": config.backend, "seed": config.seed}
         own = mnist.make_config(name, **common, **settings, seconds=config.seconds, out=out)
         say(f"\n{name}")
-        result = mnist.run(own, overwrite=True, quiet=quiet)
+        result = mnist.run(own, overwrite=True, quiet=quiet, draw=draw)
         if result.test_accuracy is None:
             raise KeyboardInterrupt
         timings = Path(out) / "timings.jsonl"
@@ -74,12 +69,14 @@ def run(config: Config, *, quiet: bool = False) -> dict[str, float]:
         accuracies[name] = result.test_accuracy
         curves[f"{name}, {updates}"] = learning_over_time(result.training.history("training"), timings)
         pictures += result.pictures
-    title = f"Sequential MNIST, 5,000 images: {config.seconds:g} s of training each"
-    pictures.insert(0, plots.compare_learning(curves, Path(config.out) / "demo.png", title=title))
+    if draw:
+        title = f"Sequential MNIST, 5,000 images: {config.seconds:g} s of training each"
+        pictures.insert(0, plots.compare_learning(curves, Path(config.out) / "demo.png", title=title))
     say(f"\ntest accuracy after {config.seconds:g} s of training each")
     for name, accuracy in accuracies.items():
         say(f"  {name:<15}{100 * accuracy:6.2f} %")
-    say("pictures: " + ", ".join(str(path) for path in pictures))
+    if draw:
+        say("pictures: " + ", ".join(str(path) for path in pictures))
     say(f"{time.monotonic() - begin:.0f} s in all")
     return accuracies
 
@@ -90,18 +87,14 @@ def learning_over_time(training: Sequence[dict[str, float]], timings: Path) -> t
     return [seconds[record["step"]] for record in training], [record["accuracy"] for record in training]
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, *, program: str | None = None) -> int:
     """Run from the command line; return 0, 1 after an error, or 130 after Ctrl-C."""
 
     def work() -> None:
-        parser = make_parser("demo.py", __doc__, Config, HELP)
+        parser = make_parser("numrnn demo", __doc__, Config, program=program)
         config = Config(**read(parser, argv, Config))
         if not config.seconds > 0:
             parser.error(f"--seconds must be > 0, got {config.seconds}")
         run(config)
 
     return guarded(work)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,10 +1,10 @@
 """Sequential MNIST: an image is read pixel by pixel in 784 steps, and classified after the last.
 
-    python examples/mnist.py                          the antisymmetric cell, full MNIST, 5 epochs
-    python examples/mnist.py --data embedded          on the 5,000 images that come with the package
-    python examples/mnist.py --cell lstm --permuted   a baseline, pixels in one fixed random order
-    python examples/mnist.py --preset pmnist-gated    a row of the paper's Table 1, 50,000 updates
-    python examples/mnist.py --resume                 go on where Ctrl-C, kill -9 or a power cut stopped a run
+    numrnn mnist                          the antisymmetric cell, full MNIST, 5 epochs
+    numrnn mnist --data embedded          on the 5,000 images that come with the package
+    numrnn mnist --cell lstm --permuted   a baseline, pixels in one fixed random order
+    numrnn mnist --preset pmnist-gated    a row of the paper's Table 1, 50,000 updates
+    numrnn mnist --resume                 go on where Ctrl-C, kill -9 or a power cut stopped a run
 
 The folder given by --out receives config.json, metrics.jsonl, timings.jsonl, checkpoints, final.npz, result.json and
 three pictures: learning curves, the confusion matrix of the test set, and how the gradient travels back in time.
@@ -12,24 +12,28 @@ three pictures: learning curves, the confusion matrix of the test set, and how t
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from numrnn.datasets import Dataset, PixelEncoder, load_embedded_mnist, load_mnist, pixel_statistics
-from numrnn.experiments import classification
-from numrnn.experiments import config as experiment_config
+from numrnn.experiments import classification, config
+from numrnn.options import documented, option
 
-PAGE = __doc__
+PAGE = __doc__  # within a class, __doc__ is that of the class
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
-class Config(experiment_config.Config):
-    """Everything that decides the course of a run; HELP says what each field means."""
+class Config(config.Config):
+    """Everything that decides the course of a run."""
 
-    data: str = "full"
-    permuted: bool = False
-    permutation_seed: int = 92
+    data: str = option(
+        "full",
+        "full: 60,000 + 10,000 images; embedded: the 5,000 + 1,000 that come with the package",
+        choices=("full", "embedded"),
+    )
+    permuted: bool = option(False, "show the pixels in one fixed random order")
+    permutation_seed: int = option(92, "which order that is", at_least=0)
 
 
 # Found by trial on the training set, not by the test set.
@@ -41,13 +45,6 @@ CELL_DEFAULTS: dict[str, dict[str, Any]] = {
     "elman": {"weight_std": 1.0, "learning_rate": 0.001, "clip": 1.0},
     "lstm": {"weight_std": 1.0, "learning_rate": 0.01, "clip": 1.0},
 }
-HELP = {
-    **experiment_config.HELP,
-    "data": "full: 60,000 + 10,000 images; embedded: the 5,000 + 1,000 that come with the package",
-    "permuted": "show the pixels in one fixed random order",
-    "permutation_seed": "which order that is, >= 0",
-}
-CHOICES = {**experiment_config.CHOICES, "data": ("full", "embedded")}
 
 
 class Mnist(classification.Experiment):
@@ -59,8 +56,6 @@ class Mnist(classification.Experiment):
     validation_share: ClassVar[int] = 12
     presets: ClassVar[tuple[str, ...]] = ("mnist-", "pmnist-")
     cell_defaults: ClassVar[dict[str, dict[str, Any]]] = CELL_DEFAULTS
-    helps: ClassVar[dict[str, str]] = HELP
-    choices: ClassVar[dict[str, tuple[str, ...]]] = CHOICES
 
     def load_data(self, config: Config) -> Dataset:
         """Return the images of a configuration."""
@@ -84,7 +79,3 @@ class Mnist(classification.Experiment):
 EXPERIMENT = Mnist()
 make_config, make_trainer, load_data = EXPERIMENT.make_config, EXPERIMENT.make_trainer, EXPERIMENT.load_data
 run, parse_arguments, main = EXPERIMENT.run, EXPERIMENT.parse_arguments, EXPERIMENT.main
-
-
-if __name__ == "__main__":
-    sys.exit(main())

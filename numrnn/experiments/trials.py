@@ -1,4 +1,4 @@
-"""The trials of examples/sweep.py: which settings there are to try, what a worker does with one, and who goes on.
+"""The trials of a sweep: which settings there are to try, what a worker does with one, and who goes on.
 
 Successive halving (Jamieson and Talwalkar, "Non-stochastic best arm identification and hyperparameter optimization",
 AISTATS 2016): all trials get few updates, the best of them several times as many, and so on, rung by rung.

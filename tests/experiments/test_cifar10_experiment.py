@@ -1,4 +1,4 @@
-"""examples/cifar10.py, in short, on random images: both tasks train, are recorded and resume."""
+"""numrnn cifar10, in short, on random images: both tasks train, are recorded and resume."""
 
 import json
 
@@ -8,6 +8,7 @@ import pytest
 from numrnn.datasets import Dataset
 from numrnn.datasets.cifar10 import CLASS_NAMES
 from numrnn.experiments import cifar10
+from numrnn.options import options
 from numrnn.training import latest_checkpoint, load_checkpoint, training_seconds
 
 SHORT = {"hidden_size": 4, "batch_size": 16, "iterations": 3, "log_interval": 1}
@@ -115,7 +116,7 @@ def test_help_names_the_presets_and_explains_every_option(capsys):
     text = " ".join(capsys.readouterr().out.split())
     assert "CIFAR-10 as a sequence" in text
     assert "cifar10-pixels-gated-unstructured" in text.replace("- ", "-")
-    for name in cifar10.HELP:
+    for name in options(cifar10.Config):
         assert "--" + name.replace("_", "-") in text
 
 

@@ -1,4 +1,4 @@
-"""examples/demo.py, in short."""
+"""numrnn demo, in short."""
 
 import json
 import re

@@ -14,6 +14,7 @@ from numrnn.datasets import Dataset, PixelEncoder, RowNoiseEncoder
 from numrnn.datasets.cifar10 import CLASS_NAMES
 from numrnn.experiments import cifar10
 from numrnn.experiments.figures import gradient_flow, jacobian, simulation, stability_region, unit_memory
+from numrnn.experiments.figures.networks import read_network
 from numrnn.stability import ScaledMatrix
 from numrnn.training import Checkpoint, CheckpointError, Classifier, checkpoint_path, save_checkpoint
 
@@ -327,7 +328,7 @@ def test_gradient_flow_refuses_an_unknown_cell(capsys):
 def test_a_checkpoint_that_does_not_describe_its_network_is_refused(tmp_path):
     save_checkpoint(checkpoint_path(tmp_path, 1), Checkpoint(step=1, params={"W": np.zeros(1)}))
     with pytest.raises(CheckpointError, match="does not describe a classifier"):
-        gradient_flow.read_network(tmp_path)
+        read_network(tmp_path)
 
 
 # Stability region
@@ -393,7 +394,7 @@ def test_every_command_explains_itself(module, capsys):
     with pytest.raises(SystemExit, match="0"):
         module.main(["--help"])
     text = capsys.readouterr().out
-    assert f"python examples/{module.__name__}.py" in text
+    assert f"numrnn figure {module.__name__.rpartition('.')[2].replace('_', '-')} " in text
     assert "--out" in text
 
 

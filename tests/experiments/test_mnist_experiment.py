@@ -1,4 +1,4 @@
-"""examples/mnist.py, in short: what it writes, and that Ctrl-C and kill -9 lose nothing."""
+"""numrnn mnist, in short: what it writes, and that Ctrl-C and kill -9 lose nothing."""
 
 import json
 import os
@@ -14,7 +14,8 @@ import pytest
 
 import numrnn
 from numrnn import plots
-from numrnn.experiments import classification, mnist
+from numrnn.experiments import classification, mnist, pictures
+from numrnn.options import options
 from numrnn.training import Classifier, latest_checkpoint, read_json_lines
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -24,7 +25,7 @@ PICTURES = ("learning_curves.png", "confusion_matrix.png", "gradient_flow.png")
 
 def command(out, *extra):
     options = [f"--{name.replace('_', '-')}={value}" for name, value in SHORT.items()]
-    return [sys.executable, "-m", "numrnn.experiments.mnist", *options, "--out", str(out), *extra]
+    return [sys.executable, "-m", "numrnn", "mnist", *options, "--out", str(out), *extra]
 
 
 def start(out, *extra):
@@ -77,7 +78,7 @@ def test_the_curve_of_the_run_s_own_cell_at_the_start_is_that_of_the_run_s_own_i
     values = {name: own[name] for name in ("weight_std", "rotations", "input_std")}
     params = model.init_params(np.random.default_rng(config.seed), **values)
     encoder = mnist.make_trainer(config, data, show_progress=False).encoder
-    wanted = classification.gradient_norms(model, params, encoder, data, config.seed)
+    wanted = pictures.gradient_norms(model, params, encoder, data, config.seed)
     assert np.array_equal(drawn["antisymmetric, at the start"], wanted)
     assert set(drawn) == {"antisymmetric, trained", *(f"{name}, at the start" for name in classification.COMPARED)}
 
@@ -114,7 +115,7 @@ def test_a_run_that_was_killed_resumes_bit_for_bit(finished, tmp_path, step):
     assert not (out / "result.json").exists()
     # --resume reads config.json: no other option is repeated.
     again = subprocess.run(
-        [sys.executable, "-m", "numrnn.experiments.mnist", "--resume", "--out", str(out)],
+        [sys.executable, "-m", "numrnn", "mnist", "--resume", "--out", str(out)],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
@@ -257,9 +258,9 @@ def test_help_explains_every_option(capsys):
     with pytest.raises(SystemExit, match="0"):
         mnist.main(["--help"])
     text = " ".join(capsys.readouterr().out.split())
-    for name, explanation in mnist.HELP.items():
+    for name, meaning in options(mnist.Config).items():
         assert "--" + name.replace("_", "-") in text
-        assert explanation[:20].replace("  ", " ") in text
+        assert meaning.text[:20] in text
 
 
 @pytest.mark.parametrize(

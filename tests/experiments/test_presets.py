@@ -2,11 +2,12 @@
 
 import json
 import tomllib
+from importlib import resources
 
 import pytest
 
-from numrnn.experiments import cifar10, mnist
-from numrnn.experiments import config as experiment_config
+from numrnn.experiments import cifar10, mnist, presets
+from numrnn.experiments.builders import make_cell
 from numrnn.training import Classifier
 
 NAMES = {experiment: experiment.preset_names() for experiment in (mnist.EXPERIMENT, cifar10.EXPERIMENT)}
@@ -26,7 +27,7 @@ PARAMETERS = {
 
 def classifier(experiment, config):
     m = 1 if experiment is mnist.EXPERIMENT else 96 if config.task == "noise-padded" else 3
-    return Classifier(mnist.classification.make_cell(config, m), 10)
+    return Classifier(make_cell(config, m), 10)
 
 
 def test_every_row_of_the_papers_tables_has_a_preset():
@@ -34,7 +35,7 @@ def test_every_row_of_the_papers_tables_has_a_preset():
     for task in cifar10.TASKS:
         tables |= {f"cifar10-{task}-{cell}" for cell in ("antisymmetric", "gated", "lstm", "gated-unstructured")}
     assert {name for _, name in EVERY} == tables
-    assert {path.stem for path in experiment_config.PRESETS.iterdir()} == tables
+    assert set(presets.preset_names()) == tables
 
 
 @every_preset
@@ -53,7 +54,7 @@ def test_a_preset_keeps_to_the_papers_sizes_and_iterations(experiment, name):
 
 @every_preset
 def test_a_preset_gives_a_reason_for_each_value(experiment, name):
-    path = experiment_config.PRESETS / f"{name}.toml"
+    path = resources.files(presets) / f"{name}.toml"
     values = [line for line in path.read_text(encoding="utf-8").splitlines() if "=" in line and line[0] != "#"]
     assert len(values) == len(tomllib.loads(path.read_text(encoding="utf-8")))
     for line in values:

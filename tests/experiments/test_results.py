@@ -95,10 +95,10 @@ def test_every_run_is_listed_with_what_it_is(folder):
     assert f"| mnist-lstm | not run yet | | | | | | | | `{command('mnist-lstm')}` |" in page
 
 
-def test_the_command_of_a_row_is_one_that_its_example_takes():
+def test_the_command_of_a_row_is_one_that_its_experiment_takes():
     for preset in presets():
         words = command(preset).split()
-        experiment = cifar10 if words[1] == "examples/cifar10.py" else mnist
+        experiment = {"mnist": mnist, "cifar10": cifar10}[words[1]]
         config, resume, overwrite = experiment.parse_arguments(words[2:])
         assert (config.preset, config.out) == (preset, f"results/paper/{preset}/seed-0")
         assert not resume

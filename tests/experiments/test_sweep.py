@@ -1,4 +1,4 @@
-"""examples/sweep.py: what is tried, who goes on, and that a worker that dies loses nothing."""
+"""numrnn sweep: what is tried, who goes on, and that a worker that dies loses nothing."""
 
 import dataclasses
 import json
@@ -7,8 +7,9 @@ import signal
 import time
 
 import pytest
+from distributed import Client
 
-from numrnn.experiments import sweep, trials
+from numrnn.experiments import sweep, trials, workers
 from numrnn.experiments.trials import Space, rung_lengths, survivors
 from numrnn.training import read_json_lines
 
@@ -139,7 +140,7 @@ def swept(tmp_path_factory):
     out, said, killed = tmp_path_factory.mktemp("sweep"), [], []
     before = signal.getsignal(signal.SIGINT)
 
-    with sweep.local_cluster(2) as cluster, sweep.Client(cluster) as client:
+    with workers.local_cluster(2) as cluster, Client(cluster) as client:
         pids = client.run(os.getpid)
         # A terminal sends Ctrl-C to all processes; the sweep alone is to answer.
         assert set(client.run(lambda: signal.getsignal(signal.SIGINT)).values()) == {signal.SIG_IGN}

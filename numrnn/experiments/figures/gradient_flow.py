@@ -1,18 +1,17 @@
 """How far the gradient travels back in time: the norm of dL/dh_t against t, for four cells on MNIST pixels.
 
-    python examples/gradient_flow.py                                         four cells at their initial values
-    python examples/gradient_flow.py --checkpoint trained=runs/mnist         a trained cell beside them
-    python examples/gradient_flow.py --cells --checkpoint a=DIR --checkpoint b=DIR    trained cells only
+    numrnn figure gradient-flow                                         four cells at their initial values
+    numrnn figure gradient-flow --checkpoint trained=runs/mnist         a trained cell beside them
+    numrnn figure gradient-flow --cells --checkpoint a=DIR --checkpoint b=DIR    trained cells only
 
 Images of the embedded MNIST are read pixel by pixel in 784 steps; the loss is read after the last. Initial values are
-those from which examples/mnist.py trains each cell. Writes gradient_flow_cells.png and gradient_flow_cells.json.
+those from which numrnn mnist trains each cell. Writes gradient_flow_cells.png and gradient_flow_cells.json.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,87 +20,38 @@ import numpy as np
 import numrnn
 from numrnn import plots
 from numrnn.backend import backend_module, from_numpy
-from numrnn.datasets import PixelEncoder, load_embedded_mnist
+from numrnn.datasets import load_embedded_mnist
 from numrnn.experiments import mnist
-from numrnn.experiments.classification import GRADIENT_FLOW_IMAGES, gradient_norms
-from numrnn.experiments.command_line import BACKEND_HELP, guarded, make_parser, read, write_json
-from numrnn.training import Checkpoint, CheckpointError, Classifier, latest_checkpoint, load_checkpoint
+from numrnn.experiments.command_line import guarded, read_config, write_json
+from numrnn.experiments.figures.networks import pixel_encoder, read_network
+from numrnn.experiments.pictures import GRADIENT_FLOW_IMAGES, gradient_norms
+from numrnn.options import documented, inherited, option
+from numrnn.training import TrainingConfig
 
 CELLS = ("antisymmetric", "gated", "lstm", "elman")
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """What is drawn; HELP says what each field means."""
+    """What is drawn."""
 
-    cells: tuple[str, ...] = field(default=CELLS, metadata={"nargs": "*", "metavar": "CELL"})
-    checkpoints: tuple[tuple[str, str], ...] = ()
-    hidden_size: int = 128
-    permuted: bool = False
-    seed: int = 0
-    backend: str = "numpy"
-    out: str = "runs/figures"
+    cells: tuple[str, ...] = option(
+        CELLS,
+        f"cells at their initial values, of {', '.join(numrnn.CELLS)}",
+        choices=tuple(numrnn.CELLS),
+        nargs="*",
+        metavar="CELL",
+    )
+    checkpoints: tuple[tuple[str, str], ...] = option((), "a checkpoint, or the folder of a run; may be repeated")
+    hidden_size: int = option(128, "n of the initial cells", at_least=1)
+    permuted: bool = option(False, "pixels in one fixed random order")
+    seed: int = option(0, "of the initial values", at_least=0)
+    backend: str = inherited(TrainingConfig, "backend", "numpy")
+    out: str = option("runs/figures", "folder for both files")
 
 
-HELP = {
-    "cells": f"cells at their initial values, of {', '.join(numrnn.CELLS)}",
-    "checkpoints": "a checkpoint, or the folder of a run; may be repeated",
-    "hidden_size": "n of the initial cells, >= 1",
-    "permuted": "pixels in one fixed random order",
-    "seed": "of the initial values, >= 0",
-    "backend": BACKEND_HELP,
-    "out": "folder for both files",
-}
 UNSAVED = ("out", "checkpoints", "backend")  # settings that do not belong to the numbers
-
-
-def read_network(path: str | Path) -> tuple[Classifier, dict[str, np.ndarray], Checkpoint]:
-    """Return model, parameters and checkpoint of a training run.
-
-    Parameters
-    ----------
-    path : path
-        A checkpoint, or the folder of a run, of which the newest whole checkpoint is taken.
-
-    Returns
-    -------
-    model : Classifier
-    params : dict of str to numpy.ndarray
-        float64, whatever the training's dtype.
-    checkpoint : Checkpoint
-
-    Raises
-    ------
-    CheckpointError
-        If there is none, or it does not describe a classifier.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise CheckpointError(f"{path}: there is no such checkpoint, or folder of a run")
-    checkpoint = load_checkpoint(path, backend="numpy") if path.is_file() else latest_checkpoint(path, backend="numpy")
-    if checkpoint is None:
-        raise CheckpointError(f"{path}: no checkpoint in this folder can be read")
-    try:
-        described = dict(checkpoint.config["model"]["cell"])
-        cell: Any = numrnn.CELLS[described.pop("cell")]
-        model = Classifier(cell(**described), checkpoint.config["model"]["n_classes"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: does not describe a classifier of numrnn: {error!r}") from error
-    return model, {name: array.astype(np.float64) for name, array in checkpoint.params.items()}, checkpoint
-
-
-def pixel_encoder(path: str | Path, checkpoint: Checkpoint) -> PixelEncoder:
-    """Return what turned images into sequences when a network was trained.
-
-    Raises
-    ------
-    CheckpointError
-        If the network does not read MNIST pixel by pixel.
-    """
-    described = dict(checkpoint.config.get("encoder", {}))
-    if described.pop("encoder", None) != "PixelEncoder" or described.get("image_shape") != [28, 28]:
-        raise CheckpointError(f"{path}: must be of a network that reads MNIST pixel by pixel")
-    return PixelEncoder(**described)
 
 
 def run(config: Config) -> dict[str, np.ndarray]:
@@ -118,6 +68,7 @@ def run(config: Config) -> dict[str, np.ndarray]:
         raise ValueError("cells or checkpoints must be given: there is nothing to draw")
     data = load_embedded_mnist()
     backend_module(config.backend)
+    plots.require_matplotlib()
     norms: dict[str, np.ndarray] = {}
     for name in config.cells:
         own = mnist.make_config(
@@ -161,19 +112,14 @@ def decades(values: np.ndarray) -> float | None:
     return float(np.log10(values[0] / values[-1])) if values[0] > 0 and values[-1] > 0 else None
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, *, program: str | None = None) -> int:
     """Run from the command line; return 0, or 1 after an error."""
 
     def work() -> None:
-        parser = make_parser("gradient_flow.py", __doc__, Config, HELP, {"cells": tuple(numrnn.CELLS)})
-        config = Config(**read(parser, argv, Config))
+        config = read_config("numrnn figure gradient-flow", __doc__, Config, argv, program)
         for name, values in run(config).items():
             lost = decades(values)
             print(f"{name:<28} dL/dh_0 : dL/dh_T = {'0' if lost is None else f'10^{lost:+.1f}'}")
         print(f"written: {Path(config.out) / 'gradient_flow_cells.png'} and .json")
 
     return guarded(work)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

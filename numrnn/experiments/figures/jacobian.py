@@ -1,10 +1,10 @@
 """Figure 2 of the paper: the eigenvalues of the end-to-end Jacobian dh_T/dh_0 on noise-padded CIFAR-10.
 
-    python examples/jacobian.py                              all cells at their initial values, real images
-    python examples/jacobian.py --data synthetic             random images of the same shape, and the figure says so
-    python examples/jacobian.py --updates 200                trains each network first, and goes on where it stopped
-    python examples/jacobian.py --checkpoint trained=DIR     networks that are trained already
-    python examples/jacobian.py --hidden-size 64 --images 2  smaller and faster
+    numrnn figure jacobian                              all cells at their initial values, real images
+    numrnn figure jacobian --data synthetic             random images of the same shape, and the figure says so
+    numrnn figure jacobian --updates 200                trains each network first, and goes on where it stopped
+    numrnn figure jacobian --checkpoint trained=DIR     networks that are trained already
+    numrnn figure jacobian --hidden-size 64 --images 2  smaller and faster
 
 An image is read row by row, m = 96, in 32 steps; then comes N(0, 1) noise to step T. For T = 100, 200, 400 and 800 and
 for each strength of diffusion the moduli of the eigenvalues are drawn: mean and standard deviation as in the paper, and
@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,133 +25,63 @@ import numpy as np
 
 import numrnn
 from numrnn import plots
-from numrnn.backend import backend_module, from_numpy, to_numpy
+from numrnn.backend import backend_module, from_numpy
 from numrnn.datasets import RowNoiseEncoder, load_cifar10
 from numrnn.datasets.cifar10 import IMAGE_SHAPE
 from numrnn.datasets.encoders import NOISE_MODES
 from numrnn.experiments import cifar10
-from numrnn.experiments.command_line import BACKEND_HELP, guarded, make_parser, read, write_json
-from numrnn.experiments.figures.gradient_flow import read_network
-from numrnn.stability import ScaledMatrix, end_to_end_jacobian, linearize
-from numrnn.training import CheckpointError, list_checkpoints
+from numrnn.experiments.command_line import guarded, read_config, write_json
+from numrnn.experiments.figures.moduli import Curve, moduli, plain, text_of
+from numrnn.experiments.figures.moduli_picture import PANELS, draw
+from numrnn.experiments.figures.networks import read_network
+from numrnn.options import documented, inherited, option
+from numrnn.training import CheckpointError, TrainingConfig, list_checkpoints
 
 DATA = ("cifar10", "synthetic")
 DATA_NAMES = {"cifar10": "CIFAR-10", "synthetic": "SYNTHETIC random images, not CIFAR-10"}
-MARKERS = ("o", "s", "^", "D", "*", "P", "X")
-PANELS = ("antisymmetric", "gated", "other cells")
 CELLS = ("antisymmetric", "gated", "lstm", "elman")
 TRAINING = {"task": "noise-padded", "validation_size": 1000}  # what is not a setting of the figure
-CLIP = 5.0  # of the antisymmetric cells; the others have that of examples/cifar10.py
+CLIP = 5.0  # of the antisymmetric cells; the others have that of numrnn cifar10
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """What is computed; HELP says what each field means."""
+    """What is computed."""
 
-    data: str = "cifar10"
-    root: str | None = None
-    lengths: tuple[int, ...] = (100, 200, 400, 800)
-    diffusions: tuple[float, ...] = (0.001, 0.01, 0.1, 1.0, 5.0, 10.0)
-    step_size: float = 0.01
-    weight_std: float = 1.0
-    hidden_size: int = 128
-    images: int = 4
-    noise: str = "independent"
-    cells: tuple[str, ...] = CELLS
-    updates: int = 0
-    checkpoints: tuple[tuple[str, str], ...] = ()
-    seed: int = 0
-    backend: str = "numpy"
-    out: str = "runs/figures"
-
-
-HELP = {
-    "data": "cifar10, or synthetic: random images of the same shape",
-    "root": "folder of CIFAR-10 (binary version); default: $NUMRNN_DATA, then the user's cache, then a download",
-    "lengths": "T, rising, each >= 32",
-    "diffusions": "gamma of the antisymmetric cells, each >= 0",
-    "step_size": "eps of the antisymmetric cells, > 0",
-    "weight_std": "sigma_w >= 0 of the initial recurrent weights",
-    "hidden_size": "n of the initial cells, >= 1",
-    "images": "test images, >= 1; eigenvalues of all of them are taken together",
-    "noise": "independent: its own for every image; fixed: one block for all",
-    "cells": "which, unless checkpoints are given",
-    "updates": "of training with Adam before the figure is drawn, >= 0; the networks are kept in --out",
-    "checkpoints": "NAME=PATH: a trained network that reads noise-padded rows, in place of initial ones; repeatable",
-    "seed": "of initial values, images and noise, >= 0",
-    "backend": BACKEND_HELP,
-    "out": "folder for both files",
-}
-CHOICES = {"data": DATA, "noise": NOISE_MODES}
-UNSAVED = ("out", "root", "checkpoints", "backend")  # settings that do not belong to the numbers
-
-
-@dataclass(frozen=True)
-class Moduli:
-    """Logarithms to base 10 of the moduli of the eigenvalues of dh_T/dh_0, over all images of one network at one T.
-
-    Attributes
-    ----------
-    length : int
-        T.
-    mean, std : float
-        log10 of the mean and of the standard deviation of the moduli.
-    mean_of_logs, std_of_logs : float
-        Mean and standard deviation of the logarithms; a modulus below `floor` counts as `floor`.
-    largest, median, smallest : float
-        log10 of these moduli, as computed.
-    floor : float
-        log10 of what rounding alone may make, s units of rounding of the largest singular value; the largest over the
-        images. A modulus below it is an upper bound and no more.
-    unresolved : float
-        Share of the eigenvalues below the floor, 0 to 1.
-    """
-
-    length: int
-    mean: float
-    std: float
-    mean_of_logs: float
-    std_of_logs: float
-    largest: float
-    median: float
-    smallest: float
-    floor: float
-    unresolved: float
-
-
-@dataclass(frozen=True, eq=False)
-class Curve:
-    """One network: its name in the legend, its panel, what it is, and its eigenvalues for each T."""
-
-    name: str
-    panel: str
-    cell: dict[str, Any]
-    updates: int
-    moduli: list[Moduli]
-
-
-def moduli(product: ScaledMatrix, length: int) -> Moduli:
-    """Return statistics of the eigenvalues of end-to-end Jacobians, in logarithms throughout."""
-    logs = product.log_eigenvalues().real  # (B, s)
-    size = logs.shape[-1]
-    floor = to_numpy(product.log_singular_values())[:, :1] + math.log(size * np.finfo(np.float64).eps)  # (B, 1)
-    bounded = np.maximum(logs, floor)
-    top = logs.max()
-    scaled = np.exp(logs - top)
-    std = scaled.std()
-    ten = math.log(10)
-    return Moduli(
-        length=length,
-        mean=float((top + np.log(scaled.mean())) / ten),
-        std=float((top + np.log(std)) / ten) if std > 0 else -math.inf,
-        mean_of_logs=float(bounded.mean() / ten),
-        std_of_logs=float(bounded.std() / ten),
-        largest=float(top / ten),
-        median=float(np.median(logs) / ten),
-        smallest=float(logs.min() / ten),
-        floor=float(floor.max() / ten),
-        unresolved=float(np.mean(logs < floor)),
+    data: str = option("cifar10", "cifar10, or synthetic: random images of the same shape", choices=DATA)
+    root: str | None = option(
+        None,
+        "folder of CIFAR-10 (binary version)",
+        none="$NUMRNN_DATA, then the user's cache, then a download",
     )
+    lengths: tuple[int, ...] = option((100, 200, 400, 800), "T, rising, each >= 32")
+    diffusions: tuple[float, ...] = option(
+        (0.001, 0.01, 0.1, 1.0, 5.0, 10.0), "gamma of the antisymmetric cells, each >= 0"
+    )
+    step_size: float = option(0.01, "eps of the antisymmetric cells", above=0)
+    weight_std: float = option(1.0, "sigma_w {range} of the initial recurrent weights", at_least=0)
+    hidden_size: int = option(128, "n of the initial cells", at_least=1)
+    images: int = option(4, "test images, {range}; eigenvalues of all of them are taken together", at_least=1)
+    noise: str = option(
+        "independent", "independent: its own for every image; fixed: one block for all", choices=NOISE_MODES
+    )
+    cells: tuple[str, ...] = option(CELLS, "which, unless checkpoints are given")
+    updates: int = option(
+        0,
+        "of training with Adam before the figure is drawn, {range}; the networks are kept in --out",
+        at_least=0,
+    )
+    checkpoints: tuple[tuple[str, str], ...] = option(
+        (),
+        "NAME=PATH: a trained network that reads noise-padded rows, in place of initial ones; repeatable",
+    )
+    seed: int = option(0, "of initial values, images and noise", at_least=0)
+    backend: str = inherited(TrainingConfig, "backend", "numpy")
+    out: str = option("runs/figures", "folder for both files")
+
+
+UNSAVED = ("out", "root", "checkpoints", "backend")  # settings that do not belong to the numbers
 
 
 def kinds(config: Config) -> list[tuple[str, float | None, str]]:
@@ -275,8 +204,14 @@ def run(config: Config, *, say: Callable[[str], Any] = lambda _: None) -> list[C
     -----
     2 T n^3 flops for each image and network, eight times that for the LSTM, for each T.
     """
+    from numrnn.stability import (  # scipy, behind it, takes longer to import than the help of a command may take
+        end_to_end_jacobian,
+        linearize,
+    )
+
     check(config)
     backend_module(config.backend)
+    plots.require_matplotlib()
     images = read_images(config)
     curves = []
     for name, panel, cell, params, encoder, updates in networks(config):
@@ -288,19 +223,8 @@ def run(config: Config, *, say: Callable[[str], Any] = lambda _: None) -> list[C
         say(f"{panel:<14}{label:<16}" + "".join(f"  T={m.length}: {text_of(m)}" for m in found))
     out = Path(config.out)
     write_json(out / "figure2.json", numbers(config, curves))
-    draw(config, curves, out / "figure2.png")
+    draw(curves, out / "figure2.png", heading(config))
     return curves
-
-
-def plain(name: str) -> str:
-    """Return the name of a curve without the marks of the picture's formulas."""
-    return name.replace("$\\gamma$", "gamma")
-
-
-def text_of(found: Moduli) -> str:
-    """Return the mean modulus as text."""
-    bound = "< " if found.largest < found.floor else ""
-    return f"{bound}10^{max(found.mean, found.floor) if bound else found.mean:.2f}"
 
 
 def numbers(config: Config, curves: Sequence[Curve]) -> dict[str, Any]:
@@ -321,81 +245,24 @@ def numbers(config: Config, curves: Sequence[Curve]) -> dict[str, Any]:
     return {"images_are": DATA_NAMES[config.data], "settings": settings, "networks": rows}
 
 
-def draw(config: Config, curves: Sequence[Curve], path: str | Path) -> Path:
-    """Draw mean and standard deviation above, median and smallest below, a column for each kind of cell."""
-    columns = [panel for panel in PANELS if any(curve.panel == panel for curve in curves)]
-    figure = plots.new_figure(0.8 + 3.1 * len(columns), 6.2)
-    grid = figure.subplots(2, len(columns), sharex=True, squeeze=False)
-    for column, panel in enumerate(columns):
-        shown = [curve for curve in curves if curve.panel == panel]
-        for index, curve in enumerate(shown):
-            # A little aside from one another, or the bars would hide each other.
-            offset = 1.025 ** (index - (len(shown) - 1) / 2)
-            draw_means(grid[0, column], curve, index, offset)
-            draw_range(grid[1, column], curve, index, offset)
-        grid[0, column].set_title(panel if panel == PANELS[-1] else f"{panel} cell", fontsize=10)
-        grid[0, column].legend(frameon=False, fontsize=8, loc="lower left")
-        grid[1, column].set_xlabel("T (time steps)")
-        for axes in grid[:, column]:
-            axes.set_xscale("log", base=2)
-            axes.set_xticks(config.lengths, [str(T) for T in config.lengths])
-            axes.minorticks_off()
-            plots.bare(axes)
-    grid[0, 0].set_ylabel("log$_{10}$ of |$\\lambda$|: mean, and 1 std about it", fontsize=9)
-    grid[1, 0].set_ylabel("log$_{10}$ of |$\\lambda$|: median (line), smallest (small)", fontsize=9)
+def heading(config: Config) -> str:
+    """Return the heading of the picture: which networks, which images."""
     when = "trained" if config.checkpoints else "at their initial values"
     if config.updates:
         when = f"after {config.updates} updates"
     noise = f"noise {config.noise}, " if not config.checkpoints else ""
-    figure.suptitle(
+    return (
         f"Eigenvalues of dh$_T$/dh$_0$, networks {when}: noise-padded {DATA_NAMES[config.data]}\n"
-        f"{noise}{config.images} images; open triangles: no more than this, float64 cannot tell",
-        fontsize=10,
+        f"{noise}{config.images} images; open triangles: no more than this, float64 cannot tell"
     )
-    return plots.save_figure(figure, path)
 
 
-def draw_means(axes: Any, curve: Curve, index: int, offset: float) -> None:
-    """Draw the mean modulus over T, with a bar of one standard deviation to either side."""
-    style = plots.line_style(index)
-    T = np.array([m.length for m in curve.moduli]) * offset
-    mean = np.array([m.mean if m.largest >= m.floor else max(m.mean, m.floor) for m in curve.moduli])
-    hidden = np.array([m.largest < m.floor for m in curve.moduli])
-    spread = np.array([10.0 ** min(m.std - m.mean, 300) for m in curve.moduli])  # std over mean
-    # A standard deviation above the mean would take the bar below 0: it ends at the smallest modulus that can be told.
-    smallest = np.array([10.0 ** (max(m.smallest, m.floor) - m.mean) for m in curve.moduli])
-    bars = np.where(hidden, 0.0, np.log10([1 / np.clip(1 - spread, np.minimum(smallest, 1), 1), 1 + spread]))
-    marker = MARKERS[index % len(MARKERS)]
-    axes.errorbar(T, mean, yerr=bars, marker=marker, markersize=4.5, capsize=2.5, label=curve.name, **style)
-    if hidden.any():
-        axes.plot(T[hidden], mean[hidden], "v", markersize=9, fillstyle="none", color=style["color"])
-
-
-def draw_range(axes: Any, curve: Curve, index: int, offset: float) -> None:
-    """Draw median and smallest modulus over T; what lies below the floor stands on it, as an open triangle."""
-    style = plots.line_style(index)
-    T = np.array([m.length for m in curve.moduli]) * offset
-    floor = np.array([m.floor for m in curve.moduli])
-    median = np.array([m.median for m in curve.moduli])
-    smallest = np.array([m.smallest for m in curve.moduli])
-    marker = MARKERS[index % len(MARKERS)]
-    axes.plot(T, np.maximum(median, floor), **style)
-    for values, size in ((median, 4.5), (smallest, 2.5)):
-        told = values >= floor
-        axes.plot(T[told], values[told], marker, markersize=size, color=style["color"])
-        axes.plot(T[~told], floor[~told], "v", markersize=8, fillstyle="none", color=style["color"])
-
-
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, *, program: str | None = None) -> int:
     """Run from the command line; return 0, or 1 after an error."""
 
     def work() -> None:
-        config = Config(**read(make_parser("jacobian.py", __doc__, Config, HELP, CHOICES), argv, Config))
+        config = read_config("numrnn figure jacobian", __doc__, Config, argv, program)
         run(config, say=print)
         print(f"written: {Path(config.out) / 'figure2.png'} and .json")
 
     return guarded(work, {FileNotFoundError: "--data synthetic draws the figure for random images instead"})
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,8 +1,8 @@
 r"""Figure 1 of the paper: what two units do for fifty steps, without input and without bias.
 
-    python examples/simulation.py                              the eight panels as PNG and SVG, their numbers as JSON
-    python examples/simulation.py --animation figure1.gif      the same as a moving picture
-    python examples/simulation.py --seed 3                     other random matrices in the top row
+    numrnn figure simulation                              the eight panels as PNG and SVG, their numbers as JSON
+    numrnn figure simulation --animation figure1.gif      the same as a moving picture
+    numrnn figure simulation --seed 3                     other random matrices in the top row
 
 Top row, the plain recurrent network h <- tanh(W h): a random W, the identity, a reflection and a rotation. Bottom row,
 Euler's method h <- h + eps tanh(W h), over the field tanh(W h): W+ (unstable), W- (stable), W0 (antisymmetric) and
@@ -12,9 +12,8 @@ Wdiff (antisymmetric with diffusion). The steps are those of numrnn's own cells,
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,9 @@ import numpy as np
 import numrnn
 from numrnn import plots
 from numrnn.backend import backend_module, from_numpy, to_numpy
-from numrnn.experiments.command_line import BACKEND_HELP, guarded, make_parser, read, write_json
-from numrnn.stability import amplification_factors
+from numrnn.experiments.command_line import guarded, read_config, write_json
+from numrnn.options import documented, inherited, option
+from numrnn.training import TrainingConfig
 
 STARTS = np.array([[0.0, 0.5], [-0.5, -0.5], [0.5, -0.75]])
 FEEDBACK = {
@@ -43,26 +43,17 @@ FRAMES_PER_SECOND = 10
 UNSAVED = ("out", "animation", "backend")  # settings that do not belong to the numbers
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """What is drawn; HELP says what each field means."""
+    """What is drawn."""
 
-    seed: int = 0
-    steps: int = 50
-    step_size: float = 0.1
-    backend: str = "numpy"
-    out: str = "runs/figures"
-    animation: str | None = field(default=None, metadata={"metavar": "FILE.gif"})
-
-
-HELP = {
-    "seed": "of the random matrices, >= 0",
-    "steps": "steps of each orbit, >= 1",
-    "step_size": "eps of the bottom row, > 0",
-    "backend": BACKEND_HELP,
-    "out": "folder for figure1.*",
-    "animation": "write a moving picture as well",
-}
+    seed: int = option(0, "of the random matrices", at_least=0)
+    steps: int = option(50, "steps of each orbit", at_least=1)
+    step_size: float = option(0.1, "eps of the bottom row", above=0)
+    backend: str = inherited(TrainingConfig, "backend", "numpy")
+    out: str = option("runs/figures", "folder for figure1.*")
+    animation: str | None = option(None, "write a moving picture as well", metavar="FILE.gif")
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,6 +147,10 @@ def orbits(W: np.ndarray, steps: int, step_size: float | None = None, backend: s
 
 def make_panel(name: str, W: np.ndarray, config: Config, *, feedback: bool) -> Panel:
     """Return the orbits of one matrix and the figures about them."""
+    from numrnn.stability import (
+        amplification_factors,  # scipy, behind it, takes longer to import than the help of a command may take
+    )
+
     step_size = config.step_size if feedback else None
     eigenvalues = np.linalg.eigvals(W)
     late = np.linalg.norm(orbits(W, LONG_RUN, step_size, config.backend)[-LAST_TURNS:], axis=-1)
@@ -179,6 +174,7 @@ def run(config: Config) -> list[Panel]:
     if config.animation is not None and Path(config.animation).suffix != ".gif":
         raise ValueError(f"animation must end in .gif, got {config.animation}")
     backend_module(config.backend)
+    plots.require_matplotlib()
     panels = [make_panel(name, W, config, feedback=False) for name, W in matrices(config.seed).items()]
     panels += [make_panel(name, W, config, feedback=True) for name, W in FEEDBACK.items()]
     out = Path(config.out)
@@ -279,11 +275,11 @@ def animate(panels: list[Panel], config: Config, path: str | Path) -> Path:
     return Path(path)
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, *, program: str | None = None) -> int:
     """Run from the command line; return 0, or 1 after an error."""
 
     def work() -> None:
-        config = Config(**read(make_parser("simulation.py", __doc__, Config, HELP), argv, Config))
+        config = read_config("numrnn figure simulation", __doc__, Config, argv, program)
         for panel in run(config):
             start, end = (", ".join(f"{r:.4f}" for r in panel.radii[t]) for t in (0, -1))
             moduli = ", ".join(f"{value:.4f}" for value in panel.factors)
@@ -291,7 +287,3 @@ def main(argv: list[str] | None = None) -> int:
         print(f"written: {Path(config.out) / 'figure1.png'}, .svg and .json")
 
     return guarded(work)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

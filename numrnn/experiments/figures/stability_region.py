@@ -1,8 +1,8 @@
 """Eigenvalues of eps J_t of a cell over the disc in which Euler's method is stable, epoch by epoch as it is trained.
 
-    python examples/stability_region.py                             train 32 units on the embedded MNIST, and draw
-    python examples/stability_region.py --epochs 6 --diffusion 0.3  longer, and with more diffusion
-    python examples/stability_region.py --checkpoint epoch1=A --checkpoint epoch2=B   networks that are there already
+    numrnn figure stability-region                             train 32 units on the embedded MNIST, and draw
+    numrnn figure stability-region --epochs 6 --diffusion 0.3  longer, and with more diffusion
+    numrnn figure stability-region --checkpoint epoch1=A --checkpoint epoch2=B   networks that are there already
 
 Proposition 2 of the paper asks that |1 + eps lambda| <= 1 for every eigenvalue lambda of J_t = diag(d_t) A. Each panel
 shows these eigenvalues at some time steps of some test images, and says how many of them lie outside the disc. The
@@ -13,7 +13,6 @@ stability_region.png and stability_region.json, and the run itself into the fold
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,49 +26,39 @@ from numrnn.backend import Params, backend_module, from_numpy, to_numpy
 from numrnn.cells.base import EulerCell
 from numrnn.datasets import Dataset, PixelEncoder, load_embedded_mnist
 from numrnn.experiments import mnist
-from numrnn.experiments.command_line import BACKEND_HELP, guarded, make_parser, read, write_json
-from numrnn.experiments.figures.gradient_flow import pixel_encoder, read_network
-from numrnn.stability import flow_eigenvalues, share_outside_disc
-from numrnn.training import CheckpointError, Classifier, list_checkpoints, load_checkpoint
+from numrnn.experiments.command_line import guarded, read_config, write_json
+from numrnn.experiments.figures.networks import pixel_encoder, read_network
+from numrnn.options import documented, inherited, option
+from numrnn.training import CheckpointError, Classifier, TrainingConfig, list_checkpoints, load_checkpoint
 
 COLUMNS = 3
 EVALUATION_IMAGES = 1000
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """What is trained and drawn; HELP says what each field means."""
+    """What is trained and drawn."""
 
-    checkpoints: tuple[tuple[str, str], ...] = ()
-    hidden_size: int = 32
-    step_size: float = 0.03
-    diffusion: float = 0.05
-    weight_std: float = 1.0
-    learning_rate: float = 0.02
-    batch_size: int = 50
-    epochs: int = 5
-    images: int = 2
-    times: int = 20
-    seed: int = 0
-    backend: str = "numpy"
-    out: str = "runs/figures"
+    checkpoints: tuple[tuple[str, str], ...] = option(
+        (), "NAME=PATH of a trained cell that reads MNIST pixels, in place of training; repeatable"
+    )
+    hidden_size: int = option(32, "n", at_least=1)
+    step_size: float = option(0.03, "eps {range}", above=0)
+    diffusion: float = option(0.05, "gamma {range}", at_least=0)
+    weight_std: float = option(1.0, "sigma_w {range} of the initial recurrent weights", at_least=0)
+    learning_rate: float = option(0.02, "of Adam, {range}, the same throughout", above=0)
+    batch_size: int = inherited(TrainingConfig, "batch_size", 50)
+    epochs: int = option(
+        5, "passes over the training images, {range}; one panel each, and one for the start", at_least=1
+    )
+    images: int = option(2, "test images whose eigenvalues are drawn", at_least=1)
+    times: int = option(20, "time steps at which they are taken, {range}, evenly from first to last", at_least=1)
+    seed: int = option(0, "of initial values and order of images", at_least=0)
+    backend: str = inherited(TrainingConfig, "backend", "numpy")
+    out: str = option("runs/figures", "folder for both files and the run")
 
 
-HELP = {
-    "checkpoints": "NAME=PATH of a trained cell that reads MNIST pixels, in place of training; repeatable",
-    "hidden_size": "n, >= 1",
-    "step_size": "eps > 0",
-    "diffusion": "gamma >= 0",
-    "weight_std": "sigma_w >= 0 of the initial recurrent weights",
-    "learning_rate": "of Adam, > 0, the same throughout",
-    "batch_size": "images an update, >= 1",
-    "epochs": "passes over the training images, >= 1; one panel each, and one for the start",
-    "images": "test images whose eigenvalues are drawn, >= 1",
-    "times": "time steps at which they are taken, >= 1, evenly from first to last",
-    "seed": "of initial values and order of images, >= 0",
-    "backend": BACKEND_HELP,
-    "out": "folder for both files and the run",
-}
 UNSAVED = ("out", "checkpoints", "backend")  # settings that do not belong to the numbers
 
 
@@ -182,6 +171,11 @@ def make_panel(
     name: str, model: Classifier, params: Params, encoder: PixelEncoder, data: Dataset, config: Config
 ) -> Panel:
     """Return the spectrum of one network, computed in float64."""
+    from numrnn.stability import (  # scipy, behind it, takes longer to import than the help of a command may take
+        flow_eigenvalues,
+        share_outside_disc,
+    )
+
     cell = model.cell
     assert isinstance(cell, EulerCell)
     test = data.test_images[:EVALUATION_IMAGES], data.test_labels[:EVALUATION_IMAGES].astype(np.int64)
@@ -222,6 +216,7 @@ def run(config: Config, *, say: Callable[[str], Any] = lambda _: None) -> list[P
             f"epochs, images and times must be >= 1, got {config.epochs}, {config.images} and {config.times}"
         )
     backend_module(config.backend)
+    plots.require_matplotlib()
     data = load_embedded_mnist()
     panels = []
     for found in stored(config) if config.checkpoints else trained(config, data):
@@ -283,16 +278,12 @@ def draw(panels: list[Panel], config: Config, path: str | Path) -> Path:
     return plots.save_figure(figure, path)
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, *, program: str | None = None) -> int:
     """Run from the command line; return 0, 1 after an error, or 130 after Ctrl-C."""
 
     def work() -> None:
-        config = Config(**read(make_parser("stability_region.py", __doc__, Config, HELP), argv, Config))
+        config = read_config("numrnn figure stability-region", __doc__, Config, argv, program)
         run(config, say=print)
         print(f"written: {Path(config.out) / 'stability_region.png'} and .json")
 
     return guarded(work)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,7 +1,7 @@
 """How long each unit of the antisymmetric cell remembers, against the size of its row of V.
 
-    python examples/unit_memory.py                       gains from .3 to 30, with and without W
-    python examples/unit_memory.py --input-gains 1 1     all gains alike, as in the paper
+    numrnn figure unit-memory                       gains from .3 to 30, with and without W
+    numrnn figure unit-memory --input-gains 1 1     all gains alike, as in the paper
 
 Two inputs: standard normal noise, and images of the embedded MNIST, standardised, whose pixels come one by one in a
 fixed random order. The memory of unit i is the number of steps k after which dh_i(T) / dh_i(T - k), averaged over the
@@ -12,7 +12,6 @@ unit_memory.png and unit_memory.json.
 from __future__ import annotations
 
 import dataclasses
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,38 +21,27 @@ import numpy as np
 import numrnn
 from numrnn.checks import check_integer, check_number
 from numrnn.datasets import PixelEncoder, load_embedded_mnist, pixel_statistics
-from numrnn.experiments.command_line import guarded, make_parser, read, write_json
-from numrnn.plots import bare, line_style, new_figure, save_figure
+from numrnn.experiments.command_line import guarded, read_config, write_json
+from numrnn.options import documented, option
+from numrnn.plots import bare, line_style, new_figure, require_matplotlib, save_figure
 
-PERMUTATION_SEED = 92  # of examples/mnist.py
+PERMUTATION_SEED = 92  # of numrnn mnist
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """What is measured; HELP says what each field means."""
+    """What is measured."""
 
-    input_gains: tuple[float, float] = (0.3, 30.0)
-    hidden_size: int = 128
-    step_size: float = 0.05
-    diffusion: float = 1.0
-    weight_std: float = 1.0
-    sequences: int = 4
-    steps: int = 2000
-    seed: int = 0
-    out: str = "runs/figures"
-
-
-HELP = {
-    "input_gains": "low high > 0: gains of the rows of V",
-    "hidden_size": "n, number of units, >= 1",
-    "step_size": "eps of the Euler step, > 0",
-    "diffusion": "gamma, > 0",
-    "weight_std": "sigma_w > 0 of the second of the two networks; the first has no W",
-    "sequences": "over which derivatives are averaged, >= 1",
-    "steps": "of the noise, >= 1; an image has 784",
-    "seed": "of the initial values and the noise, >= 0",
-    "out": "folder for both files",
-}
+    input_gains: tuple[float, float] = option((0.3, 30.0), "low high > 0: gains of the rows of V")
+    hidden_size: int = option(128, "n, number of units", at_least=1)
+    step_size: float = option(0.05, "eps of the Euler step", above=0)
+    diffusion: float = option(1.0, "gamma", above=0)
+    weight_std: float = option(1.0, "sigma_w {range} of the second of the two networks; the first has no W", above=0)
+    sequences: int = option(4, "over which derivatives are averaged", at_least=1)
+    steps: int = option(2000, "of the noise, {range}; an image has 784", at_least=1)
+    seed: int = option(0, "of the initial values and the noise", at_least=0)
+    out: str = option("runs/figures", "folder for both files")
 
 
 def memories(cell: numrnn.AntisymmetricCell, params: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
@@ -107,6 +95,7 @@ def run(config: Config) -> dict[str, Any]:
     for name in ("sequences", "steps"):
         check_integer(name, getattr(config, name), at_least=1)
     check_number("diffusion", config.diffusion, above=0)
+    require_matplotlib()
     networks = {
         label: cell.init_params(
             np.random.default_rng(config.seed), weight_std=weight_std, input_gains=config.input_gains
@@ -160,11 +149,11 @@ def quarters(result: dict[str, Any], values: list[float | None]) -> list[float]:
     return [float(np.median(finite[part])) for part in np.array_split(np.argsort(result["row_sizes"]), 4)]
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, *, program: str | None = None) -> int:
     """Run from the command line; return 0, or 1 after an error."""
 
     def work() -> None:
-        config = Config(**read(make_parser("unit_memory.py", __doc__, Config, HELP), argv, Config))
+        config = read_config("numrnn figure unit-memory", __doc__, Config, argv, program)
         result = run(config)
         print("median memory in steps, of each quarter of the units in the order of the sizes of their rows of V")
         for name, own in result["memories"].items():
@@ -174,7 +163,3 @@ def main(argv: list[str] | None = None) -> int:
         print(f"written: {Path(config.out) / 'unit_memory.png'} and .json")
 
     return guarded(work)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
