@@ -29,7 +29,7 @@ def test_every_script_is_short():
 def test_a_script_explains_itself_under_its_own_name(name, tmp_path):
     done = run(ROOT / "examples" / name, "--help", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"usage: python examples/{name} [-h] ")
+    assert done.stdout.startswith(f"usage: python examples/{name} [-h]")
     assert re.findall(rf"^    python examples/{name}", done.stdout, re.MULTILINE)
     assert f"numrnn {name.removesuffix('.py')}" not in done.stdout
 
