@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 help:
 	@echo "make demo    train on the images that come with the package, beside an LSTM (under 5 minutes)"
 	@echo "make test    all tests"
-	@echo "make check   what CI runs: lint, types, tests, examples in short form, docs"
+	@echo "make check   what CI runs: lint, types, tests, experiments in short form, docs"
 	@echo "make oracle  compare with torch and torchrecurrent (installs them into an environment of their own)"
 	@echo "make checkers    plant bugs and write docs/kill_matrix.md anew (in an environment of its own)"
 	@echo "make gradcheck-alone  build the wheel of gradcheck alone and check it in an empty environment"
