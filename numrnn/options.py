@@ -137,11 +137,11 @@ def documented(config: type[T]) -> type[T]:
     lines = ["Parameters", "----------"]
     for field in dataclasses.fields(config):  # type: ignore[arg-type]
         meaning = field.metadata[KEY]
-        kinds = " or ".join(_kinds(field))
-        if meaning.choices:
-            kinds = kinds.replace("str", f"{{{', '.join(map(repr, meaning.choices))}}}", 1)
-        lines.append(f"{field.name} : {kinds}")
-        none = f"None: {meaning.none}." if meaning.none and "None" in _kinds(field) else ""
+        kinds = _kinds(field)
+        if meaning.choices and not kinds[0].startswith("tuple"):
+            kinds[0] = f"{{{', '.join(map(repr, meaning.choices))}}}"
+        lines.append(f"{field.name} : {' or '.join(kinds)}")
+        none = f"None: {meaning.none}." if meaning.none and "None" in kinds else ""
         text = " ".join(filter(None, (f"{meaning.text}.", none, meaning.more)))
         lines += textwrap.wrap(text, WIDTH, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False)
     section = textwrap.indent("\n".join(lines), "    ") + "\n"

@@ -99,7 +99,10 @@ def _arguments(hint: Any, name: str, meaning: Option) -> dict[str, Any]:
         (hint,) = (kind for kind in typing.get_args(hint) if kind is not type(None))
     if hint is bool:
         return {"flag": flag, "action": argparse.BooleanOptionalAction}
-    arguments: dict[str, Any] = {"flag": flag, "choices": meaning.choices or None}
+    choices = meaning.choices
+    if typing.get_origin(hint) is typing.Literal:
+        choices, hint = choices or typing.get_args(hint), str
+    arguments: dict[str, Any] = {"flag": flag, "choices": choices or None}
     if typing.get_origin(hint) is tuple:
         kinds = typing.get_args(hint)
         arguments["nargs"] = meaning.nargs or ("+" if kinds[-1] is ... else len(kinds))

@@ -1,6 +1,7 @@
 """What the commands share: options from a dataclass, and errors as one line."""
 
 import dataclasses
+from typing import Literal
 
 import pytest
 
@@ -18,6 +19,7 @@ class Config:
     rate: float | None = option(None, "100 % of rate, {range} always", above=0)
     root: str | None = option(None, "where", none="here")
     name: str = option("a", "which", choices=("a", "b"))
+    mode: Literal["fast", "slow"] = option("fast", "how")
     turn: bool = option(False, "round")
     sizes: tuple[int, ...] = option((1, 2), "100 % of sizes")
     ends: tuple[float, float] | None = option(None, "both")
@@ -39,10 +41,11 @@ def test_only_what_stands_on_the_command_line_is_given():
 
 
 def test_every_kind_of_field_is_read_as_its_type():
-    line = "--root r --rate 2 --name b --turn --sizes 4 5 6 --ends 1 2 --words"
+    line = "--root r --mode slow --rate 2 --name b --turn --sizes 4 5 6 --ends 1 2 --words"
     given = parsed(*line.split(), *["--set", "m=n", "--checkpoint", "p=q", "--checkpoint", "r=s=t"])
     expected = {
         "root": "r",
+        "mode": "slow",
         "sets": (("m", "n"),),
         "rate": 2.0,
         "name": "b",
@@ -56,7 +59,9 @@ def test_every_kind_of_field_is_read_as_its_type():
     assert parsed("--no-turn") == {"turn": False}
 
 
-@pytest.mark.parametrize("argv", [("--name", "c"), ("--ends", "1"), ("--sizes",), ("--units", "many"), ("--x",)])
+@pytest.mark.parametrize(
+    "argv", [("--name", "c"), ("--mode", "c"), ("--ends", "1"), ("--sizes",), ("--units", "many"), ("--x",)]
+)
 def test_what_is_no_option_or_no_value_ends_with_status_2(argv, capsys):
     with pytest.raises(SystemExit, match="2"):
         parsed(*argv)
