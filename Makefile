@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 help:
 	@echo "make demo    train on the images that come with the package, beside an LSTM (under 5 minutes)"
 	@echo "make test    all tests"
-	@echo "make check   what CI runs: lint, types, tests, examples in short form, docs"
+	@echo "make check   what CI runs: lint, types, tests, experiments in short form, docs"
 	@echo "make oracle  compare with torch and torchrecurrent (installs them into an environment of their own)"
 	@echo "make checkers    plant bugs and write docs/kill_matrix.md anew (in an environment of its own)"
 	@echo "make gradcheck-alone  build the wheel of gradcheck alone and check it in an empty environment"
@@ -29,15 +29,15 @@ $(VENV)/dev: setup.py | $(BIN)/python
 	touch $@ $(VENV)/examples
 
 demo: $(VENV)/examples
-	$(BIN)/python examples/demo.py
+	$(BIN)/numrnn demo
 
 test: unit examples docs
 
 unit: $(VENV)/dev
-	$(BIN)/python -m pytest tests --ignore=tests/examples
+	$(BIN)/python -m pytest tests --ignore=tests/experiments --ignore=tests/examples
 
 examples: $(VENV)/dev
-	$(BIN)/python -m pytest tests/examples
+	$(BIN)/python -m pytest tests/experiments tests/examples
 
 # hypothesis's plugin breaks pytest where an example of a page fails, and hides which.
 docs: $(VENV)/dev

@@ -25,9 +25,13 @@ setup(
         "numrnn": ["py.typed"],
         "numrnn.datasets": ["embedded/*"],
         "numrnn.engines.cuda": ["*.cu", "*.cuh"],
+        "numrnn.experiments.presets": ["*.toml"],
         "gradcheck": ["py.typed"],
     },
-    entry_points={"pytest11": ["gradcheck = gradcheck.pytest_plugin"]},
+    entry_points={
+        "console_scripts": ["numrnn = numrnn.__main__:main"],
+        "pytest11": ["gradcheck = gradcheck.pytest_plugin"],
+    },
     install_requires=["numpy>=2.0", "scipy>=1.13", "threadpoolctl>=3.5"],
     extras_require={
         "examples": EXAMPLES,

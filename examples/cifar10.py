@@ -1,117 +1,18 @@
-"""CIFAR-10 as a sequence: 1,024 pixels of three colours, or 32 rows and then noise up to step 1,000.
+"""CIFAR-10 as a sequence: train, test and draw, or repeat a row of the paper's Table 2.
 
-    python examples/cifar10.py                                     pixel by pixel, the antisymmetric cell, 5 epochs
-    python examples/cifar10.py --task noise-padded --cell gated    rows, then noise of its own for each image
-    python examples/cifar10.py --task noise-padded --noise fixed   one block of noise for all, as in public scripts
-    python examples/cifar10.py --preset cifar10-pixels-gated       a row of the paper's Table 2
-    python examples/cifar10.py --resume --out FOLDER               go on where a run was stopped
+The command `numrnn cifar10` under its old name, with the same options:
 
-The folder given by --out receives config.json, metrics.jsonl, timings.jsonl, checkpoints, final.npz, result.json and
-three pictures: learning curves, the confusion matrix of the test set, and how the gradient travels back in time.
+    python examples/cifar10.py --task noise-padded --cell gated
+
+From Python, the same is
+
+    from numrnn.experiments import cifar10
+    result = cifar10.run(cifar10.make_config("gated", task="noise-padded"))
 """
 
-from __future__ import annotations
-
 import sys
-from dataclasses import dataclass
-from typing import Any, ClassVar, cast
 
-import classification
-import experiment_config
-
-from numrnn.datasets import Dataset, Encoder, PixelEncoder, RowNoiseEncoder, load_cifar10, pixel_statistics
-from numrnn.datasets.encoders import NOISE_MODES, NoiseMode
-
-PAGE = __doc__
-TASKS = ("pixels", "noise-padded")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Config(experiment_config.Config):
-    """Everything that decides the course of a run; HELP says what each field means."""
-
-    task: str = "pixels"
-    noise: str = "independent"
-    noise_seed: int = 0
-    length: int = 1000
-    hidden_size: int = 256
-    learning_rate: float = 0.01
-
-
-# The units are those of the paper's Table 2.
-CELL_DEFAULTS: dict[str, dict[str, Any]] = {
-    "antisymmetric": {},
-    "gated": {"step_size": 0.01, "clip": 5.0},
-    "unstructured": {"step_size": 0.01, "diffusion": 0.0, "weight_std": 1.0, "clip": 1.0},
-    "gated-unstructured": {
-        "hidden_size": 196,
-        "step_size": 0.01,
-        "diffusion": 0.0,
-        "weight_std": 1.0,
-        "clip": 1.0,
-    },
-    "elman": {"hidden_size": 128, "weight_std": 1.0, "learning_rate": 0.001, "clip": 1.0},
-    "lstm": {"hidden_size": 128, "weight_std": 1.0, "clip": 1.0},
-}
-HELP = {
-    **experiment_config.HELP,
-    "task": "pixels: 1,024 steps of 3 values; noise-padded: 32 rows of 96 values, then noise",
-    "noise": "of noise-padded; independent: its own for every image, and new each time; fixed: one block for all",
-    "noise_seed": "of the fixed block, >= 0",
-    "length": "of noise-padded: steps in all, >= 32",
-}
-CHOICES = {**experiment_config.CHOICES, "task": TASKS, "noise": NOISE_MODES}
-
-
-class Cifar10(classification.Experiment):
-    """CIFAR-10, pixel by pixel or noise-padded."""
-
-    name: ClassVar[str] = "cifar10"
-    text: ClassVar[str | None] = PAGE
-    config: ClassVar[type[Any]] = Config
-    validation_share: ClassVar[int] = 10
-    presets: ClassVar[tuple[str, ...]] = ("cifar10-",)
-    cell_defaults: ClassVar[dict[str, dict[str, Any]]] = CELL_DEFAULTS
-    helps: ClassVar[dict[str, str]] = HELP
-    choices: ClassVar[dict[str, tuple[str, ...]]] = CHOICES
-
-    def load_data(self, config: Config) -> Dataset:
-        """Return the images of a configuration."""
-        return load_cifar10(config.root)
-
-    def make_encoder(self, config: Config, data: Dataset) -> Encoder:
-        """Return what turns images into pixels, or into rows and noise."""
-        mean, std = pixel_statistics(data.train_images) if config.standardize else (0.0, 1.0)
-        if config.task == "pixels":
-            return PixelEncoder(data.image_shape, mean=mean, std=std)
-        return RowNoiseEncoder(
-            data.image_shape,
-            length=config.length,
-            noise=cast(NoiseMode, config.noise),  # `make_config` has compared it with CHOICES
-            noise_seed=config.noise_seed,
-            mean=mean,
-            std=std,
-        )
-
-    def task(self, config: Config) -> str:
-        """Return the task in words; that of noise-padded images with its noise."""
-        if config.task == "pixels":
-            return "CIFAR-10 pixel by pixel"
-        return f"CIFAR-10 padded with {config.noise} noise"
-
-    def record(self, config: Config) -> dict[str, Any]:
-        """Return what result.json says of the task."""
-        padded = config.task == "noise-padded"
-        noise: dict[str, Any] = {"noise": config.noise if padded else None}
-        if padded and config.noise == "fixed":
-            noise["noise_seed"] = config.noise_seed
-        return {**super().record(config), **noise}
-
-
-EXPERIMENT = Cifar10()
-make_config, make_trainer, load_data = EXPERIMENT.make_config, EXPERIMENT.make_trainer, EXPERIMENT.load_data
-run, parse_arguments, main = EXPERIMENT.run, EXPERIMENT.parse_arguments, EXPERIMENT.main
-
+from numrnn.experiments.cifar10 import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(program="python examples/cifar10.py"))

@@ -28,9 +28,9 @@ class _Parser(argparse.ArgumentParser):
         self.exit(BAD_INPUT, f"{self.prog}: error: {message}\n")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code."""
-    parser = _parser()
+def main(arguments: Sequence[str] | None = None, *, program: str = "python -m gradcheck") -> int:
+    """Run the command line and return its exit code; `program` is the name of the command."""
+    parser = _parser(program)
     given = parser.parse_args(arguments)
     try:
         params = _load(given.params)
@@ -45,9 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return CODES[report.verdict]
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(program: str) -> argparse.ArgumentParser:
     parser = _Parser(
-        prog="python -m gradcheck",
+        prog=program,
         description="Check a gradient against numerical derivatives of its loss.",
         epilog="Exit codes: 0 passed, 1 failed, 2 inconclusive, 3 bad usage or input.",
     )

@@ -142,7 +142,20 @@ def _place(kind: tuple[Any, Any]) -> tuple[str, str]:
     return kind[0].__name__, str(kind[1])
 
 
-def check_number(name: str, value: Any, *, above: float | None = None, at_least: float | None = None) -> float:
+def range_text(above: float | None = None, at_least: float | None = None, below: float | None = None) -> str:
+    """Return the bounds of a number in signs, as ">= 0 and < 1"; nothing where there are none."""
+    bounds = ((">", above), (">=", at_least), ("<", below))
+    return " and ".join(f"{sign} {bound:g}" for sign, bound in bounds if bound is not None)
+
+
+def check_number(
+    name: str,
+    value: Any,
+    *,
+    above: float | None = None,
+    at_least: float | None = None,
+    below: float | None = None,
+) -> float:
     """Return `value` as a float after checking that it is a finite real number in range.
 
     Raises
@@ -152,26 +165,20 @@ def check_number(name: str, value: Any, *, above: float | None = None, at_least:
     ValueError
         If it is NaN, infinite or out of range.
     """
-    wanted = "a finite number"
-    if above is not None:
-        wanted += f" > {above:g}"
-    if at_least is not None:
-        wanted += f" >= {at_least:g}"
+    wanted = f"a finite number {range_text(above, at_least, below)}".rstrip()
     if isinstance(value, bool | str) or not isinstance(value, int | float | np.integer | np.floating):
         raise TypeError(f"{name} must be {wanted}, got {value!r}")
     number = float(value)
-    below = (above is not None and number <= above) or (at_least is not None and number < at_least)
-    if not math.isfinite(number) or below:
+    too_small = (above is not None and number <= above) or (at_least is not None and number < at_least)
+    too_large = below is not None and number >= below
+    if not math.isfinite(number) or too_small or too_large:
         raise ValueError(f"{name} must be {wanted}, got {value!r}")
     return number
 
 
 def check_fraction(name: str, value: Any) -> float:
     """Return `value` as a float after checking that it is a real number >= 0 and < 1; errors as `check_number`."""
-    number = check_number(name, value, at_least=0)
-    if number >= 1:
-        raise ValueError(f"{name} must be a finite number >= 0 and < 1, got {value!r}")
-    return number
+    return check_number(name, value, at_least=0, below=1)
 
 
 def check_integer(name: str, value: Any, *, at_least: int) -> int:

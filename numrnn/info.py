@@ -1,6 +1,6 @@
 """What this installation computes with: versions, devices, the BLAS and its kernels, and how fast it multiplies.
 
-    python -m numrnn.info
+    numrnn info
 
 The speed of the package is that of its matrix products, and the BLAS that NumPy brings chooses the kernels for them
 when it is loaded. The report says which it chose, and where it could have chosen better.
@@ -8,12 +8,13 @@ when it is loaded. The report says which it chose, and where it could have chose
 
 from __future__ import annotations
 
+import argparse
 import importlib.metadata
 import os
 import platform
 import sys
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -232,8 +233,10 @@ def report_text(report: Mapping[str, Any]) -> str:
     return text if report["hint"] is None else f"{text}\n\nhint: {report['hint']}"
 
 
-def main() -> int:
-    """Print the report."""
+def main(arguments: Sequence[str] | None = None, *, program: str = "python -m numrnn.info") -> int:
+    """Print the report; `program` is the name of the command."""
+    description = "What this installation computes with: versions, devices, the BLAS, and how fast it multiplies."
+    argparse.ArgumentParser(prog=program, description=description).parse_args(arguments)
     print(report_text(collect()))
     return 0
 

@@ -32,35 +32,15 @@ from typing import Any, Literal
 import numpy as np
 
 from numrnn.checks import check_integer, check_number
+from numrnn.options import checked, documented, option
 
 CHRONO = "chrono"
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class InitialValues:
     """What decides the distribution of a cell's initial parameters.
-
-    Parameters
-    ----------
-    weight_std : float
-        sigma_w >= 0, the standard deviation of the recurrent weights times sqrt(n).
-    input_std : float
-        >= 0, the standard deviation of the input weights times sqrt(m).
-    gate_bias : float
-        Mean of the initial b_z of the gated Euler cells; other cells take 0 only.
-    gate_spread : float
-        s >= 0: b_z rises evenly from gate_bias - s at the first unit to gate_bias + s at the last, of the gated Euler
-        cells; other cells take 0 only.
-    rotations : pair of float or None
-        Smallest and largest angular speed, 0 < w_min <= w_max, of the antisymmetric cells; None adds no rotations.
-    input_gains : pair of float or None
-        Smallest and largest gain, 0 < low <= high, of the rows of V, of every cell but the LSTM; None is a gain of 1.
-    bias_std : float
-        >= 0, the standard deviation of b, of every cell but the LSTM; that of b_z is always 0.
-    forget_bias : float, "chrono" or None
-        Of the LSTM; None is the paper's 1.
-    t_max : int or None
-        >= 3, the longest dependency that "chrono" prepares for, in steps; None with any other forget bias.
 
     Raises
     ------
@@ -68,19 +48,49 @@ class InitialValues:
         If a value is of a wrong type or out of range.
     """
 
-    weight_std: float = 1.0
-    input_std: float = 1.0
-    gate_bias: float = 0.0
-    gate_spread: float = 0.0
-    rotations: Sequence[float] | None = None
-    input_gains: Sequence[float] | None = None
-    bias_std: float = 0.0
-    forget_bias: float | Literal["chrono"] | None = None
-    t_max: int | None = None
+    weight_std: float = option(1.0, "sigma_w {range}: the recurrent weights start as N(0, sigma_w^2 / n)", at_least=0)
+    input_std: float = option(1.0, "{range}: the input weights start as N(0, input_std^2 / m)", at_least=0)
+    gate_bias: float = option(
+        0.0,
+        "where the gate's bias b_z starts, in the mean; for the two gated Euler cells",
+        more="Other cells take 0 only.",
+    )
+    gate_spread: float = option(
+        0.0,
+        "{range}: b_z starts evenly spread over the units, by so much to either side; for these two cells",
+        at_least=0,
+        more="It rises from gate_bias - gate_spread at the first unit to gate_bias + gate_spread at the last. "
+        "Other cells take 0 only.",
+    )
+    rotations: Sequence[float] | None = option(
+        None,
+        "w_min w_max > 0: angular speeds of the rotations added to W; for the two antisymmetric cells",
+        more="w_min <= w_max; None adds no rotations.",
+    )
+    input_gains: Sequence[float] | None = option(
+        None,
+        "low high > 0: gains of the rows of V; for every cell but the LSTM",
+        more="low <= high; None is a gain of 1.",
+    )
+    bias_std: float = option(
+        0.0,
+        "{range}: b starts as N(0, bias_std^2); not for the LSTM",
+        at_least=0,
+        more="The standard deviation of b_z is always 0.",
+    )
+    forget_bias: float | Literal["chrono"] | None = option(
+        None, "where the LSTM's forget bias starts: a number, or chrono for time scales up to t_max", none="1"
+    )
+    t_max: int | None = option(
+        None,
+        "of chrono: the longest dependency expected, in steps",
+        at_least=3,
+        none="with any other forget bias",
+    )
 
     def __post_init__(self) -> None:
-        for name in ("weight_std", "input_std", "gate_spread", "bias_std"):
-            self._set(name, check_number(name, getattr(self, name), at_least=0))
+        for name, value in checked(self):
+            self._set(name, value)
         self._set("gate_bias", check_number("gate_bias", self.gate_bias))
         if self.rotations is not None:
             self._set("rotations", _check_speeds(self.rotations))
@@ -89,7 +99,6 @@ class InitialValues:
         if self.forget_bias == CHRONO:
             if self.t_max is None:
                 raise ValueError("t_max must be an integer >= 3 with forget_bias='chrono', got None")
-            self._set("t_max", check_integer("t_max", self.t_max, at_least=3))
         elif self.t_max is not None:
             raise ValueError(f"t_max must be None unless forget_bias is 'chrono', got {self.t_max!r}")
         elif isinstance(self.forget_bias, str):

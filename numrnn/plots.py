@@ -1,6 +1,7 @@
 """Figures, in one style: colours that colour-blind readers tell apart, and line styles that survive black and white.
 
-Needs matplotlib: pip install numrnn[examples]. No figure opens a window or touches matplotlib's global state.
+Needs matplotlib, which is imported with the first figure: pip install numrnn[examples]. No figure opens a window or
+touches matplotlib's global state.
 """
 
 from __future__ import annotations
@@ -8,14 +9,14 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-try:
+from numrnn.extras import import_extra
+
+if TYPE_CHECKING:
     from matplotlib.figure import Figure
-except ImportError as error:
-    raise ImportError(f"numrnn.plots needs matplotlib: pip install numrnn[examples] (found: {error})") from error
 
 # Okabe and Ito's palette without its yellow, which is too pale for a line on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -26,14 +27,25 @@ TITLE_WIDTH = 60  # characters of a line above a single plot
 SHORT_NAME = 3  # characters; longer names under the columns of a matrix would run into each other
 
 
+def require_matplotlib() -> Any:
+    """Return matplotlib's module of figures.
+
+    Raises
+    ------
+    numrnn.extras.MissingExtraError
+        If there is no matplotlib.
+    """
+    return import_extra("matplotlib.figure", package="matplotlib", extra="examples", user="numrnn.plots")
+
+
 def line_style(index: int) -> dict[str, Any]:
     """Return colour and line style of the index-th curve of a figure."""
     return {"color": COLOURS[index % len(COLOURS)], "linestyle": LINES[index % len(LINES)], "linewidth": 1.6}
 
 
 def new_figure(width: float = 6.4, height: float = 4.0) -> Figure:
-    """Return an empty figure, sizes in inches."""
-    return Figure(figsize=(width, height), layout="constrained")
+    """Return an empty figure, sizes in inches; raises as `require_matplotlib`."""
+    return require_matplotlib().Figure(figsize=(width, height), layout="constrained")
 
 
 def save_figure(figure: Figure, path: str | Path) -> Path:

@@ -123,7 +123,7 @@ class flush_subnormals:  # used as a function is, and named as one
     -----
     The setting of the thread is restored at the end of the block, after an exception too, and blocks may be nested. It
     reaches neither other threads nor those that a BLAS starts for itself. Entering and leaving costs a few
-    microseconds. Where a system offers no way to flush, the block runs as it would without; `python -m numrnn.info`
+    microseconds. Where a system offers no way to flush, the block runs as it would without; `numrnn info`
     says whether it does.
 
     Do not leave the block by `yield` or `await`: what runs in between would flush too.

@@ -53,11 +53,9 @@ class Run:
 
 def command(preset: str, seed: int = 0, backend: str = "numpy") -> str:
     """Return the command that makes a run of a row."""
-    example = "cifar10" if preset.startswith("cifar10-") else "mnist"
+    experiment = "cifar10" if preset.startswith("cifar10-") else "mnist"
     device = "" if backend == "numpy" else f" --backend {backend}"
-    return (
-        f"python examples/{example}.py --preset {preset} --seed {seed}{device} --out results/paper/{preset}/seed-{seed}"
-    )
+    return f"numrnn {experiment} --preset {preset} --seed {seed}{device} --out results/paper/{preset}/seed-{seed}"
 
 
 def read_run(folder: Path) -> Run:

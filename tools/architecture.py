@@ -20,7 +20,10 @@ BEGIN, END = "<!-- floors: written by tools/architecture.py -->", "<!-- end of t
 
 # From the ground up: what a floor is about, and its parts, each a module or a package of numrnn.
 FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("arrays, whatever library they are of", ("gpu", "backend", "checks", "kernels", "blas", "subnormals")),
+    (
+        "arrays, whatever library they are of",
+        ("gpu", "extras", "typing", "backend", "checks", "options", "kernels", "blas", "subnormals"),
+    ),
     ("one step: the cells and their initial values", ("initializers", "cells")),
     ("a pass over a sequence, and what it leaves behind", ("problem", "tape")),
     ("the fused engines", ("engines",)),
@@ -29,7 +32,7 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("training", ("training",)),
     ("pictures, and the machine", ("plots", "info")),
     ("analysis of a trajectory, a network, the ODE", ("stability", "reversible", "ode")),
-    ("experiments and the command", ("experiments", "__main__")),
+    ("experiments and the command", ("commands", "stability_command", "experiments", "__main__")),
 )
 
 
@@ -44,8 +47,13 @@ def imported(source: str, package: str = "numrnn") -> Iterator[str]:
 
 
 def part_of(module: str) -> str | None:
-    """Return the part that a module belongs to, as `cells` for numrnn.cells.base; None for numrnn itself."""
+    """Return the part that a module belongs to, as `cells` for numrnn.cells.base.
+
+    None for numrnn itself, and for what `python -m` of a package runs.
+    """
     names = module.split(".")
+    if len(names) > 2 and names[-1] == "__main__":
+        return None
     known = {part for _, parts in FLOORS for part in parts}
     return names[1] if len(names) > 1 and names[1] in known else None
 

@@ -1,4 +1,4 @@
-"""The seconds of an epoch of training: sequential MNIST, 60,000 images, as examples/mnist.py trains it."""
+"""The seconds of an epoch of training: sequential MNIST, 60,000 images, as numrnn mnist trains it."""
 
 from __future__ import annotations
 

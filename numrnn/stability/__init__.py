@@ -1,6 +1,6 @@
 r"""Stability of a cell as numbers: spectra, Jacobians through time, Lyapunov exponents, energy, and a report.
 
-    python -m numrnn.stability CHECKPOINT
+    numrnn stability CHECKPOINT
 
 shows all that applies to a trained network on one page. Each module states what it guarantees and what not; one limit
 holds for all: Propositions 1 and 2 of the paper speak of a Jacobian frozen at one time, and are no theorems about a

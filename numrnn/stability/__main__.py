@@ -1,8 +1,8 @@
-"""python -m numrnn.stability CHECKPOINT: see numrnn/stability/report.py."""
+"""python -m numrnn.stability CHECKPOINT: the same as numrnn stability CHECKPOINT."""
 
 import sys
 
-from numrnn.stability.report import main
+from numrnn.stability_command import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(program="python -m numrnn.stability"))

@@ -1,6 +1,6 @@
 r"""A one-page report about a trained network: what of numrnn.stability applies to it, in the terminal and as a picture.
 
-    python -m numrnn.stability runs/mnist/checkpoint_00002345.npz
+    numrnn stability runs/mnist/checkpoint_00002345.npz
 
 The network reads what it was trained to read: images of the embedded part of MNIST through the checkpoint's own
 encoder. Where that does not fit, because the encoder takes other images or is a function that the checkpoint only
@@ -10,10 +10,8 @@ training's dtype.
 
 from __future__ import annotations
 
-import argparse
 import math
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +30,7 @@ from numrnn.stability.linearization import linearize
 from numrnn.stability.lyapunov import lyapunov_exponents
 from numrnn.stability.spectra import EulerStability, Spectrum, euler_stability, spectral_norm, spectrum
 
-__all__ = ["StabilityReport", "main", "stability_report"]
+__all__ = ["StabilityReport", "stability_report"]
 
 SAMPLED_STEPS = 24  # of the trajectory, at which the Jacobian's eigenvalues are found
 SAMPLED_TIMES = 24  # at which the singular values of dh_t/dh_0 are
@@ -270,39 +268,3 @@ def _analyse(
         exponents=lyapunov_exponents(lin),
         saturation=saturation(cell, params, x, lin.states),
     )
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the report about a checkpoint and draw it; return the exit status, 0 or 2."""
-    from numrnn.training.checkpoint import CheckpointError
-
-    parser = argparse.ArgumentParser(
-        prog="python -m numrnn.stability", description="A one-page report about the stability of a trained network."
-    )
-    parser.add_argument("checkpoint", type=Path, help="a checkpoint_*.npz that numrnn.training wrote")
-    parser.add_argument("--images", type=int, default=2, help="rows of input, >= 1 (default: 2)")
-    parser.add_argument("--steps", type=int, help="read the first so many steps only, >= 1 (default: all)")
-    parser.add_argument("--seed", type=int, default=0, help="of whatever is random in the input (default: 0)")
-    parser.add_argument("--out", type=Path, help="picture to write (default: CHECKPOINT with -stability.png)")
-    options = parser.parse_args(arguments)
-    try:
-        report = stability_report(options.checkpoint, images=options.images, steps=options.steps, seed=options.seed)
-    except (CheckpointError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(report)
-    return _draw(report, options.out or options.checkpoint.with_name(f"{options.checkpoint.stem}-stability.png"))
-
-
-def _draw(report: StabilityReport, path: Path) -> int:
-    try:
-        from numrnn import plots
-    except ImportError as error:
-        print(f"no picture: {error}", file=sys.stderr)
-        return 0
-    try:
-        print(f"picture: {plots.stability_report(report, path)}")
-    except OSError as error:
-        print(f"error: cannot write the picture: {error}", file=sys.stderr)
-        return 2
-    return 0

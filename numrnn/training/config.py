@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from numrnn.backend import BACKENDS
-from numrnn.checks import check_fraction, check_integer, check_number
+from numrnn.bptt import ENGINES
+from numrnn.checks import check_integer
 from numrnn.initializers import InitialValues
+from numrnn.options import checked, documented, inherited, option
 from numrnn.training.averaging import AVERAGES, Average
 from numrnn.typing import Backend, Engine, Precision
 
@@ -18,58 +20,13 @@ __all__ = ["TrainingConfig", "check_resumable", "first_difference", "walk"]
 # A run may be resumed with other values of these: they change neither parameters nor metrics.
 FREE = ("checkpoint_interval",)
 LENGTHS = ("epochs", "iterations", "seconds")
+DTYPES = ("float32", "float64")
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """Settings of a training run, apart from model, optimiser and data.
-
-    Parameters
-    ----------
-    epochs, iterations : int or None
-        Length of the run, >= 1, in passes over the training data or in updates.
-    seconds : float or None
-        Length of the run, > 0, in seconds of training by the clock. Validations and checkpoints on the way count, the
-        validation of the end does not; the update that is under way when they end is the last. Exactly one of the three
-        lengths must be given.
-    batch_size : int
-        Sequences in an update, >= 1. The last batch of an epoch may be smaller.
-    seed : int
-        >= 0; all randomness of the run comes from it.
-    weight_std, input_std, gate_bias, gate_spread, rotations, input_gains, bias_std, forget_bias, t_max
-        Initial values of the cell, see `numrnn.initializers.InitialValues`.
-    average : {"exponential", "tail"} or None
-        Which average of the weights is kept beside them and evaluated in their place, see `numrnn.training.averaging`.
-    average_updates : int
-        N >= 1 of that average, in updates.
-    input_dropout : float
-        Probability of an element of the input to be zero in an update, 0 <= p < 1, see `numrnn.training.dropout`.
-    clip : float or None
-        Largest global norm of a gradient, > 0; None does not clip.
-    validation_size : int
-        Sequences held out of training for validation, >= 0; drawn by the seed.
-    evaluation_batch_size : int
-        Sequences in a batch where no gradient is taken, >= 1.
-    log_interval : int
-        Updates between two lines of metrics, >= 1; their loss and accuracy are means over the interval.
-    checkpoint_interval : int
-        Updates between two checkpoints, >= 1; the end of an epoch writes one in any case.
-    dtype : {"float32", "float64"}
-        Of parameters and inputs.
-    backend : {"numpy", "cupy"} or None
-        Where arrays live; None takes NUMRNN_BACKEND, or "numpy".
-    engine : {"auto", "reference", "fused"}
-        As for `numrnn.forward`.
-    recompute_every : int, "sqrt" or None
-        As for `numrnn.forward`: keep every k-th state only and compute the others again, for long sequences in little
-        memory.
-    patience : int or None
-        Stop early: after so many epochs, >= 1, in which the validation loss was not below its lowest so far. None
-        trains to the end.
-    keep_best : bool
-        Whether the parameters with the lowest validation loss so far are kept as best.npz; always, with `patience`.
-    group_lengths : bool
-        Whether the sequences of a batch are of like length, so that less is padded; the order of the batches is random.
+    """Settings of a training run, apart from model, optimiser and data; exactly one of its three lengths must be given.
 
     Raises
     ------
@@ -77,49 +34,105 @@ class TrainingConfig:
         If a value is of a wrong type or out of range.
     """
 
-    epochs: int | None = None
-    iterations: int | None = None
-    seconds: float | None = None
-    batch_size: int = 128
-    seed: int = 0
-    weight_std: float = 1.0
-    input_std: float = 1.0
-    gate_bias: float = 0.0
-    gate_spread: float = 0.0
-    rotations: Sequence[float] | None = None
-    input_gains: Sequence[float] | None = None
-    bias_std: float = 0.0
-    forget_bias: float | Literal["chrono"] | None = None
-    t_max: int | None = None
-    average: Average | None = None
-    average_updates: int = 1000
-    input_dropout: float = 0.0
-    clip: float | None = None
-    validation_size: int = 0
-    evaluation_batch_size: int = 500
-    log_interval: int = 50
-    checkpoint_interval: int = 500
-    dtype: Precision = "float32"
-    backend: Backend | None = None
-    engine: Engine = "auto"
-    recompute_every: int | Literal["sqrt"] | None = None
-    patience: int | None = None
-    keep_best: bool = False
-    group_lengths: bool = False
+    epochs: int | None = option(None, "length of the run in passes over the training data", at_least=1)
+    iterations: int | None = option(None, "length of the run in updates, {range}, in place of epochs", at_least=1)
+    seconds: float | None = option(
+        None,
+        "length of the run in seconds of training, {range}, in place of epochs; such a run is not reproducible",
+        above=0,
+        more="They go by the clock. Validations and checkpoints on the way count, the validation of the end does not; "
+        "the update that is under way when they end is the last.",
+    )
+    batch_size: int = option(
+        128, "sequences in an update", at_least=1, more="The last batch of an epoch may be smaller."
+    )
+    seed: int = option(
+        0,
+        "{range}; decides initial values, the held-out sequences and the order of batches",
+        at_least=0,
+        more="All randomness of the run comes from it.",
+    )
+    weight_std: float = inherited(InitialValues, "weight_std", 1.0)
+    input_std: float = inherited(InitialValues, "input_std", 1.0)
+    gate_bias: float = inherited(InitialValues, "gate_bias", 0.0)
+    gate_spread: float = inherited(InitialValues, "gate_spread", 0.0)
+    rotations: Sequence[float] | None = inherited(InitialValues, "rotations", None)
+    input_gains: Sequence[float] | None = inherited(InitialValues, "input_gains", None)
+    bias_std: float = inherited(InitialValues, "bias_std", 0.0)
+    forget_bias: float | Literal["chrono"] | None = inherited(InitialValues, "forget_bias", None)
+    t_max: int | None = inherited(InitialValues, "t_max", None)
+    average: Average | None = option(
+        None,
+        "which average of the weights is validated and tested in their place",
+        choices=AVERAGES,
+        none="the last weights",
+        more="See `numrnn.training.averaging`.",
+    )
+    average_updates: int = option(
+        1000,
+        "of tail: the last updates that are averaged; of exponential: its time constant; {range}",
+        at_least=1,
+    )
+    input_dropout: float = option(
+        0.0,
+        "probability of an element of the input to be zero in an update",
+        at_least=0,
+        below=1,
+        more="See `numrnn.training.dropout`.",
+    )
+    clip: float | None = option(None, "largest global norm of the gradient", above=0, none="no clipping")
+    validation_size: int = option(
+        0, "training sequences held out for validation", at_least=0, more="They are drawn by the seed."
+    )
+    evaluation_batch_size: int = option(500, "sequences in a batch where no gradient is taken", at_least=1)
+    log_interval: int = option(
+        50,
+        "updates between two lines of metrics",
+        at_least=1,
+        more="Their loss and accuracy are means over the interval.",
+    )
+    checkpoint_interval: int = option(
+        500, "updates between two checkpoints, {range}; each epoch writes one at its end as well", at_least=1
+    )
+    dtype: Precision = option("float32", "of parameters and inputs", choices=DTYPES)
+    backend: Backend | None = option(
+        None,
+        "numpy on the CPU, cupy on an NVIDIA GPU",
+        choices=BACKENDS,
+        none="NUMRNN_BACKEND, or numpy",
+    )
+    engine: Engine = option(
+        "auto", "implementation of the time loops", choices=ENGINES, more="As for `numrnn.forward`."
+    )
+    recompute_every: int | Literal["sqrt"] | None = option(
+        None,
+        "keep every k-th state only and compute the others again, for long sequences in little memory",
+        more="As for `numrnn.forward`: an integer, or 'sqrt'.",
+    )
+    patience: int | None = option(
+        None,
+        "stop early, after so many epochs without a validation loss below the lowest so far",
+        at_least=1,
+        none="train to the end",
+    )
+    keep_best: bool = option(
+        False,
+        "keep the parameters of the lowest validation loss so far, as best.npz",
+        more="With `patience` they are kept in any case.",
+    )
+    group_lengths: bool = option(
+        False,
+        "put sequences of like length into a batch, so that less is padded",
+        more="The order of the batches is random.",
+    )
 
     def __post_init__(self) -> None:
         lengths = {name: getattr(self, name) for name in LENGTHS}
         if sum(value is not None for value in lengths.values()) != 1:
             given = ", ".join(f"{name} {value!r}" for name, value in lengths.items())
             raise ValueError(f"exactly one of epochs, iterations and seconds must be given, got {given}")
-        if self.seconds is not None:
-            self._set("seconds", check_number("seconds", self.seconds, above=0))
-        positive = ("batch_size", "evaluation_batch_size", "log_interval", "checkpoint_interval", "average_updates")
-        counted = [name for name in ("epochs", "iterations") if lengths[name] is not None]
-        for name in (*counted, *positive):
-            self._set(name, check_integer(name, getattr(self, name), at_least=1))
-        for name in ("seed", "validation_size"):
-            self._set(name, check_integer(name, getattr(self, name), at_least=0))
+        for name, value in checked(self):
+            self._set(name, value)
         for name, value in self.initial_values().items():
             self._set(name, value)
         if self.average is not None and self.average not in AVERAGES:
@@ -128,15 +141,10 @@ class TrainingConfig:
             raise ValueError(
                 "average must not be 'tail' where the length is in seconds: its last updates are not known"
             )
-        self._set("input_dropout", check_fraction("input_dropout", self.input_dropout))
-        if self.clip is not None:
-            self._set("clip", check_number("clip", self.clip, above=0))
-        if self.patience is not None:
-            self._set("patience", check_integer("patience", self.patience, at_least=1))
         for name in ("keep_best", "group_lengths"):
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"{name} must be True or False, got {getattr(self, name)!r}")
-        if self.dtype not in get_args(Precision):
+        if self.dtype not in DTYPES:
             raise ValueError(f"dtype must be 'float32' or 'float64', got {self.dtype!r}")
         if self.backend is not None and self.backend not in BACKENDS:
             raise ValueError(f"backend must be None or one of {', '.join(map(repr, BACKENDS))}, got {self.backend!r}")

@@ -76,5 +76,5 @@ def test_a_probability_out_of_range_is_refused(probability, tmp_path):
 
 
 def test_a_probability_that_is_no_number_is_refused(tmp_path):
-    with pytest.raises(TypeError, match="input_dropout must be a finite number >= 0, got 'half'"):
+    with pytest.raises(TypeError, match="input_dropout must be a finite number >= 0 and < 1, got 'half'"):
         make_trainer(tmp_path, input_dropout="half")

@@ -25,17 +25,17 @@ FLOORS = [
     ["numrnn.engines"],
     ["numrnn.bptt"],
     ["numrnn.__init__"],
+    ["numrnn.commands"],
     ["numrnn.datasets", "numrnn.info", "numrnn.stability"],
     ["numrnn.ode", "numrnn.reversible", "numrnn.training"],
     ["numrnn.estimators", "numrnn.interop", "numrnn.stability.report", "numrnn.testing"],
-    ["numrnn.stability.__init__", "numrnn.stability.__main__"],
+    ["numrnn.stability.__init__"],
+    ["numrnn.stability_command"],
+    ["numrnn.stability.__main__"],
     ["numrnn.experiments"],
     ["numrnn.__main__"],
 ]
-TO_COME = {
-    *("numrnn.extras", "numrnn.options"),
-    *("numrnn.estimators", "numrnn.interop", "numrnn.testing", "numrnn.experiments", "numrnn.__main__"),
-}
+TO_COME = {"numrnn.estimators", "numrnn.interop", "numrnn.testing"}
 FRAMEWORKS = ["torch", "torchrecurrent", "jax", "jaxlib", "flashrnn"]
 WHERE_FRAMEWORKS_MAY_BE = ["numrnn.interop", "benchmarks", "tools", "tests.oracle", "tests.benchmarks"]
 AROUND = ["benchmarks", "examples", "results", "tests", "tools"]  # the package needs none of these folders

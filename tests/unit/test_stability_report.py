@@ -10,7 +10,7 @@ from training_run import make_trainer
 import numrnn
 from numrnn import stability
 from numrnn.datasets import PixelEncoder, RowNoiseEncoder
-from numrnn.stability.report import main
+from numrnn.stability_command import main
 from numrnn.training import CheckpointError, Classifier, list_checkpoints
 from numrnn.training.checkpoint import Checkpoint, save_checkpoint
 

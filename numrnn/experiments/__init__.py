@@ -1,0 +1,13 @@
+"""The experiments of the package, each with a command: `numrnn mnist`, `numrnn figure jacobian`, ...
+
+    mnist.py, cifar10.py    which images, how they become sequences, and what suits each cell
+    config.py               what can be set, with help, range and default; presets/ has the rows of the paper's tables
+    classification.py       training and test of a configuration; builders.py makes its parts, pictures.py draws
+    sweep.py                search for settings; trials.py says what is tried, workers.py where, sweep_report.py draws
+    demo.py                 both cells for the same time
+    figures/                the paper's figures, and three more
+    command_line.py         options from configurations, and errors as one line
+
+An experiment runs from Python too: `mnist.run(mnist.make_config("gated", data="embedded"))`. Nothing else in numrnn
+imports this package; only the command does.
+"""

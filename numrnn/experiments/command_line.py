@@ -1,0 +1,177 @@
+"""What the commands share: options from a dataclass, and errors as one line.
+
+A Config is a frozen dataclass whose fields are `numrnn.options.option`s. Each is an option of the command line:
+hidden_size becomes --hidden-size, a bool two switches, --permuted and --no-permuted, a tuple takes several values, and
+pairs of names and paths come as a repeated --checkpoint NAME=PATH.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from numrnn.commands import INTERRUPTED
+from numrnn.extras import MissingExtraError
+from numrnn.options import KEY, Option, options
+from numrnn.training import CheckpointError, DivergenceError
+
+T = TypeVar("T")
+PATHS_BY_NAME = tuple[tuple[str, str], ...]
+NAME_AND_PATH = "NAME=PATH"
+ERRORS = (CheckpointError, DivergenceError, MissingExtraError, OSError, RuntimeError, ValueError)
+
+
+def default_text(field: dataclasses.Field[Any]) -> str:
+    """Return what the help says of a default; nothing where there is none to name."""
+    if field.default is None:
+        none = field.metadata[KEY].none
+        return f"; default: {none}" if none else ""
+    if field.default is False or field.default == ():
+        return ""
+    values = field.default if isinstance(field.default, tuple) else (field.default,)
+    return f" (default: {' '.join(map(str, values))})"
+
+
+def make_parser(
+    command: str,
+    text: str | None,
+    config: type,
+    *,
+    program: str | None = None,
+    default: Callable[[dataclasses.Field[Any]], str] = default_text,
+) -> argparse.ArgumentParser:
+    """Return a parser with an option for each field of a configuration.
+
+    Parameters
+    ----------
+    command : str
+        What starts the work, as `text` has it: "numrnn mnist".
+    text : str or None
+        Docstring of the module: the first paragraph describes, the others follow the options.
+    config : type
+        The dataclass.
+    program : str, optional
+        What the user started, where that is another name of the same command; help and errors then use it.
+    default : callable
+        Makes of a field what the help says of its default.
+
+    Returns
+    -------
+    argparse.ArgumentParser
+        It gives only what stands on the command line.
+
+    Raises
+    ------
+    KeyError
+        If a field has no help.
+    """
+    program = command if program is None else program
+    head, _, tail = (text or "").replace(command, program).partition("\n\n")
+    parser = argparse.ArgumentParser(
+        prog=program,
+        description=head,
+        epilog=tail,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+    )
+    hints, meanings = typing.get_type_hints(config), options(config)
+    for field in dataclasses.fields(config):
+        meaning = meanings[field.name]
+        arguments = _arguments(hints[field.name], field.name, meaning)
+        explained = (meaning.text + default(field)).replace("%", "%%")
+        parser.add_argument(arguments.pop("flag"), dest=field.name, help=explained, **arguments)
+    return parser
+
+
+def _arguments(hint: Any, name: str, meaning: Option) -> dict[str, Any]:
+    """Return the arguments of `add_argument` for a field of this type."""
+    flag = "--" + name.replace("_", "-")
+    if hint == PATHS_BY_NAME:
+        return {"flag": flag.removesuffix("s"), "action": "append", "metavar": meaning.metavar or NAME_AND_PATH}
+    if isinstance(hint, types.UnionType):
+        (hint,) = (kind for kind in typing.get_args(hint) if kind is not type(None))
+    if hint is bool:
+        return {"flag": flag, "action": argparse.BooleanOptionalAction}
+    choices = meaning.choices
+    if typing.get_origin(hint) is typing.Literal:
+        choices, hint = choices or typing.get_args(hint), str
+    arguments: dict[str, Any] = {"flag": flag, "choices": choices or None}
+    if typing.get_origin(hint) is tuple:
+        kinds = typing.get_args(hint)
+        arguments["nargs"] = meaning.nargs or ("+" if kinds[-1] is ... else len(kinds))
+        hint = kinds[0]
+    metavar = {"metavar": meaning.metavar} if meaning.metavar else {}
+    return arguments | {"type": hint} | metavar
+
+
+def read(parser: argparse.ArgumentParser, argv: Sequence[str] | None, config: type) -> dict[str, Any]:
+    """Return what stands on the command line, as the configuration holds it.
+
+    Raises
+    ------
+    ValueError
+        If NAME=PATH lacks one of the two.
+    """
+    given = vars(parser.parse_args(argv))
+    hints, meanings = typing.get_type_hints(config), options(config)
+    for name, value in given.items():
+        if hints.get(name) == PATHS_BY_NAME:
+            given[name] = tuple(named_path(text, meanings[name].metavar or NAME_AND_PATH) for text in value)
+        elif isinstance(value, list):
+            given[name] = tuple(value)
+    return given
+
+
+def read_config(
+    command: str, text: str | None, config: type[T], argv: Sequence[str] | None, program: str | None = None
+) -> T:
+    """Return the configuration that a command line asks for; arguments as for `make_parser`, errors as for `read`."""
+    return config(**read(make_parser(command, text, config, program=program), argv, config))
+
+
+def named_path(text: str, form: str = NAME_AND_PATH) -> tuple[str, str]:
+    """Return NAME and PATH of NAME=PATH; `form` is what an error expects.
+
+    Raises
+    ------
+    ValueError
+        If one of them is missing.
+    """
+    name, _, path = text.partition("=")
+    if not name or not path:
+        raise ValueError(f"expected {form}, got {text!r}")
+    return name, path
+
+
+def guarded(work: Callable[[], int | None], hints: Mapping[type[Exception], str] | None = None) -> int:
+    """Do the work of a command and return its exit status: 0, 1 after an error, 130 after Ctrl-C.
+
+    Parameters
+    ----------
+    work : callable
+        Its result is the exit status, None counting as 0.
+    hints : mapping of type to str, optional
+        What to add, on a line of its own, to an error of that type.
+    """
+    try:
+        return work() or 0
+    except ERRORS as error:
+        advice = next((f"\n{text}" for kind, text in (hints or {}).items() if isinstance(error, kind)), "")
+        print(f"error: {error}{advice}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped")
+        return INTERRUPTED
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a small file of JSON, and its folder where there is none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,61 @@
+"""Trained networks, read from what a run left behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import numrnn
+from numrnn.datasets import PixelEncoder
+from numrnn.training import Checkpoint, CheckpointError, Classifier, latest_checkpoint, load_checkpoint
+
+
+def read_network(path: str | Path) -> tuple[Classifier, dict[str, np.ndarray], Checkpoint]:
+    """Return model, parameters and checkpoint of a training run.
+
+    Parameters
+    ----------
+    path : path
+        A checkpoint, or the folder of a run, of which the newest whole checkpoint is taken.
+
+    Returns
+    -------
+    model : Classifier
+    params : dict of str to numpy.ndarray
+        float64, whatever the training's dtype.
+    checkpoint : Checkpoint
+
+    Raises
+    ------
+    CheckpointError
+        If there is none, or it does not describe a classifier.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise CheckpointError(f"{path}: there is no such checkpoint, or folder of a run")
+    checkpoint = load_checkpoint(path, backend="numpy") if path.is_file() else latest_checkpoint(path, backend="numpy")
+    if checkpoint is None:
+        raise CheckpointError(f"{path}: no checkpoint in this folder can be read")
+    try:
+        described = dict(checkpoint.config["model"]["cell"])
+        cell: Any = numrnn.CELLS[described.pop("cell")]
+        model = Classifier(cell(**described), checkpoint.config["model"]["n_classes"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: does not describe a classifier of numrnn: {error!r}") from error
+    return model, {name: array.astype(np.float64) for name, array in checkpoint.params.items()}, checkpoint
+
+
+def pixel_encoder(path: str | Path, checkpoint: Checkpoint) -> PixelEncoder:
+    """Return what turned images into sequences when a network was trained.
+
+    Raises
+    ------
+    CheckpointError
+        If the network does not read MNIST pixel by pixel.
+    """
+    described = dict(checkpoint.config.get("encoder", {}))
+    if described.pop("encoder", None) != "PixelEncoder" or described.get("image_shape") != [28, 28]:
+        raise CheckpointError(f"{path}: must be of a network that reads MNIST pixel by pixel")
+    return PixelEncoder(**described)

@@ -1,0 +1,98 @@
+"""The rows of the paper's tables, one .toml file for each, and how values of a configuration are read and merged."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+import typing
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from numrnn.training.config import LENGTHS
+
+CONFIG_FILE = "config.json"
+ENDING = ".toml"
+
+
+def preset_names(beginnings: tuple[str, ...] = ("",)) -> list[str]:
+    """Return the names of the presets that begin with one of some words."""
+    names = (
+        entry.name.removesuffix(ENDING) for entry in resources.files(__name__).iterdir() if entry.name.endswith(ENDING)
+    )
+    return sorted(name for name in names if name.startswith(beginnings))
+
+
+def read_preset(name: str, names: Sequence[str], config: type) -> dict[str, Any]:
+    """Return the values of a preset.
+
+    Parameters
+    ----------
+    name : str
+        One of `names`, or the path of any .toml file.
+    names : sequence of str
+        The presets that there are.
+    config : type
+        The dataclass whose fields its keys are.
+
+    Raises
+    ------
+    ValueError
+        If there is no such preset, it is no TOML, or a key or the type of a value is wrong.
+    OSError
+        If the file cannot be read.
+    """
+    if name.endswith(ENDING):
+        path: Any = Path(name)
+    elif name in names:
+        path = resources.files(__name__).joinpath(name + ENDING)
+    else:
+        raise ValueError(f"preset must be one of {', '.join(names)}, or a .toml file, got {name!r}")
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: expected TOML: {error}") from error
+    return checked_values(str(path), values, config)
+
+
+def checked_values(label: str, values: Mapping[str, Any], config: type) -> dict[str, Any]:
+    """Return the values of fields of a configuration after a check of their names and types.
+
+    Raises
+    ------
+    ValueError
+        If a name is that of no field, or a value of another type; the message begins with `label`.
+    """
+    hints = typing.get_type_hints(config)
+    del hints["preset"]
+    if unknown := [key for key in values if key not in hints]:
+        raise ValueError(f"{label}: unknown keys {', '.join(unknown)}; known are {', '.join(hints)}")
+    return {key: typed(f"{label}: {key}", value, hints[key]) for key, value in values.items()}
+
+
+def merged(base: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return both, of which `given` counts; a length of one kind takes the place of one of the other."""
+    replaced = LENGTHS if given.keys() & set(LENGTHS) else ()
+    return {key: value for key, value in base.items() if key not in replaced} | dict(given)
+
+
+def typed(label: str, value: Any, hint: Any) -> Any:
+    """Return a value of a preset after a check of its type; a list becomes a tuple, and 1 a float where one is due."""
+    kinds = [kind for kind in typing.get_args(hint) or (hint,) if kind is not type(None)]
+    if typing.get_origin(kinds[0]) is tuple:
+        wanted = typing.get_args(kinds[0])
+        if isinstance(value, list) and len(value) == len(wanted):
+            return tuple(typed(label, item, kind) for item, kind in zip(value, wanted, strict=True))
+        raise ValueError(f"{label} must be a list of {len(wanted)} numbers, got {value!r}")
+    if kinds[0] is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kinds[0]:
+        raise ValueError(f"{label} must be of type {kinds[0].__name__}, got {value!r}")
+    return value
+
+
+def stored_arguments(out: Path) -> dict[str, Any]:
+    """Return the configuration that a run left in its folder, or nothing."""
+    path = out / CONFIG_FILE
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}

@@ -1,0 +1,222 @@
+"""Search for step size, diffusion, initial weights and learning rate: the paper's grid, or at random, on many cores.
+
+    numrnn sweep --preset mnist-antisymmetric --images 10000          the paper's grid, on this machine
+    numrnn sweep --preset mnist-gated --search random --trials 100    at random, between its ends
+    numrnn sweep --set data=embedded --set hidden_size=32             with other settings than the preset's
+    numrnn sweep --scheduler tcp://HOST:8786                          on the workers of a Dask scheduler
+
+Trials are compared on validation images taken from the training set; the test set is never looked at. Results go to
+results.jsonl in --out as they come. A sweep that was stopped, started again with the same options, skips what is done
+and goes on with the rest; a trial whose worker died goes on from its last checkpoint. At the end: a table of the best,
+and sweep.png. Workers on other machines need this package, and the same --out on a common disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import sys
+import tomllib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numrnn.backend import backend_module
+from numrnn.experiments import sweep_report, workers
+from numrnn.experiments.command_line import guarded, read_config, write_json
+from numrnn.experiments.config import Config as RunConfig
+from numrnn.experiments.pictures import can_draw
+from numrnn.experiments.presets import checked_values
+from numrnn.experiments.trials import (
+    EXPERIMENTS,
+    Space,
+    Trial,
+    discard_checkpoints,
+    read_results,
+    rung_lengths,
+    survivors,
+)
+from numrnn.options import documented, inherited, option, options
+from numrnn.training import TrainingConfig, read_json_lines
+from numrnn.training.config import LENGTHS
+from numrnn.training.metrics import JsonLines, cut_back
+from numrnn.typing import Backend
+
+RESULTS_FILE = "results.jsonl"
+UNUSED = ("preset", "out", *LENGTHS, "log_interval", "checkpoint_interval")  # not part of a trial
+SPACE = Space()
+
+
+@documented
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """What is searched."""
+
+    preset: str = option(
+        "mnist-antisymmetric",
+        "where all other settings come from, but for a constant schedule: as of numrnn mnist or cifar10",
+    )
+    sets: tuple[tuple[str, str], ...] = option(
+        (), "another setting, as hidden_size=64 or data=embedded; repeatable", metavar="NAME=VALUE"
+    )
+    search: str = option(
+        "grid", "grid: every combination; random: between the ends of the grid", choices=("grid", "random")
+    )
+    trials: int = option(50, "of a random search", at_least=1)
+    optimizers: tuple[str, ...] = option(
+        SPACE.optimizers, "which are tried", choices=options(RunConfig)["optimizer"].choices
+    )
+    weight_stds: tuple[float, ...] = option(SPACE.weight_stds, "sigma_w, each >= 0")
+    step_sizes: tuple[float, ...] = option(SPACE.step_sizes, "eps, each > 0")
+    diffusions: tuple[float, ...] = option(SPACE.diffusions, "gamma, each > 0")
+    learning_rates: tuple[float, ...] = option(SPACE.learning_rates, "of sgd and adagrad, each > 0")
+    adam_rates: tuple[float, ...] = option(SPACE.adam_rates, "of adam, each > 0")
+    images: int | None = option(None, "use the first so many training images only", none="all")
+    iterations: int = option(1800, "updates of the trials that reach the last rung", at_least=1)
+    rungs: int = option(3, "how often trials are compared, {range}; 1 trains all of them to the end", at_least=1)
+    reduction: int = option(
+        3, "of so many trials one goes on to the next rung, which is so many times as long", at_least=2
+    )
+    seed: int = option(0, "of the runs, and of a random search", at_least=0)
+    backend: Backend = inherited(TrainingConfig, "backend", "numpy")
+    workers: int | None = option(
+        None, "worker processes on this machine, {range}, with one thread each", at_least=1, none="one a core"
+    )
+    scheduler: str | None = option(None, "address of a Dask scheduler whose workers are to be used instead")
+    out: str = option("runs/sweep", "folder of results, and of the trials' logs and checkpoints")
+
+
+def make_trials(config: Config) -> list[Trial]:
+    """Return the trials of a sweep, each once.
+
+    Raises
+    ------
+    ValueError
+        If the preset, a setting or a number is wrong.
+    """
+    if config.trials < 1 or config.seed < 0 or (config.images is not None and config.images < 1):
+        raise ValueError(
+            f"trials and images must be >= 1 and seed >= 0, got {config.trials}, {config.images} and {config.seed}"
+        )
+    name = "cifar10" if Path(config.preset).stem.startswith("cifar10-") else "mnist"
+    experiment = EXPERIMENTS[name]
+    own = checked_values("--set", _settings(config.sets), experiment.config)
+    common: dict[str, Any] = {
+        "schedule": "constant",
+        "seed": config.seed,
+        "backend": config.backend,
+        "preset": config.preset,
+    }
+    base = experiment.make_config(**common | own)
+    fixed = {key: value for key, value in dataclasses.asdict(base).items() if key not in UNUSED}
+    space = Space(**{known.name: getattr(config, known.name) for known in dataclasses.fields(Space)})
+    points = space.grid() if config.search == "grid" else space.draw(config.trials, config.seed)
+    lengths = tuple(rung_lengths(config.iterations, config.rungs, config.reduction))
+    found = [Trial(name, {**fixed, **point}, config.images, lengths) for point in points]
+    return list({trial.name: trial for trial in found}.values())
+
+
+def _settings(sets: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Return settings as TOML reads them; what is no TOML is a word."""
+    settings: dict[str, Any] = {}
+    for name, text in sets:
+        try:
+            settings |= tomllib.loads(f"{name} = {text}")
+        except tomllib.TOMLDecodeError:
+            settings[name] = text
+    return settings
+
+
+def run(config: Config, *, say: Callable[[str], Any] = lambda _: None) -> list[dict[str, Any]]:
+    """Search, and return the last result of every trial, best first.
+
+    Parameters
+    ----------
+    config : Config
+        What to search.
+    say : callable
+        Gets a line for each result, and the table at the end.
+
+    Raises
+    ------
+    ValueError
+        As `make_trials`.
+    RuntimeError
+        If another sweep is at work in the same folder, a trial failed, or there is no CuPy for backend "cupy".
+    numrnn.extras.MissingExtraError
+        If there is no Dask.
+    OSError
+        If the scheduler cannot be reached, or a file not be written.
+    """
+    trials = {trial.name: trial for trial in make_trials(config)}
+    lengths = next(iter(trials.values())).lengths
+    workers.require_dask()
+    if config.scheduler is None:
+        backend_module(config.backend)
+    out = Path(config.out)
+    write_json(out / "sweep.json", dataclasses.asdict(config))
+    path = out / RESULTS_FILE
+    with _lock(out), contextlib.closing(JsonLines(path)) as lines:
+        cut_back(path, sys.maxsize)  # half a line, of a process that was killed
+        done, recorded = read_results(path), read_json_lines(path)
+        going, left = list(trials), sum((name, 0) not in done for name in trials)
+        say(f"{len(trials)} trials, {len(trials) - left} of them begun before; rungs of {lengths} updates")
+        with contextlib.ExitStack() as stack:
+            client: Any = None
+            for rung, updates in enumerate(lengths):
+                to_do = [trials[name] for name in going if (name, rung) not in done]
+                if to_do and client is None:
+                    client = stack.enter_context(workers.connected(config.scheduler, config.workers))
+                if client is not None:
+                    for result in workers.results(client, to_do, rung, config.out):
+                        lines.append(result)
+                        lines.sync()
+                        done[result["trial"], rung] = result
+                        say(f"rung {rung}: {sweep_report.line(result)}")
+                failed = [name for name in going if done[name, rung]["status"] == "failed"]
+                if failed:
+                    raise RuntimeError(f"{len(failed)} trials failed, the first with: {done[failed[0], rung]['error']}")
+                kept = survivors([done[name, rung] for name in going], config.reduction)
+                if rung + 1 == len(lengths):
+                    break
+                for name in set(going) - set(kept):
+                    discard_checkpoints(trials[name], config.out)
+                record = {"kind": "rung", "rung": rung, "step": updates, "of": len(going), "kept": kept}
+                if record not in recorded:
+                    lines.append(record)
+                say(f"rung {rung}, after {updates} updates: {len(kept)} of {len(going)} go on")
+                going = kept
+    last = {name: result for (name, _), result in sorted(done.items(), key=lambda item: item[0][1]) if name in trials}
+    ranked = sorted(last.values(), key=lambda r: (-r["rung"], r["status"], -r["validation_accuracy"]))
+    say(sweep_report.table(ranked))
+    diverged = sum(result["status"] == "diverged" for result in ranked)
+    heading = f"{config.preset}: {len(ranked)} trials, up to {lengths[-1]:,} updates; {diverged} diverged, not shown"
+    if can_draw(say):
+        sweep_report.draw(ranked, out / "sweep.png", heading)
+    return ranked
+
+
+@contextlib.contextmanager
+def _lock(out: Path) -> Iterator[None]:
+    """Keep the folder of a sweep from a second one; the lock goes with the process, however that ends."""
+    import fcntl  # not on Windows
+
+    with open(out / "lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RuntimeError(f"{out}: another sweep is at work in this folder") from error
+        yield
+
+
+def main(argv: list[str] | None = None, *, program: str | None = None) -> int:
+    """Run from the command line; return 0, 1 after an error, or 130 after Ctrl-C."""
+
+    def work() -> None:
+        config = read_config("numrnn sweep", __doc__, Config, argv, program)
+        run(config, say=print)
+        drawn = " and sweep.png" if (Path(config.out) / "sweep.png").exists() else ""
+        print(f"written: {Path(config.out) / RESULTS_FILE}{drawn}")
+
+    return guarded(work)

@@ -1,0 +1,84 @@
+"""The workers of a sweep: processes of a Dask scheduler, on this machine or on many."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import threading
+import uuid
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from numrnn.blas import available_cores
+from numrnn.experiments.trials import Trial, train
+from numrnn.extras import import_extra
+
+
+def require_dask() -> Any:
+    """Return Dask's module `distributed`.
+
+    Raises
+    ------
+    numrnn.extras.MissingExtraError
+        If it is not there.
+    """
+    return import_extra("distributed", package="Dask", extra="sweep", user="numrnn sweep")
+
+
+def local_cluster(workers: int | None = None) -> Any:
+    """Return a scheduler and workers on this machine: processes of one thread, one a core unless told otherwise."""
+    with _children_ignore_interrupts():
+        return require_dask().LocalCluster(
+            n_workers=available_cores() if workers is None else workers,
+            threads_per_worker=1,
+            processes=True,
+            memory_limit=0,  # Dask would stop a worker at a share of the memory that no trial comes near
+            dashboard_address=None,
+            silence_logs=logging.ERROR,  # a worker that dies is a warning to Dask; its trial goes on elsewhere
+        )
+
+
+@contextlib.contextmanager
+def _children_ignore_interrupts() -> Iterator[None]:
+    """Let processes that are started meanwhile ignore Ctrl-C, which a terminal sends to all: the sweep ends them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+@contextlib.contextmanager
+def connected(scheduler: str | None, workers: int | None) -> Iterator[Any]:
+    """Give a client of a scheduler, by its address, or of one of so many workers here that lives as long as this."""
+    with contextlib.ExitStack() as stack:
+        address: Any = scheduler
+        if address is None:
+            address = stack.enter_context(local_cluster(workers))
+        yield stack.enter_context(require_dask().Client(address))
+
+
+def results(client: Any, trials: Sequence[Trial], rung: int, out: str) -> Iterator[dict[str, Any]]:
+    """Let the workers train, and yield each result as it comes; of a trial that failed, why."""
+    futures = {}
+    for trial in trials:
+        key = f"{trial.name}-{rung}-{uuid.uuid4().hex}"  # of this sweep alone: a scheduler may have served others
+        futures[client.submit(train, trial, rung, out, key=key)] = trial
+    for future in require_dask().as_completed(list(futures)):
+        error = future.exception()
+        if error is None:
+            yield future.result()
+        else:
+            trial = futures[future]
+            common = {"kind": "result", "trial": trial.name, "rung": rung, "step": 0, **trial.searched}
+            yield {
+                **common,
+                "status": "failed",
+                "validation_accuracy": 0.0,
+                "error": f"{type(error).__name__}: {error}",
+            }
+        future.release()

@@ -1,0 +1,52 @@
+"""The command `numrnn stability CHECKPOINT`: the report of numrnn.stability on a trained network, and its picture.
+
+It stands beside that package and not in it: its help then needs no scipy, which takes longer to import than all else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from numrnn import plots
+from numrnn.extras import MissingExtraError
+from numrnn.training.checkpoint import CheckpointError
+
+if TYPE_CHECKING:
+    from numrnn.stability import StabilityReport
+
+
+def main(arguments: Sequence[str] | None = None, *, program: str = "numrnn stability") -> int:
+    """Print the report about a checkpoint and draw it; return the exit status, 0 or 2. `program` is its name."""
+    parser = argparse.ArgumentParser(
+        prog=program, description="A one-page report about the stability of a trained network."
+    )
+    parser.add_argument("checkpoint", type=Path, help="a checkpoint_*.npz that numrnn.training wrote")
+    parser.add_argument("--images", type=int, default=2, help="rows of input, >= 1 (default: 2)")
+    parser.add_argument("--steps", type=int, help="read the first so many steps only, >= 1 (default: all)")
+    parser.add_argument("--seed", type=int, default=0, help="of whatever is random in the input (default: 0)")
+    parser.add_argument("--out", type=Path, help="picture to write (default: CHECKPOINT with -stability.png)")
+    options = parser.parse_args(arguments)
+    from numrnn.stability import stability_report
+
+    try:
+        report = stability_report(options.checkpoint, images=options.images, steps=options.steps, seed=options.seed)
+    except (CheckpointError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(report)
+    return _draw(report, options.out or options.checkpoint.with_name(f"{options.checkpoint.stem}-stability.png"))
+
+
+def _draw(report: StabilityReport, path: Path) -> int:
+    try:
+        print(f"picture: {plots.stability_report(report, path)}")
+    except MissingExtraError as error:
+        print(f"no picture: {error}", file=sys.stderr)
+    except OSError as error:
+        print(f"error: cannot write the picture: {error}", file=sys.stderr)
+        return 2
+    return 0
