@@ -11,6 +11,8 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import textwrap
+import types
+import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -128,6 +130,13 @@ def checked(config: Any) -> Iterator[tuple[str, int | float]]:
         else:
             bounds = {"above": meaning.above, "at_least": meaning.at_least, "below": meaning.below}
             yield field.name, check_number(field.name, value, **bounds)
+
+
+def without_none(hint: Any) -> Any:
+    """Return a type such as `int` of `int | None`; a type that does not allow None as it is."""
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):  # Literal[...] | None is of the second kind
+        return next(kind for kind in typing.get_args(hint) if kind is not type(None))
+    return hint
 
 
 def documented(config: type[T]) -> type[T]:

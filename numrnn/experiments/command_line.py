@@ -11,7 +11,6 @@ import argparse
 import dataclasses
 import json
 import sys
-import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any, TypeVar
 
 from numrnn.commands import INTERRUPTED
 from numrnn.extras import MissingExtraError
-from numrnn.options import KEY, Option, options
+from numrnn.options import KEY, Option, options, without_none
 from numrnn.training import CheckpointError, DivergenceError
 
 T = TypeVar("T")
@@ -95,8 +94,7 @@ def _arguments(hint: Any, name: str, meaning: Option) -> dict[str, Any]:
     flag = "--" + name.replace("_", "-")
     if hint == PATHS_BY_NAME:
         return {"flag": flag.removesuffix("s"), "action": "append", "metavar": meaning.metavar or NAME_AND_PATH}
-    if isinstance(hint, types.UnionType):
-        (hint,) = (kind for kind in typing.get_args(hint) if kind is not type(None))
+    hint = without_none(hint)
     if hint is bool:
         return {"flag": flag, "action": argparse.BooleanOptionalAction}
     choices = meaning.choices

@@ -20,6 +20,7 @@ class Config:
     root: str | None = option(None, "where", none="here")
     name: str = option("a", "which", choices=("a", "b"))
     mode: Literal["fast", "slow"] = option("fast", "how")
+    pace: Literal["even", "odd"] | None = option(None, "how, or not")
     turn: bool = option(False, "round")
     sizes: tuple[int, ...] = option((1, 2), "100 % of sizes")
     ends: tuple[float, float] | None = option(None, "both")
@@ -41,11 +42,12 @@ def test_only_what_stands_on_the_command_line_is_given():
 
 
 def test_every_kind_of_field_is_read_as_its_type():
-    line = "--root r --mode slow --rate 2 --name b --turn --sizes 4 5 6 --ends 1 2 --words"
+    line = "--root r --mode slow --pace odd --rate 2 --name b --turn --sizes 4 5 6 --ends 1 2 --words"
     given = parsed(*line.split(), *["--set", "m=n", "--checkpoint", "p=q", "--checkpoint", "r=s=t"])
     expected = {
         "root": "r",
         "mode": "slow",
+        "pace": "odd",
         "sets": (("m", "n"),),
         "rate": 2.0,
         "name": "b",
@@ -60,7 +62,8 @@ def test_every_kind_of_field_is_read_as_its_type():
 
 
 @pytest.mark.parametrize(
-    "argv", [("--name", "c"), ("--mode", "c"), ("--ends", "1"), ("--sizes",), ("--units", "many"), ("--x",)]
+    "argv",
+    [("--name", "c"), ("--mode", "c"), ("--pace", "c"), ("--ends", "1"), ("--sizes",), ("--units", "many"), ("--x",)],
 )
 def test_what_is_no_option_or_no_value_ends_with_status_2(argv, capsys):
     with pytest.raises(SystemExit, match="2"):

@@ -3,6 +3,7 @@
 import json
 import tomllib
 from importlib import resources
+from typing import Literal
 
 import pytest
 
@@ -106,6 +107,25 @@ def test_a_preset_with_a_mistake_is_refused_in_one_error(text, message, tmp_path
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
         mnist.make_config(preset=str(path))
+
+
+@pytest.mark.parametrize(
+    ("value", "hint", "expected"),
+    [
+        (1, float, 1.0),
+        (1, float | None, 1.0),
+        ([1, 2.5], tuple[float, float], (1.0, 2.5)),
+        ([1, 2.5], tuple[float, float] | None, (1.0, 2.5)),
+        ("a", Literal["a", "b"], "a"),
+        ("a", Literal["a", "b"] | None, "a"),
+    ],
+)
+def test_a_value_has_the_type_of_its_field(value, hint, expected):
+    found = presets.typed("x", value, hint)
+    assert found == expected
+    assert type(found) is type(expected)
+    with pytest.raises(ValueError, match="x must be (of type|a list of 2 numbers).* got {}"):
+        presets.typed("x", {}, hint)
 
 
 def test_a_preset_of_another_experiment_is_refused(capsys):

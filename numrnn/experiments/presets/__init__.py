@@ -10,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from numrnn.options import without_none
 from numrnn.training.config import LENGTHS
 
 CONFIG_FILE = "config.json"
@@ -79,16 +80,18 @@ def merged(base: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
 
 def typed(label: str, value: Any, hint: Any) -> Any:
     """Return a value of a preset after a check of its type; a list becomes a tuple, and 1 a float where one is due."""
-    kinds = [kind for kind in typing.get_args(hint) or (hint,) if kind is not type(None)]
-    if typing.get_origin(kinds[0]) is tuple:
-        wanted = typing.get_args(kinds[0])
+    kind = without_none(hint)
+    if typing.get_origin(kind) is tuple:
+        wanted = typing.get_args(kind)
         if isinstance(value, list) and len(value) == len(wanted):
-            return tuple(typed(label, item, kind) for item, kind in zip(value, wanted, strict=True))
+            return tuple(typed(label, item, one) for item, one in zip(value, wanted, strict=True))
         raise ValueError(f"{label} must be a list of {len(wanted)} numbers, got {value!r}")
-    if kinds[0] is float and type(value) is int:
+    if typing.get_origin(kind) is typing.Literal:
+        kind = str  # the configuration compares the word with its choices
+    if kind is float and type(value) is int:
         value = float(value)
-    if type(value) is not kinds[0]:
-        raise ValueError(f"{label} must be of type {kinds[0].__name__}, got {value!r}")
+    if type(value) is not kind:
+        raise ValueError(f"{label} must be of type {kind.__name__}, got {value!r}")
     return value
 
 
