@@ -63,7 +63,7 @@ def complaints(tmp_path_factory):
         text=True,
     )
     assert done.stderr == ""
-    return done.stdout.splitlines()
+    return [line for line in done.stdout.splitlines() if ": error: " in line]
 
 
 def test_the_first_lines_of_the_page_have_the_types_of_the_package(complaints):
@@ -71,6 +71,6 @@ def test_the_first_lines_of_the_page_have_the_types_of_the_package(complaints):
 
 
 def test_slips_in_these_lines_are_named(complaints):
-    errors = [line for line in complaints if re.match(r"wrong\.py:\d+: error:", line)]
+    errors = [line for line in complaints if line.startswith("wrong.py")]
     codes = [re.search(r"\[([\w-]+)\]$", line)[1] for line in errors]
     assert {"arg-type", "call-arg", "call-overload"} <= set(codes)  # backward has overloads
