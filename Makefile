@@ -68,7 +68,7 @@ $(VENV)-checkers/done: setup.py
 	touch $@
 
 checkers: $(VENV)-checkers/done
-	$(VENV)-checkers/bin/python -m gradcheck.mutants --peer-seeds 5 --counts results/gradcheck/kill_matrix.json
+	$(VENV)-checkers/bin/python -m tools.kill_matrix --peer-seeds 5 --counts results/gradcheck/kill_matrix.json
 
 gradcheck-alone:
 	$(PYTHON) tools/gradcheck_alone.py

@@ -13,23 +13,19 @@ parts; `check_hessian_vector_product`, `taylor_test`, `check_precision`, `check_
 numbers themselves.
 """
 
-from typing import TYPE_CHECKING, Any
-
 from gradcheck.adjoint import adjoint_test, check_linearity
 from gradcheck.batches import check_batched_gradient
 from gradcheck.behaviour import check_determinism, check_purity
 from gradcheck.check import assert_gradient, check_gradient
 from gradcheck.evaluate import FunctionError
 from gradcheck.functions import check_function, pair
+from gradcheck.mutants import kill_matrix
 from gradcheck.numeric import numerical_gradient
 from gradcheck.operators import check_hessian_vector_product, check_jvp, check_vjp
 from gradcheck.precision import check_precision
 from gradcheck.prefixes import WrongStep, first_wrong_step
 from gradcheck.report import Entry, GradientError, Report, Worst
 from gradcheck.taylor import taylor_test
-
-if TYPE_CHECKING:
-    from gradcheck.mutants import kill_matrix
 
 __version__ = "0.1.0"
 __all__ = [
@@ -57,12 +53,3 @@ __all__ = [
     "pair",
     "taylor_test",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    """Import `kill_matrix` on first use: `python -m gradcheck.mutants` must not find its module imported already."""
-    if name == "kill_matrix":
-        from gradcheck.mutants import kill_matrix
-
-        return kill_matrix
-    raise AttributeError(f"module 'gradcheck' has no attribute {name!r}")

@@ -4,34 +4,33 @@ A `Problem` makes a loss, its correct gradient and a set of mutants, gradients w
 any checker: it says whether it objects to a gradient, and what that cost. `kill_matrix` runs every rule on every mutant
 at every scale of the loss, precision and seed, and on the correct gradient, where an objection is a false alarm.
 
-``python -m gradcheck.mutants``, in the root of the repository, writes docs/kill_matrix.md. Other problems are named as
-``module:name`` or ``path/to/file.py:name``; checkers of other libraries take part where they are installed. With
-``--counts FILE`` the page can be made in several runs: ``--rules gradcheck`` runs one rule, and takes the counts of the
-others from the file.
+>>> import numpy as np, gradcheck
+>>> from gradcheck.mutants import Instance, Problem
+>>> def make(seed, dtype, scale):
+...     x = np.random.default_rng(seed).uniform(1, 2, 5).astype(dtype)
+...     loss, gradient = (lambda p: p.dtype.type(scale) * np.sum(p**3)), (lambda p: p.dtype.type(3 * scale) * p**2)
+...     return Instance(loss, gradient, x, {"factor 2 for 3": lambda p: gradient(p) * p.dtype.type(2 / 3)})
+>>> matrix = gradcheck.kill_matrix([Problem("cubes", make)], seeds=range(2))
+>>> matrix.survivors("gradcheck"), matrix.false_alarms("gradcheck")
+([], 0)
 """
 
 from __future__ import annotations
 
-import argparse
-import importlib
 import itertools
-import pathlib
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from gradcheck import mutants_page
 from gradcheck.check import check_gradient
 from gradcheck.tree import Tree
 
 Gradient = Callable[[Any], Any]
 SCALES = (1.0, 1e-5, 1e5)
 DTYPES = ("float64", "float32")
-PAGE = "docs/kill_matrix.md"
 
 
 @dataclass(frozen=True)
@@ -280,73 +279,3 @@ def _require_difference(problem: str, mutant: str, right: Mapping[str, np.ndarra
     wrong = Tree.of(found).host(np.float64)
     if all(name in wrong and np.array_equal(right[name], wrong[name]) for name in right):
         raise ValueError(f"mutant {mutant!r} of problem {problem!r} is equal to the correct gradient")
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the page; exit with 1 if our rule let a mistake pass, raised a false alarm or took too many evaluations."""
-    from gradcheck import foreign  # which needs this module for its rules
-
-    parser = argparse.ArgumentParser(prog="python -m gradcheck.mutants", description=__doc__)
-    parser.add_argument(
-        "problems",
-        nargs="?",
-        default="tests/mutants/planted.py:PROBLEMS",
-        help="module:name or file.py:name of a sequence of Problem (default: %(default)s)",
-    )
-    parser.add_argument("--seeds", type=int, default=20, metavar="N", help="seeds of our rule (default: %(default)s)")
-    parser.add_argument("--peer-seeds", type=int, metavar="N", help="seeds of the other rules (default: 1, autograd 5)")
-    parser.add_argument("--rules", nargs="+", metavar="NAME", help="rules to run (default: all whose library is there)")
-    parser.add_argument("--only-ours", action="store_true", help=f"the same as --rules {OURS.name}")
-    parser.add_argument("--quick", action="store_true", help="one seed, only ours, to standard output")
-    parser.add_argument("--output", default=PAGE, help="file to write, - for standard output (default: %(default)s)")
-    parser.add_argument("--counts", type=pathlib.Path, metavar="FILE", help="counts of earlier runs, to be added to")
-    given = parser.parse_args(arguments)
-    peers = [
-        replace(rule, seeds=rule.seeds if given.peer_seeds is None else given.peer_seeds, remembers=True)
-        for rule in foreign.installed()
-    ]
-    every = {rule.name: rule for rule in [replace(OURS, seeds=1 if given.quick else given.seeds), *peers]}
-    wanted = [OURS.name] if given.only_ours or given.quick else given.rules or list(every)
-    unknown = [name for name in wanted if name not in every]
-    if unknown:
-        parser.error(f"--rules: no rule {unknown[0]!r}; there are {', '.join(every)}")
-    seeds = range(max(every[name].seeds or 0 for name in wanted))
-    matrix = kill_matrix(_load(given.problems), [every[name] for name in wanted], seeds=seeds)
-    libraries = {OURS.name: ["numpy"], **{name: ["numpy", library] for library, name, *_ in foreign.CHECKERS}}
-    found = mutants_page.records(matrix, libraries, foreign.versions())
-    if given.counts:
-        found = mutants_page.merge(mutants_page.load(given.counts), found, list(libraries))
-        mutants_page.save(given.counts, found)
-        matrix = _matrix_of(found)
-    text = mutants_page.page(matrix, found, " ".join(["python -m gradcheck.mutants", *(arguments or [])]))
-    if given.quick or given.output == "-":
-        print(text, end="")
-    else:
-        pathlib.Path(given.output).write_text(text, encoding="utf-8")
-    if OURS.name not in wanted:
-        return 0
-    wrong = matrix.survivors(OURS.name) or matrix.false_alarms(OURS.name) or matrix.share(OURS.name) > 3
-    return int(bool(wrong))
-
-
-def _matrix_of(found: Mapping[str, mutants_page.Record]) -> KillMatrix:
-    counts = {
-        (problem, mutant, rule, scale, dtype): Count(*count)
-        for rule, record in found.items()
-        for (problem, mutant, scale, dtype), count in record.counts.items()
-    }
-    return KillMatrix(counts, {rule: record.seconds for rule, record in found.items()})
-
-
-def _load(text: str) -> Sequence[Any]:
-    module, _, name = text.partition(":")
-    if module.endswith(".py"):
-        path = pathlib.Path(module)
-        sys.path.insert(0, str(path.parent.resolve()))
-        module = path.stem
-    found = getattr(importlib.import_module(module), name)
-    return found() if callable(found) else found
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

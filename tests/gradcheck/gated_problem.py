@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gradcheck.mutants import Instance, Problem
+
 BUGS = (
     "sign of W",
     "factor 2 in V",
@@ -151,3 +153,23 @@ class Gated:
         elif bug == "one element zero":
             g["V"][1, 1] = 0
         return g
+
+
+def make_gated(seed, dtype, scale):
+    problem = Gated(seed=seed, dtype=dtype, scale=scale)
+    mutants = {bug: (lambda p, bug=bug: problem.gradient(p, bug)) for bug in BUGS[:4]}
+    return Instance(problem.loss, problem.gradient, problem.params(), mutants)
+
+
+def make_invisible(seed, dtype, scale):
+    """Return a problem whose mutant is off by less than the rule can see."""
+    problem = Gated(seed=seed, dtype=dtype, scale=scale)
+
+    def nearly(p):
+        return {name: g * (1 + 4 * np.finfo(g.dtype).eps) for name, g in problem.gradient(p).items()}
+
+    return Instance(problem.loss, problem.gradient, problem.params(), {"a few roundings": nearly})
+
+
+INVISIBLE = [Problem("invisible", make_invisible)]
+PROBLEMS = [Problem("gated", make_gated)]

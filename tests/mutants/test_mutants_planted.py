@@ -13,8 +13,9 @@ import pytest
 from edits import ROOT, Edit, edited_package
 
 import numrnn
-from gradcheck import check_gradient, foreign
+from gradcheck import check_gradient
 from gradcheck.mutants import kill_matrix
+from tools import foreign
 
 EDITS = {f"{family.name}: {edit.name}": edit for family in planted.FAMILIES for edit in family.edits}
 PROBLEMS = {problem.name: problem for problem in planted.PROBLEMS}

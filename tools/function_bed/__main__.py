@@ -19,7 +19,7 @@ from typing import Any
 import threadpoolctl
 
 import gradcheck
-from gradcheck import foreign
+from tools import foreign
 from tools.function_bed import bed, run
 from tools.function_bed.page import page
 from tools.function_bed.report import Tally, collect, merged

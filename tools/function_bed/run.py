@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from gradcheck import check_gradient, foreign
+from gradcheck import check_gradient
 from gradcheck.mutants import Instance
+from tools import foreign
 from tools.function_bed.base import Function, Setting, settings
 
 BOUND = 1e-6  # what `gradcheck` states for real differences: a smaller error of a gradient may pass

@@ -13,10 +13,9 @@ import pathlib
 import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from gradcheck.mutants import KillMatrix
+from gradcheck.mutants import Count, KillMatrix
 
 PAGE_TEXT = """# Planted bugs, and who finds them
 
@@ -170,6 +169,16 @@ def merge(kept: Mapping[str, Record], fresh: Mapping[str, Record], order: Iterab
         raise ValueError(f"the counts kept of {', '.join(stale)} are those of other slips; run these rules again too")
     named = [name for name in order if name in found]
     return {name: found[name] for name in [*named, *(set(found) - set(named))]}
+
+
+def matrix_of(found: Mapping[str, Record]) -> KillMatrix:
+    """Return the table of all that is recorded."""
+    counts = {
+        (problem, mutant, rule, scale, dtype): Count(*count)
+        for rule, record in found.items()
+        for (problem, mutant, scale, dtype), count in record.counts.items()
+    }
+    return KillMatrix(counts, {rule: record.seconds for rule, record in found.items()})
 
 
 def page(matrix: KillMatrix, found: Mapping[str, Record], command: str) -> str:
