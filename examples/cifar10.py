@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import classification
 import experiment_config
 
 from numrnn.datasets import Dataset, Encoder, PixelEncoder, RowNoiseEncoder, load_cifar10, pixel_statistics
-from numrnn.datasets.encoders import NOISE_MODES
+from numrnn.datasets.encoders import NOISE_MODES, NoiseMode
 
 PAGE = __doc__
 TASKS = ("pixels", "noise-padded")
@@ -87,7 +87,7 @@ class Cifar10(classification.Experiment):
         return RowNoiseEncoder(
             data.image_shape,
             length=config.length,
-            noise=config.noise,
+            noise=cast(NoiseMode, config.noise),  # `make_config` has compared it with CHOICES
             noise_seed=config.noise_seed,
             mean=mean,
             std=std,

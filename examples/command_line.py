@@ -95,6 +95,8 @@ def _options(hint: Any, field: dataclasses.Field[Any], choices: Sequence[str] | 
         (hint,) = (kind for kind in typing.get_args(hint) if kind is not type(None))
     if hint is bool:
         return {"flag": flag, "action": argparse.BooleanOptionalAction}
+    if typing.get_origin(hint) is typing.Literal:
+        hint = str
     options: dict[str, Any] = {"flag": flag, "choices": choices}
     if typing.get_origin(hint) is tuple:
         kinds = typing.get_args(hint)

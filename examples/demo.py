@@ -23,6 +23,7 @@ from command_line import BACKEND_HELP, guarded, make_parser, read
 from numrnn import plots
 from numrnn.backend import backend_module
 from numrnn.training import read_json_lines, training_seconds
+from numrnn.typing import Backend
 
 BATCH_SIZE = 64
 # Learning rates were compared on 1,000 of the 5,000 training images, held out, after equal numbers of updates, with
@@ -42,7 +43,7 @@ class Config:
 
     seconds: float = 100.0
     seed: int = 0
-    backend: str = "numpy"
+    backend: Backend = "numpy"
     out: str = "runs/demo"
 
 

@@ -26,6 +26,7 @@ from numrnn import plots
 from numrnn.backend import backend_module, from_numpy
 from numrnn.datasets import PixelEncoder, load_embedded_mnist
 from numrnn.training import Checkpoint, CheckpointError, Classifier, latest_checkpoint, load_checkpoint
+from numrnn.typing import Backend
 
 CELLS = ("antisymmetric", "gated", "lstm", "elman")
 
@@ -39,7 +40,7 @@ class Config:
     hidden_size: int = 128
     permuted: bool = False
     seed: int = 0
-    backend: str = "numpy"
+    backend: Backend = "numpy"
     out: str = "runs/figures"
 
 

@@ -32,9 +32,10 @@ from numrnn import plots
 from numrnn.backend import backend_module, from_numpy, to_numpy
 from numrnn.datasets import RowNoiseEncoder, load_cifar10
 from numrnn.datasets.cifar10 import IMAGE_SHAPE
-from numrnn.datasets.encoders import NOISE_MODES
+from numrnn.datasets.encoders import NOISE_MODES, NoiseMode
 from numrnn.stability import ScaledMatrix, end_to_end_jacobian, linearize
 from numrnn.training import CheckpointError, list_checkpoints
+from numrnn.typing import Backend
 
 DATA = ("cifar10", "synthetic")
 DATA_NAMES = {"cifar10": "CIFAR-10", "synthetic": "SYNTHETIC random images, not CIFAR-10"}
@@ -57,12 +58,12 @@ class Config:
     weight_std: float = 1.0
     hidden_size: int = 128
     images: int = 4
-    noise: str = "independent"
+    noise: NoiseMode = "independent"
     cells: tuple[str, ...] = CELLS
     updates: int = 0
     checkpoints: tuple[tuple[str, str], ...] = ()
     seed: int = 0
-    backend: str = "numpy"
+    backend: Backend = "numpy"
     out: str = "runs/figures"
 
 

@@ -25,6 +25,7 @@ import numrnn
 from numrnn import plots
 from numrnn.backend import backend_module, from_numpy, to_numpy
 from numrnn.stability import amplification_factors
+from numrnn.typing import Backend
 
 STARTS = np.array([[0.0, 0.5], [-0.5, -0.5], [0.5, -0.75]])
 FEEDBACK = {
@@ -50,7 +51,7 @@ class Config:
     seed: int = 0
     steps: int = 50
     step_size: float = 0.1
-    backend: str = "numpy"
+    backend: Backend = "numpy"
     out: str = "runs/figures"
     animation: str | None = field(default=None, metadata={"metavar": "FILE.gif"})
 
@@ -131,7 +132,7 @@ def matrices(seed: int) -> dict[str, np.ndarray]:
     }
 
 
-def orbits(W: np.ndarray, steps: int, step_size: float | None = None, backend: str = "numpy") -> np.ndarray:
+def orbits(W: np.ndarray, steps: int, step_size: float | None = None, backend: Backend = "numpy") -> np.ndarray:
     """Return the states of the three orbits, (steps + 1, 3, 2).
 
     Parameters

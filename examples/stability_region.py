@@ -31,6 +31,7 @@ from numrnn.cells.base import EulerCell
 from numrnn.datasets import Dataset, PixelEncoder, load_embedded_mnist
 from numrnn.stability import flow_eigenvalues, share_outside_disc
 from numrnn.training import CheckpointError, Classifier, list_checkpoints, load_checkpoint
+from numrnn.typing import Backend
 
 COLUMNS = 3
 EVALUATION_IMAGES = 1000
@@ -51,7 +52,7 @@ class Config:
     images: int = 2
     times: int = 20
     seed: int = 0
-    backend: str = "numpy"
+    backend: Backend = "numpy"
     out: str = "runs/figures"
 
 

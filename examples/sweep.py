@@ -47,6 +47,7 @@ from numrnn.backend import backend_module
 from numrnn.blas import available_cores
 from numrnn.training import read_json_lines
 from numrnn.training.metrics import JsonLines, cut_back
+from numrnn.typing import Backend
 
 try:
     from distributed import Client, LocalCluster, as_completed
@@ -78,7 +79,7 @@ class Config:
     rungs: int = 3
     reduction: int = 3
     seed: int = 0
-    backend: str = "numpy"
+    backend: Backend = "numpy"
     workers: int | None = None
     scheduler: str | None = None
     out: str = "runs/sweep"

@@ -12,20 +12,24 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from types import ModuleType
+from typing import Any, get_args
 
 import numpy as np
+import numpy.typing as npt
 
 from numrnn import gpu
+from numrnn.typing import Backend
 
 Array = Any  # an array of NumPy, CuPy or another array-API library; none of them shares a base class
 Params = Mapping[str, Array]
+DType = Any  # a dtype of the array's library, or what that library takes for one
 
-BACKENDS = ("numpy", "cupy")
+BACKENDS: tuple[Backend, ...] = get_args(Backend)
 OF_NUMPY = (np.ndarray, np.generic)
 
 
-def array_namespace(*arrays: Array) -> Any:
+def array_namespace(*arrays: Array) -> ModuleType:
     """Return the module whose functions work on `arrays`.
 
     Parameters
@@ -50,7 +54,7 @@ def array_namespace(*arrays: Array) -> Any:
     return first
 
 
-def _namespace_of(array: Array) -> Any:
+def _namespace_of(array: Array) -> ModuleType:
     if isinstance(array, OF_NUMPY):
         return np
     # CuPy arrays have no __array_namespace__; their module is loaded already if one of them exists.
@@ -61,7 +65,7 @@ def _namespace_of(array: Array) -> Any:
     raise TypeError(f"expected an array of NumPy, CuPy or an array-API library, got {type(array).__name__}")
 
 
-def is_array(obj: Any) -> bool:
+def is_array(obj: object) -> bool:
     """Tell whether `obj` is an array that `array_namespace` knows."""
     try:
         _namespace_of(obj)
@@ -70,12 +74,12 @@ def is_array(obj: Any) -> bool:
     return True
 
 
-def device_of(array: Array) -> Any:
+def device_of(array: Array) -> object:
     """Return the device of `array` in its own library's terms, comparable with ==."""
     return getattr(array, "device", "cpu")
 
 
-def backend_module(backend: str | None = None) -> Any:
+def backend_module(backend: Backend | None = None) -> ModuleType:
     """Return the array module named `backend`.
 
     Parameters
@@ -95,15 +99,14 @@ def backend_module(backend: str | None = None) -> Any:
         If CuPy is asked for and is not installed, or finds no GPU: the message says what to install and what was found,
         the version of CUDA too.
     """
-    source = "backend"
-    if backend is None:
-        source, backend = "NUMRNN_BACKEND", os.environ.get("NUMRNN_BACKEND", "numpy")
-    if backend not in BACKENDS:
-        raise ValueError(f"{source} must be one of {', '.join(map(repr, BACKENDS))}, got {backend!r}")
-    return np if backend == "numpy" else _cupy()
+    name: str = os.environ.get("NUMRNN_BACKEND", "numpy") if backend is None else backend
+    if name not in BACKENDS:
+        source = "NUMRNN_BACKEND" if backend is None else "backend"
+        raise ValueError(f"{source} must be one of {', '.join(map(repr, BACKENDS))}, got {name!r}")
+    return np if name == "numpy" else _cupy()
 
 
-def _cupy() -> Any:
+def _cupy() -> ModuleType:
     try:
         import cupy
     except ImportError as error:
@@ -123,17 +126,17 @@ def _cupy() -> Any:
     return cupy
 
 
-def empty(shape: Sequence[int], like: Array, dtype: Any = None) -> Array:
+def empty(shape: Sequence[int], like: Array, dtype: DType = None) -> Array:
     """Return an unfilled array of `shape` in the library, on the device and, unless given, of the dtype of `like`."""
     return _make("empty", tuple(shape), like, like.dtype if dtype is None else dtype)
 
 
-def zeros(shape: Sequence[int], like: Array, dtype: Any = None) -> Array:
+def zeros(shape: Sequence[int], like: Array, dtype: DType = None) -> Array:
     """Return zeros of `shape` in the library, on the device and, unless given, of the dtype of `like`."""
     return _make("zeros", tuple(shape), like, like.dtype if dtype is None else dtype)
 
 
-def _make(function: str, argument: Any, like: Array, dtype: Any) -> Array:
+def _make(function: str, argument: Any, like: Array, dtype: DType) -> Array:
     """Call a function of `like`'s library that makes an array, so that it is made on `like`'s device."""
     xp = array_namespace(like)
     if xp.__name__ == "cupy":  # CuPy allocates on the current device, which need not be that of `like`
@@ -147,12 +150,12 @@ def eye(n: int, like: Array) -> Array:
     return _make("eye", n, like, like.dtype)
 
 
-def asarray(values: Any, like: Array, dtype: Any = None) -> Array:
+def asarray(values: npt.ArrayLike, like: Array, dtype: DType = None) -> Array:
     """Return `values` (an array of any library, or nested sequences) as an array beside `like`."""
     return _make("asarray", values, like, dtype)
 
 
-def astype(array: Array, dtype: Any) -> Array:
+def astype(array: Array, dtype: DType) -> Array:
     """Return `array` converted to `dtype`, itself where it is of that; libraries spell this differently."""
     if array.dtype == dtype:
         return array
@@ -173,7 +176,7 @@ def to_numpy(array: Array) -> np.ndarray:
     return np.asarray(array)
 
 
-def from_numpy(array: np.ndarray, backend: str | None = None) -> Array:
+def from_numpy(array: np.ndarray, backend: Backend | None = None) -> Array:
     """Return a NumPy array as an array of `backend` (see `backend_module`)."""
     xp = backend_module(backend)
     return array if xp is np else xp.asarray(array)

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -75,7 +75,7 @@ class InitialValues:
     rotations: Sequence[float] | None = None
     input_gains: Sequence[float] | None = None
     bias_std: float = 0.0
-    forget_bias: float | str | None = None
+    forget_bias: float | Literal["chrono"] | None = None
     t_max: int | None = None
 
     def __post_init__(self) -> None:

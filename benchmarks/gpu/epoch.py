@@ -10,13 +10,14 @@ import numpy as np
 import numrnn
 from numrnn.datasets import PixelEncoder, load_embedded_mnist
 from numrnn.training import Adam, Classifier, Trainer, TrainingConfig, read_json_lines
+from numrnn.typing import Backend
 
 IMAGES = 60_000
 BATCH, UNITS = 128, 128
 
 
 def measure_epoch(
-    backend: str = "cupy", *, images: int = IMAGES, batch: int = BATCH, units: int = UNITS
+    backend: Backend = "cupy", *, images: int = IMAGES, batch: int = BATCH, units: int = UNITS
 ) -> dict[str, Any]:
     """Train two epochs; return the seconds of the second, in which nothing is compiled any more, and what was trained.
 

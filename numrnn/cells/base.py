@@ -10,7 +10,7 @@ import functools
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from numrnn.checks import (
     check_same_kind,
 )
 from numrnn.initializers import InitialValues, input_gains
+from numrnn.typing import Backend
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -87,10 +88,10 @@ class Cell(ABC):
         rotations: Sequence[float] | None = None,
         input_gains: Sequence[float] | None = None,
         bias_std: float = 0.0,
-        forget_bias: float | str | None = None,
+        forget_bias: float | Literal["chrono"] | None = None,
         t_max: int | None = None,
         dtype: Any = np.float32,
-        backend: str | None = None,
+        backend: Backend | None = None,
     ) -> dict[str, Array]:
         """Draw initial values: W ~ N(0, weight_std^2 / n), V ~ N(0, input_std^2 / m), biases 0.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol, get_args
 
 import numpy as np
 
@@ -25,8 +25,10 @@ from numrnn.datasets.sequences import (
     pixels,
     rows_with_noise,
 )
+from numrnn.typing import RealDType
 
-NOISE_MODES = ("independent", "fixed")
+NoiseMode = Literal["independent", "fixed"]
+NOISE_MODES: tuple[NoiseMode, ...] = get_args(NoiseMode)
 
 
 class Encoder(Protocol):
@@ -51,8 +53,8 @@ class ImageEncoder(ABC):
         (H, W) or (C, H, W).
     mean, std : float or sequence of float
         On the scale of v / 255; one number, or one for each channel; std > 0.
-    dtype : str
-        "float32" or "float64".
+    dtype : {"float32", "float64"}, or NumPy's type of that name
+        Of the sequence.
 
     Attributes
     ----------
@@ -73,7 +75,7 @@ class ImageEncoder(ABC):
     input_size: int
     length: int
 
-    def __init__(self, image_shape: Sequence[int], *, mean: PerChannel, std: PerChannel, dtype: Any) -> None:
+    def __init__(self, image_shape: Sequence[int], *, mean: PerChannel, std: PerChannel, dtype: RealDType) -> None:
         self.image_shape = _checked_image_shape(image_shape)
         channels, _, _ = self._channels_first
         self.mean = per_channel("mean", mean, channels)
@@ -152,7 +154,7 @@ class PixelEncoder(ImageEncoder):
         permutation_seed: int | None = None,
         mean: PerChannel = 0.0,
         std: PerChannel = 1.0,
-        dtype: Any = "float32",
+        dtype: RealDType = "float32",
     ) -> None:
         super().__init__(image_shape, mean=mean, std=std, dtype=dtype)
         self.input_size, height, width = self._channels_first
@@ -211,11 +213,11 @@ class RowNoiseEncoder(ImageEncoder):
         image_shape: Sequence[int] = (3, 32, 32),
         *,
         length: int = 1000,
-        noise: str = "independent",
+        noise: NoiseMode = "independent",
         noise_seed: int = 0,
         mean: PerChannel = 0.0,
         std: PerChannel = 1.0,
-        dtype: Any = "float32",
+        dtype: RealDType = "float32",
     ) -> None:
         super().__init__(image_shape, mean=mean, std=std, dtype=dtype)
         channels, height, width = self._channels_first

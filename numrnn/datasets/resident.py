@@ -18,9 +18,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from numrnn.backend import Array, asarray, empty
 from numrnn.kernels import PHILOX, Kernel
+from numrnn.typing import RealDType
 
 # One thread an element of x (T, B, m). `order` is the permutation; m is the number of channels.
 PIXELS = Kernel(
@@ -92,7 +94,7 @@ class Resident(ABC):
         *,
         mean: Sequence[float],
         std: Sequence[float],
-        dtype: Any,
+        dtype: RealDType,
         shape: tuple[int, int],
     ) -> None:
         self._like, self._dtype, self._shape = like, np.dtype(dtype), shape
@@ -103,7 +105,7 @@ class Resident(ABC):
     def __call__(self, rows: Array, rng: np.random.Generator) -> Array:
         """Return x (T, B, m) for the images of numbers `rows`, (B,) int64 on the device."""
 
-    def _constants(self, values: Any) -> Array:
+    def _constants(self, values: npt.ArrayLike) -> Array:
         return asarray(np.ascontiguousarray(values, self._dtype), like=self._like)
 
     def _batch(self, n_rows: int) -> Array:

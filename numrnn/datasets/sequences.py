@@ -20,11 +20,11 @@ rectified linear units", 2015. Noise-padded: B. Chang, M. Chen, E. Haber and E. 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from numrnn.checks import check_array, check_finite, check_integer, check_number
+from numrnn.typing import RealDType
 
 PerChannel = float | Sequence[float]  # one number for all channels, or one for each
 
@@ -35,7 +35,7 @@ def pixels(
     permutation: np.ndarray | None = None,
     mean: PerChannel = 0.0,
     std: PerChannel = 1.0,
-    dtype: Any = np.float32,
+    dtype: RealDType = np.float32,
 ) -> np.ndarray:
     """Show images pixel by pixel.
 
@@ -115,7 +115,7 @@ def rows_with_noise(
     length: int = 1000,
     mean: PerChannel = 0.0,
     std: PerChannel = 1.0,
-    dtype: Any = np.float32,
+    dtype: RealDType = np.float32,
 ) -> np.ndarray:
     """Show images row by row, then noise.
 
@@ -162,7 +162,7 @@ def rows_with_noise(
     return x
 
 
-def fixed_noise(length: int, input_size: int, seed: int, *, dtype: Any = np.float32) -> np.ndarray:
+def fixed_noise(length: int, input_size: int, seed: int, *, dtype: RealDType = np.float32) -> np.ndarray:
     """Return the block of N(0, 1) noise that belongs to a seed.
 
     Parameters
@@ -233,15 +233,15 @@ def pixel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float
     return tuple(mean), tuple(std)
 
 
-def _scaled(images: np.ndarray, mean: PerChannel, std: PerChannel, dtype: Any) -> np.ndarray:
+def _scaled(images: np.ndarray, mean: PerChannel, std: PerChannel, dtype: RealDType) -> np.ndarray:
     """Return uint8 images as (v / 255 - mean) / std, (B, C, H, W)."""
     images = _with_channels(images)
     channels = images.shape[1]
-    dtype = checked_dtype(dtype)
-    x = images.astype(dtype, order="C")
+    real = checked_dtype(dtype)
+    x = images.astype(real, order="C")
     x /= 255
-    x -= np.array(per_channel("mean", mean, channels), dtype)[:, None, None]
-    x /= np.array(per_channel("std", std, channels, above=0.0), dtype)[:, None, None]
+    x -= np.array(per_channel("mean", mean, channels), real)[:, None, None]
+    x /= np.array(per_channel("std", std, channels, above=0.0), real)[:, None, None]
     return x
 
 
@@ -263,7 +263,7 @@ def per_channel(name: str, value: PerChannel, channels: int, *, above: float | N
     return [check_number(name, number, above=above) for number in values]
 
 
-def checked_dtype(dtype: Any) -> np.dtype:
+def checked_dtype(dtype: RealDType) -> np.dtype:
     """Return float32 or float64 as a NumPy dtype; raises TypeError for any other."""
     for allowed in (np.float32, np.float64):
         if dtype in (allowed, allowed.__name__):

@@ -8,12 +8,11 @@ S. Hochreiter and J. Schmidhuber, "Long short-term memory", 1997, in the form of
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from numrnn.checks import check_generator, check_integer
 from numrnn.datasets.sequences import checked_dtype
+from numrnn.typing import RealDType
 
 
 def copying(
@@ -23,7 +22,7 @@ def copying(
     delay: int,
     n_memory: int = 10,
     n_symbols: int = 8,
-    dtype: Any = np.float32,
+    dtype: RealDType = np.float32,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw a batch of the copying problem: repeat symbols seen `delay` steps ago.
 
@@ -96,7 +95,7 @@ def copying(
 
 
 def adding(
-    rng: np.random.Generator, batch_size: int, *, length: int, dtype: Any = np.float32
+    rng: np.random.Generator, batch_size: int, *, length: int, dtype: RealDType = np.float32
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw a batch of the adding problem: the sum of the two marked numbers of a long sequence.
 

@@ -18,9 +18,9 @@ ARPACK, behind scipy.sparse.linalg, runs on the host; the products run where the
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 import numpy as np
 from scipy.sparse.linalg import LinearOperator, eigs, svds
@@ -178,7 +178,7 @@ def _products(lin: Linearization, times: Sequence[int]) -> Iterator[tuple[int, S
             yield t, ScaledMatrix(transposed(v), total)  # a tangent is a row of v, and a column of J
 
 
-def check_linearization(lin: Any) -> None:
+def check_linearization(lin: object) -> None:
     """Raise TypeError, naming `lin`, unless it is a Linearization."""
     if not isinstance(lin, Linearization):
         raise TypeError(f"lin must be a Linearization, as linearize returns it, got {type(lin).__name__}")
@@ -232,7 +232,7 @@ def _checked_row(lin: Linearization, row: int) -> int:
     return row
 
 
-def _operator(lin: Linearization, product: Any) -> LinearOperator:
+def _operator(lin: Linearization, product: Callable[[np.ndarray, bool], np.ndarray]) -> LinearOperator:
     """Return product(v (s, k), adjoint) -> (s, k) as a LinearOperator."""
     s = lin.state_size
     return LinearOperator(
@@ -265,7 +265,13 @@ def _pilot(lin: Linearization, seed: int) -> float:
 
 
 def log_singular_values(
-    lin: Linearization, k: int = 5, *, which: str = "largest", row: int = 0, seed: int = 0, tolerance: float = 0.0
+    lin: Linearization,
+    k: int = 5,
+    *,
+    which: Literal["largest", "smallest"] = "largest",
+    row: int = 0,
+    seed: int = 0,
+    tolerance: float = 0.0,
 ) -> np.ndarray:
     """Return logarithms of singular values of dh_T/dh_0 of one row, matrix-free.
 

@@ -15,7 +15,7 @@ Hence |d| <= 1 in every Euler cell, and f is Lipschitz with the constant norm(A)
 
 from __future__ import annotations
 
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 from numrnn.backend import Array, Params, array_namespace
 from numrnn.cells.antisymmetric import AntisymmetricMatrix, EulerStep
@@ -24,7 +24,7 @@ from numrnn.cells.gated import GatedEulerStep
 from numrnn.checks import check_array, check_finite, check_same_kind
 
 
-def check_cell(cell: Any, kind: type[Any], wanted: str) -> None:
+def check_cell(cell: object, kind: type, wanted: str) -> None:
     """Raise TypeError, naming `cell`, unless it is of `kind`; `wanted` says what the function needs and why."""
     if not isinstance(cell, Cell):
         raise TypeError(f"cell must be a numrnn cell, got {type(cell).__name__}")
@@ -32,7 +32,7 @@ def check_cell(cell: Any, kind: type[Any], wanted: str) -> None:
         raise TypeError(f"cell must be {wanted}, got {type(cell).__name__}")
 
 
-def check_euler(cell: Any) -> None:
+def check_euler(cell: Cell) -> None:
     """Raise TypeError, naming `cell`, unless its step is (12) or (13), with any matrix."""
     check_cell(cell, EulerCell, "an Euler cell, h + eps f(h), for there is no ODE behind any other")
     # Not isinstance: a subclass may have a step of its own.
@@ -40,12 +40,12 @@ def check_euler(cell: Any) -> None:
         raise TypeError(f"cell must have the step of equation (12) or (13), got {type(cell).__name__} with its own")
 
 
-def has_antisymmetric_matrix(cell: Any) -> TypeGuard[AntisymmetricMatrix]:
+def has_antisymmetric_matrix(cell: object) -> TypeGuard[AntisymmetricMatrix]:
     """Tell whether the A of `cell` is W - W^T - gamma I."""
     return isinstance(cell, AntisymmetricMatrix)
 
 
-def is_gated(cell: Any) -> bool:
+def is_gated(cell: object) -> bool:
     """Tell whether `cell` is an Euler cell with a gate."""
     return isinstance(cell, GatedEulerStep)
 

@@ -23,6 +23,7 @@ from numrnn.cells.base import Cell, EulerCell, sigmoid
 from numrnn.checks import dtype_name
 from numrnn.engines import forward
 from numrnn.stability.euler import EulerForm
+from numrnn.typing import Engine
 
 
 class Linearization(ABC):
@@ -146,7 +147,9 @@ def _joined(*blocks: Array) -> Array:
     return out
 
 
-def linearize(cell: Cell, params: Params, x: Array, h0: Array | None = None, *, engine: str = "auto") -> Linearization:
+def linearize(
+    cell: Cell, params: Params, x: Array, h0: Array | None = None, *, engine: Engine = "auto"
+) -> Linearization:
     """Run a cell over a sequence and return the linear map of each step.
 
     Parameters
@@ -159,7 +162,7 @@ def linearize(cell: Cell, params: Params, x: Array, h0: Array | None = None, *, 
         Input; every row has T steps.
     h0 : array, shape (B, state_size), optional
         First state; zero unless given.
-    engine : str
+    engine : {"auto", "reference", "fused"}
         As for `numrnn.forward`.
 
     Returns

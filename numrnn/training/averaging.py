@@ -18,12 +18,15 @@ Optimization 30(4), 1992.
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 from numrnn.backend import Array, Params
 
-AVERAGES = ("exponential", "tail")
+Average = Literal["exponential", "tail"]
+AVERAGES: tuple[Average, ...] = get_args(Average)
 
 
-def average_weight(kind: str, updates: int, step: int, total_steps: int) -> float:
+def average_weight(kind: Average, updates: int, step: int, total_steps: int) -> float:
     """Return w_k of update number k = `step`, counted from 1, of a run of `total_steps`; `updates` is N >= 1."""
     if kind == "exponential":
         return max(1 / step, 1 / updates)

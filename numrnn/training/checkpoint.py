@@ -23,6 +23,7 @@ import numpy as np
 
 from numrnn.backend import Array, from_numpy, is_array, to_numpy
 from numrnn.checks import check_integer
+from numrnn.typing import Backend
 
 FORMAT = "numrnn checkpoint"
 VERSION = 1
@@ -195,7 +196,7 @@ def _sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def load_checkpoint(path: str | os.PathLike[str], *, backend: str | None = None) -> Checkpoint:
+def load_checkpoint(path: str | os.PathLike[str], *, backend: Backend | None = None) -> Checkpoint:
     """Read and verify a checkpoint.
 
     Parameters
@@ -258,7 +259,7 @@ def list_checkpoints(directory: str | os.PathLike[str]) -> list[Path]:
     return [path for _, path in sorted(found)]
 
 
-def latest_checkpoint(directory: str | os.PathLike[str], *, backend: str | None = None) -> Checkpoint | None:
+def latest_checkpoint(directory: str | os.PathLike[str], *, backend: Backend | None = None) -> Checkpoint | None:
     """Return the newest checkpoint in `directory` that is whole, or None if there is none.
 
     Parameters

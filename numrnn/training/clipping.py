@@ -93,7 +93,7 @@ SQUARES = Reduction(name="squares", inputs="T g", outputs="float64 total", term=
 
 
 @functools.cache
-def norm_of(count: int) -> Kernel:
+def _norm_of(count: int) -> Kernel:
     """Return the kernel that makes a norm of so many sums of squares, each of shape ()."""
     names = [f"s{k}" for k in range(count)]
     inputs, total = ", ".join(f"float64 {name}" for name in names), " + ".join(names)
@@ -105,7 +105,7 @@ def norm_on_device(arrays: Params) -> Array:
     values = list(arrays.values())
     xp = array_namespace(*values)
     if all(has_kernel(array) and dtype_name(array) == "float32" for array in values):
-        return norm_of(len(values))(*(SQUARES(array, like=array) for array in values), like=values[0])
+        return _norm_of(len(values))(*(SQUARES(array, like=array) for array in values), like=values[0])
     peak = xp.max(xp.stack([astype(xp.max(xp.abs(array)), xp.float64) for array in values]))
     # A peak of 0, NaN or infinity is the norm; the sum is then not looked at, and must not warn.
     sound = xp.isfinite(peak) & (peak > 0)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Literal, get_args
 
 from numrnn.backend import BACKENDS
 from numrnn.checks import check_fraction, check_integer, check_number
 from numrnn.initializers import InitialValues
-from numrnn.training.averaging import AVERAGES
+from numrnn.training.averaging import AVERAGES, Average
+from numrnn.typing import Backend, Engine, Precision
 
 # A run may be resumed with other values of these: they change neither parameters nor metrics.
 FREE = ("checkpoint_interval",)
@@ -55,7 +56,7 @@ class TrainingConfig:
         Of parameters and inputs.
     backend : {"numpy", "cupy"} or None
         Where arrays live; None takes NUMRNN_BACKEND, or "numpy".
-    engine : str
+    engine : {"auto", "reference", "fused"}
         As for `numrnn.forward`.
     recompute_every : int, "sqrt" or None
         `checkpoint_every` of `numrnn.forward`: store every so manieth state only and recompute the others, for long
@@ -79,9 +80,9 @@ class TrainingConfig:
     rotations: Sequence[float] | None = None
     input_gains: Sequence[float] | None = None
     bias_std: float = 0.0
-    forget_bias: float | str | None = None
+    forget_bias: float | Literal["chrono"] | None = None
     t_max: int | None = None
-    average: str | None = None
+    average: Average | None = None
     average_updates: int = 1000
     input_dropout: float = 0.0
     clip: float | None = None
@@ -89,10 +90,10 @@ class TrainingConfig:
     evaluation_batch_size: int = 500
     log_interval: int = 50
     checkpoint_interval: int = 500
-    dtype: str = "float32"
-    backend: str | None = None
-    engine: str = "auto"
-    recompute_every: int | str | None = None
+    dtype: Precision = "float32"
+    backend: Backend | None = None
+    engine: Engine = "auto"
+    recompute_every: int | Literal["sqrt"] | None = None
 
     def __post_init__(self) -> None:
         lengths = {name: getattr(self, name) for name in LENGTHS}
@@ -118,7 +119,7 @@ class TrainingConfig:
         self._set("input_dropout", check_fraction("input_dropout", self.input_dropout))
         if self.clip is not None:
             self._set("clip", check_number("clip", self.clip, above=0))
-        if self.dtype not in ("float32", "float64"):
+        if self.dtype not in get_args(Precision):
             raise ValueError(f"dtype must be 'float32' or 'float64', got {self.dtype!r}")
         if self.backend is not None and self.backend not in BACKENDS:
             raise ValueError(f"backend must be None or one of {', '.join(map(repr, BACKENDS))}, got {self.backend!r}")

@@ -9,6 +9,7 @@ from numrnn.training.batches import Batches
 from numrnn.training.losses import correct_rows, softmax_cross_entropy
 from numrnn.training.model import Classifier
 from numrnn.training.results import Evaluation
+from numrnn.typing import Engine
 
 
 def evaluate_rows(
@@ -19,7 +20,7 @@ def evaluate_rows(
     rng: np.random.Generator,
     *,
     size: int,
-    engine: str,
+    engine: Engine,
 ) -> Evaluation:
     """Return loss, accuracy and predictions on the images of numbers `rows`, with one wait for a GPU, at the end.
 
@@ -36,7 +37,7 @@ def evaluate_rows(
         For the noise of an encoder that draws some.
     size : int
         Images a batch, >= 1. Sums over a batch are taken in its dtype, those over batches in float64.
-    engine : str
+    engine : {"auto", "reference", "fused"}
         As for `forward`.
     """
     like = params["W_out"]

@@ -9,9 +9,11 @@ For the LSTM, whose state is [h | c], only h is read.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from numrnn.backend import Array, Params, array_namespace, from_numpy, zeros
 from numrnn.cells.base import Cell
@@ -19,6 +21,9 @@ from numrnn.checks import check_array, check_integer, check_same_kind, values_ar
 from numrnn.engines import forward
 from numrnn.tape import backward
 from numrnn.training.losses import accuracy, softmax_cross_entropy
+from numrnn.typing import Backend, Engine
+
+Lengths = Sequence[int] | Array | None
 
 READOUT = ("W_out", "b_out")
 
@@ -81,8 +86,8 @@ class Classifier:
         self,
         rng: np.random.Generator,
         *,
-        dtype: Any = np.float32,
-        backend: str | None = None,
+        dtype: npt.DTypeLike = np.float32,
+        backend: Backend | None = None,
         **initial: Any,
     ) -> dict[str, Array]:
         """Draw initial values: the cell's, then W_out ~ N(0, variance 1/n); b_out is 0.
@@ -124,7 +129,7 @@ class Classifier:
         d_state[:, : self.cell.hidden_size] = dh
         return {"W_out": dW_out, "b_out": db_out}, d_state
 
-    def logits(self, params: Params, x: Array, lengths: Any = None, *, engine: str = "auto") -> Array:
+    def logits(self, params: Params, x: Array, lengths: Lengths = None, *, engine: Engine = "auto") -> Array:
         """Return the logits of a batch of sequences, without a tape.
 
         Parameters
@@ -135,7 +140,7 @@ class Classifier:
             Input, of the parameters' dtype.
         lengths : sequence of int, shape (B,), or None
             How many steps of each row are valid, 1 to T; None takes all.
-        engine : str
+        engine : {"auto", "reference", "fused"}
             As for `numrnn.forward`.
 
         Returns
@@ -152,7 +157,9 @@ class Classifier:
         states, _ = forward(self.cell, core, x, lengths=lengths, engine=engine, checkpoint_every=x.shape[0])
         return self._readout(params, states[-1, ...])
 
-    def loss(self, params: Params, x: Array, labels: Array, *, lengths: Any = None, engine: str = "auto") -> Array:
+    def loss(
+        self, params: Params, x: Array, labels: Array, *, lengths: Lengths = None, engine: Engine = "auto"
+    ) -> Array:
         """Return the mean loss of a batch, of shape (), without a tape; arguments as for `loss_and_gradient`."""
         return softmax_cross_entropy(self.logits(params, x, lengths, engine=engine), labels)[0]
 
@@ -162,9 +169,9 @@ class Classifier:
         x: Array,
         labels: Array,
         *,
-        lengths: Any = None,
-        engine: str = "auto",
-        checkpoint_every: int | str | None = None,
+        lengths: Lengths = None,
+        engine: Engine = "auto",
+        checkpoint_every: int | Literal["sqrt"] | None = None,
     ) -> tuple[Array, dict[str, Array], Array]:
         """Return the mean loss of a batch, its gradient, and the logits.
 
@@ -203,7 +210,7 @@ class Classifier:
         return loss, {**cell_grads, **readout_grads}, logits
 
     def state_gradients(
-        self, params: Params, x: Array, labels: Array, *, lengths: Any = None, engine: str = "auto"
+        self, params: Params, x: Array, labels: Array, *, lengths: Lengths = None, engine: Engine = "auto"
     ) -> Array:
         """Return dloss/dh_t for t = 0..T, (T+1, B, state_size): how the gradient travels back in time.
 
@@ -215,12 +222,14 @@ class Classifier:
         _, d_last = self._readout_vjp(params, last, d_logits)
         return backward(tape, d_final=d_last, wrt=("states",)).states
 
-    def predict(self, params: Params, x: Array, lengths: Any = None, *, engine: str = "auto") -> Array:
+    def predict(self, params: Params, x: Array, lengths: Lengths = None, *, engine: Engine = "auto") -> Array:
         """Return the number of the largest logit of each row, (B,); arguments as for `logits`."""
         logits = self.logits(params, x, lengths, engine=engine)
         return array_namespace(logits).argmax(logits, axis=1)
 
-    def accuracy(self, params: Params, x: Array, labels: Array, *, lengths: Any = None, engine: str = "auto") -> float:
+    def accuracy(
+        self, params: Params, x: Array, labels: Array, *, lengths: Lengths = None, engine: Engine = "auto"
+    ) -> float:
         """Return the share of rows predicted rightly, 0 to 1; arguments as for `loss_and_gradient`."""
         return accuracy(self.logits(params, x, lengths, engine=engine), labels)
 

@@ -6,7 +6,7 @@ import importlib
 import sys
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 SECONDS_BETWEEN_LINES = 10.0
 BAR_OF_SECONDS = "{percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s{postfix}"
@@ -27,7 +27,9 @@ class Progress:
         False shows nothing.
     """
 
-    def __init__(self, total: float, done: float = 0, *, unit: str = "step", show: bool = True) -> None:
+    def __init__(
+        self, total: float, done: float = 0, *, unit: Literal["step", "s"] = "step", show: bool = True
+    ) -> None:
         self.total, self.done, self.unit, self._first, self._show = total, min(done, total), unit, done, show
         self._start = self._last = time.monotonic()
         self._bar: Any = None

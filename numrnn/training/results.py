@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -85,7 +85,7 @@ class TrainingResult:
         """What is to be evaluated: the average of the weights where one was kept, else the parameters."""
         return self.average or self.params
 
-    def history(self, kind: str) -> list[dict[str, Any]]:
+    def history(self, kind: Literal["training", "validation"]) -> list[dict[str, Any]]:
         """Return the lines of metrics of one kind, "training" or "validation"."""
         return [record for record in read_json_lines(self.metrics) if record["kind"] == kind]
 

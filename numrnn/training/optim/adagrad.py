@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import numpy.typing as npt
+
 from numrnn.backend import Array, array_namespace
 from numrnn.checks import check_number
 from numrnn.kernels import Kernel
@@ -51,7 +53,7 @@ class Adagrad(Optimizer):
         *,
         epsilon: float = 1e-10,
         multipliers: Mapping[str, float] | None = None,
-        step_scales: Mapping[str, Any] | None = None,
+        step_scales: Mapping[str, npt.ArrayLike] | None = None,
     ) -> None:
         super().__init__(learning_rate, multipliers=multipliers, step_scales=step_scales)
         self.epsilon = check_number("epsilon", epsilon, above=0)

@@ -12,6 +12,8 @@ import math
 from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
+import numpy.typing as npt
+
 from numrnn.backend import Array, Params, array_namespace
 from numrnn.checks import check_fraction, check_number
 from numrnn.kernels import Kernel
@@ -60,7 +62,7 @@ class Adam(Optimizer):
         beta2: float = 0.999,
         epsilon: float = 1e-8,
         multipliers: Mapping[str, float] | None = None,
-        step_scales: Mapping[str, Any] | None = None,
+        step_scales: Mapping[str, npt.ArrayLike] | None = None,
     ) -> None:
         super().__init__(learning_rate, multipliers=multipliers, step_scales=step_scales)
         self.beta1 = check_fraction("beta1", beta1)
@@ -137,7 +139,7 @@ class AdamW(Adam):
         beta2: float = 0.999,
         epsilon: float = 1e-8,
         multipliers: Mapping[str, float] | None = None,
-        step_scales: Mapping[str, Any] | None = None,
+        step_scales: Mapping[str, npt.ArrayLike] | None = None,
     ) -> None:
         super().__init__(
             learning_rate,

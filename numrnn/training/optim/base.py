@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from numrnn.backend import Array, Params, array_namespace, asarray, device_of, is_array, to_numpy, zeros
 from numrnn.checks import check_array, check_number, check_same_kind
@@ -47,7 +48,7 @@ class Optimizer(ABC):
         learning_rate: LearningRate,
         *,
         multipliers: Mapping[str, float] | None = None,
-        step_scales: Mapping[str, Any] | None = None,
+        step_scales: Mapping[str, npt.ArrayLike] | None = None,
     ) -> None:
         self.learning_rate: LearningRate = (
             learning_rate if callable(learning_rate) else check_number("learning_rate", learning_rate, above=0)
@@ -196,13 +197,13 @@ class Optimizer(ABC):
         return f"{type(self).__name__}({self.learning_rate!r}{', ' if arguments else ''}{arguments})"
 
 
-def describe(obj: Any) -> Any:
+def describe(obj: object) -> Any:
     """Return what a configuration says of `obj`: its own `config()`, itself if JSON can hold it, or its name."""
     if hasattr(obj, "config"):
         return obj.config()
     if obj is None or isinstance(obj, bool | int | float | str):
         return obj
-    named = obj if hasattr(obj, "__qualname__") else type(obj)
+    named: Any = obj if hasattr(obj, "__qualname__") else type(obj)
     return f"{named.__module__}.{named.__qualname__}"
 
 
@@ -212,7 +213,7 @@ def check_known(argument: str, names: Collection[str], params: Params) -> None:
         raise ValueError(f"{argument} must be of {', '.join(params)}, got {', '.join(names)}")
 
 
-def _check_scale(name: str, value: Any) -> np.ndarray:
+def _check_scale(name: str, value: npt.ArrayLike) -> np.ndarray:
     """Return a step scale as float64, of its own, so that no later change to `value` reaches it."""
     label = f"step_scales[{name!r}]"
     scale = to_numpy(value) if is_array(value) else np.asarray(value)

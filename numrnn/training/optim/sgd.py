@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import numpy.typing as npt
+
 from numrnn.backend import Array
 from numrnn.checks import check_fraction
 from numrnn.kernels import Kernel
@@ -59,7 +61,7 @@ class SGD(Optimizer):
         momentum: float = 0.0,
         nesterov: bool = False,
         multipliers: Mapping[str, float] | None = None,
-        step_scales: Mapping[str, Any] | None = None,
+        step_scales: Mapping[str, npt.ArrayLike] | None = None,
     ) -> None:
         super().__init__(learning_rate, multipliers=multipliers, step_scales=step_scales)
         self.momentum = check_fraction("momentum", momentum)
