@@ -25,6 +25,8 @@ from gradcheck.report import FAILED, INCONCLUSIVE, PASSED, Entry, Report, Worst
 from gradcheck.rules import ADVICE, GROWTH, ROUNDING, ZERO
 from gradcheck.tree import Tree, kind_of, values_of
 
+__all__ = ["adjoint_test", "check_linearity"]
+
 MOST_NOISE = 64 * float(np.finfo(np.float32).eps)  # a difference that float32 inside an operator could explain
 POWER = 4.0
 

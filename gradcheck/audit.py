@@ -25,6 +25,8 @@ from dataclasses import dataclass
 
 from gradcheck.differences import NARROW, NOISE, Line
 
+__all__ = ["Level", "audit", "ladder"]
+
 FIRST = 0.125
 RATIO = 8.0
 LEVELS = 14

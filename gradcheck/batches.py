@@ -14,6 +14,8 @@ from gradcheck.operands import inner, renamed
 from gradcheck.report import Report
 from gradcheck.tree import Tree, parameters, values_of
 
+__all__ = ["check_batched_gradient"]
+
 
 def check_batched_gradient(
     losses: Callable[[Any], Any], gradient: Any, params: Any, *, seed: int = 0, **options: Any

@@ -15,6 +15,8 @@ from gradcheck.arrays import Host, is_array, to_host
 from gradcheck.report import FAILED, PASSED, Entry, Report, Worst
 from gradcheck.structures import is_record
 
+__all__ = ["check_determinism", "check_purity"]
+
 ABSENT = object()  # is equal to no value of an input
 
 

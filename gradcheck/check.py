@@ -18,6 +18,8 @@ from gradcheck.report import FAILED, INCONCLUSIVE, Entry, GradientError, Report,
 from gradcheck.rules import ADVICE, RANDOM, Trial, default_rtol, merge, unsteady
 from gradcheck.tree import parameters
 
+__all__ = ["assert_gradient", "check_gradient", "require"]
+
 BUDGET = 2000
 
 

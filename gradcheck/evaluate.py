@@ -21,6 +21,8 @@ from gradcheck.arrays import Host, dtype_name, is_array, to_host
 from gradcheck.scales import SMALLEST, Block, blocks, sizes
 from gradcheck.tree import Tree, values_of
 
+__all__ = ["Budget", "Function", "FunctionError", "NotAnalyticError"]
+
 SINGLE = ("float16", "float32", "complex64")
 SMALL = 1e-3  # size of parameters that are nearly zero
 OUTSIDE = (ArithmeticError, ValueError, Warning)  # raised at a trial point: it lies outside the domain

@@ -20,6 +20,8 @@ from gradcheck.complex_step import ComplexStep
 from gradcheck.directions import dot
 from gradcheck.scales import Block
 
+__all__ = ["lost_digits", "rounding_floor"]
+
 SAFETY = 32  # the floor is this many times the largest of the changes
 DRAWS = 4
 JITTER = 4  # units of rounding by which parameters are changed

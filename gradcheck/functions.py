@@ -12,6 +12,8 @@ from gradcheck.operands import Arguments
 from gradcheck.operators import check_vjp
 from gradcheck.report import FAILED, Entry, Report
 
+__all__ = ["check_function", "pair"]
+
 Function = Callable[..., Any]
 
 

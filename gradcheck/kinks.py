@@ -23,6 +23,8 @@ from gradcheck.differences import NOISE, Line
 from gradcheck.directions import dot, gaussian
 from gradcheck.evaluate import Budget, Function
 
+__all__ = ["Kinks", "Sides", "between_along", "find_kinks", "slopes"]
+
 POWER = 0.375  # of the unit of rounding: the step, relative to the size of the elements, 1e-6 in float64
 RATIO = 8.0
 PERSISTS = 0.5  # part of itself that a kink keeps where the step falls by RATIO (1 for a kink, 1/8 for a curvature)

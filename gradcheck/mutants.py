@@ -28,6 +28,8 @@ import numpy as np
 from gradcheck.check import check_gradient
 from gradcheck.tree import Tree
 
+__all__ = ["DTYPES", "OURS", "SCALES", "Count", "Gradient", "Instance", "KillMatrix", "Problem", "Rule", "kill_matrix"]
+
 Gradient = Callable[[Any], Any]
 SCALES = (1.0, 1e-5, 1e5)
 DTYPES = ("float64", "float32")

@@ -14,6 +14,8 @@ from gradcheck.directions import dot
 from gradcheck.evaluate import Function, FunctionError, NotAnalyticError
 from gradcheck.tree import parameters
 
+__all__ = ["elements", "is_exact", "numerical_gradient", "unit"]
+
 Method = ComplexStep | Richardson | Central
 METHODS: dict[str, type[Method]] = {"complex": ComplexStep, "central": Central, "richardson": Richardson}
 

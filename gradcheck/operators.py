@@ -28,6 +28,8 @@ from gradcheck.operands import Arguments, cast, draw, inner, renamed
 from gradcheck.report import Report
 from gradcheck.tree import Tree, parameters
 
+__all__ = ["check_hessian_vector_product", "check_jvp", "check_vjp"]
+
 TANGENTS = 3  # directions of each input in which a jvp is tried
 
 

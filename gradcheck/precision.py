@@ -28,6 +28,8 @@ from gradcheck.report import FAILED, INCONCLUSIVE, PASSED, Entry, Report
 from gradcheck.rules import GROWTH, ROUNDING, ZERO
 from gradcheck.tree import parameters
 
+__all__ = ["check_precision", "compare_precision"]
+
 DRAWS = 3
 
 

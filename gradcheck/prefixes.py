@@ -15,6 +15,8 @@ from gradcheck.arguments import check_integer
 from gradcheck.check import check_gradient
 from gradcheck.report import Report
 
+__all__ = ["WrongStep", "first_wrong_step"]
+
 Problem = Callable[[int], tuple[Callable[[Any], Any], Any]]
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from gradcheck.directions import confidence
 
+__all__ = ["Entry", "GradientError", "Report", "Worst"]
+
 PASSED, FAILED, INCONCLUSIVE = "passed", "failed", "inconclusive"
 
 

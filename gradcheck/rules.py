@@ -35,6 +35,8 @@ from gradcheck.floor import lost_digits
 from gradcheck.report import FAILED, INCONCLUSIVE, PASSED
 from gradcheck.scales import Block
 
+__all__ = ["Trial", "default_rtol", "merge", "unsteady"]
+
 GROWTH = {"exact": 4500, "single": 256, "differences": 2.0**22}  # default rtol in units of rounding
 SUSPICION = 10  # a difference's own error estimate is multiplied by this
 MEANINGFUL = {False: 1e-5, True: 1e-3}  # tolerances widened beyond say too little to pass; True: in single precision

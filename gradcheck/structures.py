@@ -15,6 +15,8 @@ from typing import Any
 
 from gradcheck.arrays import Array, beside, is_array
 
+__all__ = ["is_number", "is_record", "leaf", "rebuild", "walk"]
+
 ACCEPTED = "an array, a float, a mapping, a dataclass or a sequence of arrays"
 
 

@@ -24,6 +24,8 @@ from gradcheck.directions import dot, gaussian, length_scale, norm, rms
 from gradcheck.report import FAILED, INCONCLUSIVE, PASSED, Entry, Report, Worst
 from gradcheck.tree import parameters
 
+__all__ = ["Remainders", "taylor_test"]
+
 LEVELS = 14
 RATIO = 4.0
 NOISE = 8  # units of rounding in a remainder

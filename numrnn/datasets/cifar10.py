@@ -20,6 +20,8 @@ import numpy as np
 from numrnn.datasets.dataset import Dataset
 from numrnn.datasets.locate import DataFiles, Download, StrPath, locate
 
+__all__ = ["CLASS_NAMES", "IMAGE_SHAPE", "load_cifar10", "read_cifar10_batch"]
+
 IMAGE_SHAPE = (3, 32, 32)
 CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 

@@ -13,6 +13,8 @@ import numpy as np
 from numrnn.datasets.dataset import Dataset
 from numrnn.datasets.mnist import CLASS_NAMES
 
+__all__ = ["load_embedded_mnist"]
+
 TRAIN_PER_CLASS = 500
 TEST_PER_CLASS = 100
 FILENAME = "mnist-subset.npz"

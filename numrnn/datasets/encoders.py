@@ -27,6 +27,8 @@ from numrnn.datasets.sequences import (
 )
 from numrnn.typing import RealDType
 
+__all__ = ["NOISE_MODES", "Encoder", "ImageEncoder", "NoiseMode", "PixelEncoder", "RowNoiseEncoder"]
+
 NoiseMode = Literal["independent", "fixed"]
 NOISE_MODES: tuple[NoiseMode, ...] = get_args(NoiseMode)
 

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+__all__ = ["DataFiles", "Download", "StrPath", "cache_folder", "locate"]
+
 StrPath = str | os.PathLike[str]
 
 

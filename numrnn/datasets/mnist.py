@@ -23,6 +23,8 @@ import numpy as np
 from numrnn.datasets.dataset import Dataset
 from numrnn.datasets.locate import DataFiles, Download, StrPath, locate
 
+__all__ = ["CLASS_NAMES", "IMAGE_SHAPE", "load_mnist", "read_idx"]
+
 IMAGE_SHAPE = (28, 28)
 CLASS_NAMES = tuple("0123456789")
 

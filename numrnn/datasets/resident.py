@@ -24,6 +24,8 @@ from numrnn.backend import Array, asarray, empty
 from numrnn.kernels import PHILOX, Kernel
 from numrnn.typing import RealDType
 
+__all__ = ["Resident", "ResidentPixels", "ResidentRows"]
+
 # One thread an element of x (T, B, m). `order` is the permutation; m is the number of channels.
 PIXELS = Kernel(
     name="pixels",

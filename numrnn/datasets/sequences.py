@@ -26,6 +26,17 @@ import numpy as np
 from numrnn.checks import check_array, check_finite, check_integer, check_number
 from numrnn.typing import RealDType
 
+__all__ = [
+    "PerChannel",
+    "checked_dtype",
+    "fixed_noise",
+    "fixed_permutation",
+    "per_channel",
+    "pixel_statistics",
+    "pixels",
+    "rows_with_noise",
+]
+
 PerChannel = float | Sequence[float]  # one number for all channels, or one for each
 
 

@@ -14,6 +14,8 @@ from numrnn.checks import check_generator, check_integer
 from numrnn.datasets.sequences import checked_dtype
 from numrnn.typing import RealDType
 
+__all__ = ["adding", "copying"]
+
 
 def copying(
     rng: np.random.Generator,

@@ -33,6 +33,18 @@ from numrnn.stability.euler import transposed
 from numrnn.stability.jacobians import checked_times
 from numrnn.stability.linearization import Linearization, SlopeLinearization
 
+__all__ = [
+    "ScaledMatrix",
+    "check_linearization",
+    "end_to_end_jacobian",
+    "jacobian_operator",
+    "log_eigenvalues",
+    "log_or_minus_infinity",
+    "log_singular_value_history",
+    "log_singular_values",
+    "rescaled",
+]
+
 RESCALE_EVERY = 8  # steps; float32 holds eight that each change a vector by a factor of 1e4
 LANCZOS_VECTORS = 40  # Krylov vectors beyond twice the wanted number; more memory, fewer restarts
 

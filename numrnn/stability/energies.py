@@ -28,6 +28,8 @@ from numrnn.stability.euler import EulerForm, check_cell
 from numrnn.stability.jacobians import check_trajectory
 from numrnn.stability.linearization import Linearization, lstm_gates
 
+__all__ = ["Saturation", "energy", "energy_change_bounds", "log_cosh", "log_gradient_norms", "saturation"]
+
 SATURATED = 0.99  # |tanh| above it has a slope below 0.02; a sigmoid within 0.01 of its ends one below 0.01
 
 

@@ -23,6 +23,8 @@ from numrnn.cells.base import Cell, EulerCell, sigmoid
 from numrnn.cells.gated import GatedEulerStep
 from numrnn.checks import check_array, check_finite, check_same_kind
 
+__all__ = ["EulerForm", "check_cell", "check_euler", "has_antisymmetric_matrix", "is_gated", "transposed"]
+
 
 def check_cell(cell: object, kind: type, wanted: str) -> None:
     """Raise TypeError, naming `cell`, unless it is of `kind`; `wanted` says what the function needs and why."""

@@ -21,6 +21,16 @@ from numrnn.cells.base import Cell, EulerCell, unchecked
 from numrnn.checks import check_array, check_finite, check_integer, check_number, check_same_kind
 from numrnn.stability.euler import EulerForm, check_cell, check_euler
 
+__all__ = [
+    "check_trajectory",
+    "checked_times",
+    "flow_eigenvalues",
+    "share_outside_disc",
+    "slopes",
+    "step_eigenvalues",
+    "step_jacobians",
+]
+
 
 def slopes(cell: Cell, params: Params, x: Array, h: Array) -> Array:
     """Return d of J = diag(d) A, the Jacobian of the ODE behind an Euler cell.

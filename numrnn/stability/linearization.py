@@ -25,6 +25,8 @@ from numrnn.engines import forward
 from numrnn.stability.euler import EulerForm
 from numrnn.typing import Engine
 
+__all__ = ["LSTMLinearization", "Linearization", "SlopeLinearization", "linearize", "lstm_gates"]
+
 
 class Linearization(ABC):
     """The Jacobians of all steps of a trajectory, as linear maps. Made by `linearize`.

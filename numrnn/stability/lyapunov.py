@@ -26,6 +26,8 @@ from numrnn.stability.endtoend import check_linearization, log_or_minus_infinity
 from numrnn.stability.euler import transposed
 from numrnn.stability.linearization import Linearization
 
+__all__ = ["lyapunov_exponents"]
+
 
 def lyapunov_exponents(lin: Linearization, k: int | None = None, *, every: int = 1) -> Array:
     """Return the finite-time Lyapunov exponents of each row of a batch.

@@ -31,6 +31,8 @@ from numrnn.stability.linearization import linearize
 from numrnn.stability.lyapunov import lyapunov_exponents
 from numrnn.stability.spectra import EulerStability, Spectrum, euler_stability, spectral_norm, spectrum
 
+__all__ = ["StabilityReport", "main", "stability_report"]
+
 SAMPLED_STEPS = 24  # of the trajectory, at which the Jacobian's eigenvalues are found
 SAMPLED_TIMES = 24  # at which the singular values of dh_t/dh_0 are
 DEFAULT_STEPS = 200  # of random input, where the checkpoint does not say how long a sequence is

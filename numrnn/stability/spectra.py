@@ -30,6 +30,18 @@ from numrnn.cells.base import Cell
 from numrnn.checks import check_finite, check_number, dtype_name
 from numrnn.stability.euler import check_cell, check_euler, has_antisymmetric_matrix, transposed
 
+__all__ = [
+    "EulerStability",
+    "Spectrum",
+    "amplification_factors",
+    "critical_step_size",
+    "euler_stability",
+    "frequencies",
+    "required_diffusion",
+    "spectral_norm",
+    "spectrum",
+]
+
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:

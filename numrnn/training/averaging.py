@@ -22,6 +22,8 @@ from typing import Literal, get_args
 
 from numrnn.backend import Array, Params
 
+__all__ = ["AVERAGES", "Average", "average_weight", "move_average"]
+
 Average = Literal["exponential", "tail"]
 AVERAGES: tuple[Average, ...] = get_args(Average)
 

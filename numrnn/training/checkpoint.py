@@ -25,6 +25,19 @@ from numrnn.backend import Array, from_numpy, is_array, to_numpy
 from numrnn.checks import check_integer
 from numrnn.typing import Backend
 
+__all__ = [
+    "Checkpoint",
+    "CheckpointError",
+    "checkpoint_path",
+    "generator_from_state",
+    "generator_state",
+    "latest_checkpoint",
+    "list_checkpoints",
+    "load_checkpoint",
+    "prune_checkpoints",
+    "save_checkpoint",
+]
+
 FORMAT = "numrnn checkpoint"
 VERSION = 1
 _NAME = re.compile(r"checkpoint_(\d{8,})\.npz")

@@ -15,6 +15,8 @@ from numrnn.backend import Array, Params, array_namespace, astype
 from numrnn.checks import check_number, dtype_name
 from numrnn.kernels import Kernel, Reduction, has_kernel
 
+__all__ = ["clip_by_global_norm", "clip_on_device", "global_norm", "norm_on_device"]
+
 
 def clip_by_global_norm(grads: Params, max_norm: float) -> tuple[dict[str, Array], float]:
     """Scale all gradients by one factor so that their common Euclidean norm is at most `max_norm`.

@@ -13,6 +13,8 @@ from numrnn.initializers import InitialValues
 from numrnn.training.averaging import AVERAGES, Average
 from numrnn.typing import Backend, Engine, Precision
 
+__all__ = ["TrainingConfig", "check_resumable", "first_difference", "walk"]
+
 # A run may be resumed with other values of these: they change neither parameters nor metrics.
 FREE = ("checkpoint_interval",)
 LENGTHS = ("epochs", "iterations", "seconds")

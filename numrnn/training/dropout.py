@@ -19,6 +19,8 @@ import numpy as np
 from numrnn.backend import Array, asarray
 from numrnn.kernels import PHILOX, Kernel, has_kernel
 
+__all__ = ["drop_inputs"]
+
 # An element is kept where a word of 32 random bits reaches the threshold, p 2^32.
 DROPOUT = Kernel(
     name="dropout",

@@ -18,6 +18,8 @@ from numrnn.backend import Array, array_namespace, asarray, astype, device_of, e
 from numrnn.checks import check_array, check_same_kind, dtype_name, values_are_trusted
 from numrnn.kernels import Kernel, has_kernel
 
+__all__ = ["accuracy", "check_labels", "correct_rows", "mean_squared_error", "softmax_cross_entropy"]
+
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 
 

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+__all__ = ["JsonLines", "cut_back", "read_json_lines", "training_seconds"]
+
 
 class JsonLines:
     """A file of JSON lines that is written in order of the field "step".

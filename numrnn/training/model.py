@@ -23,6 +23,8 @@ from numrnn.tape import backward
 from numrnn.training.losses import accuracy, softmax_cross_entropy
 from numrnn.typing import Backend, Engine
 
+__all__ = ["Classifier", "Lengths"]
+
 Lengths = Sequence[int] | Array | None
 
 READOUT = ("W_out", "b_out")

@@ -11,6 +11,8 @@ import numpy as np
 from numrnn.backend import Array
 from numrnn.training.metrics import read_json_lines
 
+__all__ = ["DivergenceError", "Evaluation", "TrainingResult"]
+
 
 class DivergenceError(ArithmeticError):
     """A run met NaN or infinity and stopped before that could reach parameters or checkpoint.

@@ -18,6 +18,8 @@ from typing import Any, ClassVar
 
 from numrnn.checks import check_integer, check_number
 
+__all__ = ["ConstantSchedule", "CosineSchedule", "Schedule", "StepSchedule", "TimedCosineSchedule"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Warmed:

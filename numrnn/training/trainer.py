@@ -51,6 +51,8 @@ from numrnn.training.progress import Progress
 from numrnn.training.results import DivergenceError, Evaluation, TrainingResult
 from numrnn.training.schedules import TimedCosineSchedule
 
+__all__ = ["Trainer"]
+
 # Order matters: a generator belongs to its place in this list. New purposes go to the end.
 PURPOSES = ("init", "batches", "noise", "split", "evaluation")
 

@@ -18,6 +18,8 @@ from numrnn.checks import check_number
 from numrnn.kernels import Kernel
 from numrnn.training.optim.base import LearningRate, Optimizer
 
+__all__ = ["Adagrad"]
+
 
 class Adagrad(Optimizer):
     """A learning rate for each element, which falls with the sum of its squared gradients.

@@ -19,6 +19,8 @@ from numrnn.checks import check_fraction, check_number
 from numrnn.kernels import Kernel
 from numrnn.training.optim.base import LearningRate, Optimizer, State, check_known
 
+__all__ = ["Adam", "AdamW"]
+
 # Scalars of both kernels, in the order of `_constants`.
 _CONSTANTS = "T rate, T beta1, T rest1, T beta2, T rest2, T scale, T epsilon"
 _MEANS = """

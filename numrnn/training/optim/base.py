@@ -15,6 +15,8 @@ from numrnn.kernels import Kernel, has_kernel
 from numrnn.subnormals import flush_subnormals
 from numrnn.training.schedules import TimedCosineSchedule
 
+__all__ = ["LearningRate", "Optimizer", "State", "check_known", "describe"]
+
 LearningRate = float | Callable[[int], float] | TimedCosineSchedule
 State = dict[str, Any]
 

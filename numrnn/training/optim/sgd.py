@@ -18,6 +18,8 @@ from numrnn.checks import check_fraction
 from numrnn.kernels import Kernel
 from numrnn.training.optim.base import LearningRate, Optimizer
 
+__all__ = ["SGD"]
+
 
 class SGD(Optimizer):
     """Stochastic gradient descent with momentum mu, in torch's convention.

@@ -1,0 +1,67 @@
+"""`__all__` of every module that a user is sent to: complete, and true."""
+
+import ast
+import importlib
+import pathlib
+import re
+
+import pytest
+from imports import imports, sources
+
+ROOT = pathlib.Path(__file__).parents[2]
+PACKAGES = ("numrnn.datasets", "numrnn.stability", "numrnn.training", "numrnn.training.optim", "gradcheck")
+MODULES = sources(ROOT, ["numrnn", "gradcheck"])
+
+
+def named_in_the_pages():
+    """Return the modules that README.md, the pages and the docstrings name in backticks."""
+    pages = [path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))]
+    found = set()
+    for text in [*pages, *MODULES.values()]:
+        for name in re.findall(r"`((?:numrnn|gradcheck)(?:\.\w+)+)", text):
+            parts = name.split(".")
+            found |= {".".join(parts[:length]) for length in range(1, len(parts) + 1)}
+    return found & set(MODULES)
+
+
+def public_modules():
+    """Return the packages, the modules that their `__init__` imports from, and those that the pages name."""
+    inits = [f"{package}.__init__" for package in PACKAGES]
+    reached = {one.target for one in imports(MODULES) if one.module in inits and one.target in MODULES}
+    named = {name for name in named_in_the_pages() if name.startswith(tuple(f"{package}." for package in PACKAGES))}
+    return sorted({*inits, *reached, *named})
+
+
+def listed_and_defined(source):
+    """Return what `__all__` lists, None if there is none, and the public functions and classes that are defined."""
+    body, listed = ast.parse(source).body, None
+    for node in body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "__all__":
+            listed = ast.literal_eval(node.value)
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    return listed, [node.name for node in body if isinstance(node, kinds) and not node.name.startswith("_")]
+
+
+@pytest.mark.parametrize("name", public_modules())
+def test_all_lists_every_public_name_and_nothing_that_is_not_there(name):
+    listed, defined = listed_and_defined(MODULES[name])
+    assert listed is not None
+    assert len(set(listed)) == len(listed)
+    assert set(defined) <= set(listed)
+    module = importlib.import_module(name.removesuffix(".__init__"))
+    assert [one for one in listed if not hasattr(module, one)] == []
+
+
+def test_the_modules_looked_at_are_those_that_users_meet():
+    found = public_modules()
+    assert {"numrnn.training.losses", "numrnn.training.optim.adam", "numrnn.datasets.encoders"} <= set(found)
+    assert {"numrnn.training.averaging", "numrnn.datasets.locate"} <= set(found)  # named in pages and docstrings only
+    assert "numrnn.training.interrupt" not in found
+
+
+def test_a_function_and_a_class_without_underscore_are_public_wherever_all_stands():
+    source = (
+        "def f(): pass\n__all__ = ['f', 'A']\nclass A:\n    def g(self): pass\ndef _h(): pass\nasync def k(): pass\n"
+    )
+    assert listed_and_defined(source) == (["f", "A"], ["f", "A", "k"])
+    assert listed_and_defined("x = 1\n") == (None, [])
