@@ -1,8 +1,13 @@
-"""Figures in README.md that code or results decide."""
+"""Figures in README.md that code or results decide, and the types of its first lines of code."""
 
 import json
+import os
 import pathlib
 import re
+import subprocess
+import sys
+
+import pytest
 
 import numrnn
 from numrnn.training import Classifier
@@ -30,3 +35,44 @@ def test_every_link_leads_to_a_file():
     for page in pages:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+@pytest.fixture(scope="module")
+def complaints(tmp_path_factory):
+    """Return what mypy --strict says of the first lines of the page, and of them with three slips.
+
+    The package lies apart from them as in an installation: without py.typed mypy would not look into it.
+    """
+    installed, folder = tmp_path_factory.mktemp("installed"), tmp_path_factory.mktemp("user")
+    build = [sys.executable, "setup.py", "-q", "build_py", "--build-lib", str(installed)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    lines = re.search(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)[1]
+    (folder / "right.py").write_text(lines, encoding="utf-8")
+    wrong = lines
+    for old, new in (("hidden_size=128", 'hidden_size="128"'), (", x)", ")"), ("d_final=d_final", "d_last=d_final")):
+        assert wrong.count(old) == 1
+        wrong = wrong.replace(old, new)
+    (folder / "wrong.py").write_text(wrong, encoding="utf-8")
+    check = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "--cache-dir", str(folder / "cache")]
+    done = subprocess.run(
+        [*check, "right.py", "wrong.py"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(installed)},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stderr == ""
+    return [line for line in done.stdout.splitlines() if ": error: " in line]
+
+
+# `backward` says only that each of the gradients may be None; overloads on `wrt` will say which of them are.
+@pytest.mark.xfail(strict=True, reason='right.py:10: "dict[str, Any] | None" is not indexable')
+def test_the_first_lines_of_the_page_have_the_types_of_the_package(complaints):
+    assert [line for line in complaints if line.startswith("right.py")] == []
+
+
+def test_slips_in_these_lines_are_named(complaints):
+    codes = [re.search(r"\[([\w-]+)\]$", line)[1] for line in complaints if line.startswith("wrong.py")]
+    assert {"arg-type", "call-arg"} <= set(codes)
+    assert len(codes) >= 3
