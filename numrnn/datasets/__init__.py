@@ -1,10 +1,10 @@
-"""Images and synthetic tasks, and how they become sequences.
+"""Images, speech and synthetic tasks, and how they become sequences.
 
 Loaders keep images as uint8; the encoders turn one batch at a time into sequences (T, B, m), time first.
 """
 
 from numrnn.datasets.cifar10 import load_cifar10, read_cifar10_batch
-from numrnn.datasets.dataset import Dataset
+from numrnn.datasets.dataset import Dataset, LabelledSequences, SequenceSplit
 from numrnn.datasets.embedded import load_embedded_mnist
 from numrnn.datasets.encoders import Encoder, PixelEncoder, RowNoiseEncoder
 from numrnn.datasets.mnist import load_mnist, read_idx
@@ -15,13 +15,16 @@ from numrnn.datasets.sequences import (
     pixels,
     rows_with_noise,
 )
+from numrnn.datasets.speakers import load_speakers
 from numrnn.datasets.synthetic import adding, copying
 
 __all__ = [
     "Dataset",
     "Encoder",
+    "LabelledSequences",
     "PixelEncoder",
     "RowNoiseEncoder",
+    "SequenceSplit",
     "adding",
     "copying",
     "fixed_noise",
@@ -29,6 +32,7 @@ __all__ = [
     "load_cifar10",
     "load_embedded_mnist",
     "load_mnist",
+    "load_speakers",
     "pixel_statistics",
     "pixels",
     "read_cifar10_batch",
