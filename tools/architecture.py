@@ -29,7 +29,7 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("training", ("training",)),
     ("pictures, and the machine", ("plots", "info")),
     ("analysis of a trajectory, a network, the ODE", ("stability", "reversible", "ode")),
-    ("doors to other libraries", ("interop",)),
+    ("for models and cells of your own", ("interop", "testing")),
     ("experiments and the command", ("experiments", "__main__")),
 )
 
