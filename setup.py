@@ -40,6 +40,7 @@ setup(
         "gpu": GPU_CUDA12,
         "gpu-cuda12": GPU_CUDA12,
         "gpu-cuda13": ["cupy-cuda13x[ctk]>=14.0"],
+        "torch": ["torch>=2.4"],  # for numrnn.interop.torch
         "dev": [
             *EXAMPLES,
             *SWEEP,

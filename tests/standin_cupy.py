@@ -114,6 +114,12 @@ class ndarray:
         waits.append("get")
         return self._hidden.copy()
 
+    def __dlpack__(self, **options):
+        return self._hidden.__dlpack__()
+
+    def __dlpack_device__(self):
+        return self._hidden.__dlpack_device__()
+
     def astype(self, dtype):
         return walled(self._hidden.astype(dtype))
 

@@ -15,6 +15,7 @@ CONTENDERS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "fused LSTM": ("ours", "FusedLSTM", ()),
     "auto": ("ours", "Auto", ()),
     "reference": ("ours", "Reference", ()),
+    "numrnn in torch": ("with_layer", "InTorch", ("torch",)),
     "torch": ("with_torch", "Eager", ("torch",)),
     "torch.compile": ("with_torch", "Compiled", ("torch",)),
     "torch.compile, chunks": ("with_torch", "CompiledChunks", ("torch",)),

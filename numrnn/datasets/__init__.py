@@ -1,11 +1,11 @@
-"""Images and synthetic tasks, and how they become sequences.
+"""Images, speech and synthetic tasks, and how they become sequences.
 
 Loaders keep images as uint8; the encoders turn one batch at a time into sequences (T, B, m), time first.
 """
 
 from numrnn.datasets.cifar10 import load_cifar10, read_cifar10_batch
 from numrnn.datasets.collection import Batch, Sequences
-from numrnn.datasets.dataset import Dataset
+from numrnn.datasets.dataset import Dataset, SequenceSplit
 from numrnn.datasets.embedded import load_embedded_mnist
 from numrnn.datasets.encoders import Encoder, ImageEncoder, PixelEncoder, RowNoiseEncoder
 from numrnn.datasets.mnist import load_mnist, read_idx
@@ -16,6 +16,7 @@ from numrnn.datasets.sequences import (
     pixels,
     rows_with_noise,
 )
+from numrnn.datasets.speakers import load_speakers
 from numrnn.datasets.synthetic import adding, copying
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "ImageEncoder",
     "PixelEncoder",
     "RowNoiseEncoder",
+    "SequenceSplit",
     "Sequences",
     "adding",
     "copying",
@@ -33,6 +35,7 @@ __all__ = [
     "load_cifar10",
     "load_embedded_mnist",
     "load_mnist",
+    "load_speakers",
     "pixel_statistics",
     "pixels",
     "read_cifar10_batch",

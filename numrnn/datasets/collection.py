@@ -164,6 +164,11 @@ class Sequences:
         return f"Sequences({len(self)} of {steps} steps, {self.n_features} features, y: {self.targets})"
 
     @property
+    def x(self) -> list[np.ndarray]:
+        """The sequences one by one, (T_i, m), without padding; no copies where x is an array or a list of arrays."""
+        return [self.sequence(row) for row in range(len(self))]
+
+    @property
     def y(self) -> Any:
         """The targets, as an array, or as a list where they stand at every step of sequences in a list."""
         return self._y

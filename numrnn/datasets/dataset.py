@@ -1,4 +1,4 @@
-"""What every loader of labelled images returns."""
+"""What the loaders return: labelled images, and labelled sequences of different lengths."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Dataset"]
+from numrnn.datasets.collection import Sequences
+
+__all__ = ["Dataset", "SequenceSplit"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,3 +42,30 @@ class Dataset:
     def image_shape(self) -> tuple[int, ...]:
         """The shape of one image, as the encoders take it."""
         return self.train_images.shape[1:]
+
+
+@dataclass(frozen=True, eq=False)
+class SequenceSplit:
+    """Labelled sequences, split into a training and a test set as their authors did.
+
+    Parameters
+    ----------
+    train, test : Sequences
+        The two sets.
+    class_names : tuple of str
+        The name of each label, in order.
+    """
+
+    train: Sequences
+    test: Sequences
+    class_names: tuple[str, ...]
+
+    @property
+    def n_classes(self) -> int:
+        """The number of classes."""
+        return len(self.class_names)
+
+    @property
+    def input_size(self) -> int:
+        """m, the number of features of a step."""
+        return self.train.n_features

@@ -82,7 +82,6 @@ def pixels(
     Examples
     --------
     >>> import numpy as np
-    import numpy.typing as npt
     >>> from numrnn.datasets import pixels
     >>> pixels(np.array([[[0, 51], [102, 255]]], dtype=np.uint8), dtype=np.float64)[:, 0, 0].tolist()
     [0.0, 0.2, 0.4, 1.0]

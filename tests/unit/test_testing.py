@@ -1,0 +1,181 @@
+"""assert_cell passes what is right, and names the fault of what is wrong."""
+
+import sys
+
+import numpy as np
+import pytest
+import wrong_cells as wrong
+from wrong_cells import Leaky, Whole
+
+import numrnn
+from numrnn.backend import array_namespace
+from numrnn.testing import assert_cell
+from numrnn.testing.cell_checks import BATCH, CHECKS, Point
+
+# --- what is right
+
+
+def test_every_cell_of_the_package_passes_every_check(cell):
+    for seed in range(3):
+        checks = assert_cell(cell, seed=seed)
+        assert checks.passed == tuple(CHECKS)
+        assert checks.skipped == {}
+
+
+def test_a_cell_of_ones_own_passes_and_what_it_lacks_is_said():
+    assert assert_cell(Whole(3, 4, rate=0.3)).skipped == {}
+    checks = assert_cell(Leaky(3, 4, rate=0.3))
+    assert set(checks.skipped) == {
+        "step_jvp",
+        "jacobian",
+        "step_jvp is the tangent of step",
+        "step_jvp and step_vjp are transposes",
+        "jacobian is the derivative of step by h",
+    }
+    assert "skipped: jacobian: it raises NotImplementedError" in str(checks).splitlines()
+    assert "passed: step_vjp is the adjoint of step" in str(checks).splitlines()
+
+
+def test_the_smallest_sizes_pass():
+    for m, n in ((1, 1), (1, 3), (4, 1)):
+        for kind in numrnn.CELLS.values():
+            checks = assert_cell(kind(m, n))
+            # W - W^T of one unit is zero, whatever W is: of its gradient nothing can be told.
+            assert all(reason.startswith("params.W: ") for reason in checks.skipped.values())
+            assert bool(checks.skipped) == (n == 1 and "triangular" in kind(m, n).config())
+
+
+def test_without_array_api_strict_that_check_is_skipped(monkeypatch):
+    monkeypatch.setitem(sys.modules, "array_api_strict", None)
+    assert assert_cell(Whole(2, 3)).skipped == {"any array library will do": "array-api-strict is not installed"}
+
+
+def test_parameters_may_be_given():
+    class Root(Whole):
+        """A cell whose b must be positive."""
+
+        def output(self, params, x, h):
+            return super().output(params | {"b": params["b"] ** 0.5}, x, h)
+
+        def adjoint(self, params, x, h, dh_next, delta):
+            dparams, dx, dh = super().adjoint(params, x, h, dh_next, delta)
+            return dparams | {"b": dparams["b"] / (2 * params["b"] ** 0.5)}, dx, dh
+
+        def step_jvp(self, *arguments):
+            raise NotImplementedError
+
+    rng, cell = np.random.default_rng(0), Root(2, 3)
+    params = {name: rng.random(shape) + 0.5 for name, shape in cell.parameter_shapes.items()}
+    assert "step_vjp is the adjoint of step" in assert_cell(cell, params).passed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (("elman",), TypeError, "cell must be a numrnn cell, got str"),
+        ((Leaky(2, 3), {"W": np.ones((3, 3))}), ValueError, "params must have the names W, V, b, got W"),
+    ],
+)
+def test_wrong_arguments_are_named(arguments, error, message):
+    with pytest.raises(error, match=message):
+        assert_cell(*arguments)
+    with pytest.raises(ValueError, match="seed must be an integer >= 0"):
+        assert_cell(Leaky(2, 3), seed=-1)
+
+
+# --- what is wrong: each cell has one fault
+
+ADJOINT = "it is not true that step_vjp is the adjoint of step: "
+FAULTS = [
+    (wrong.TransposedProduct, ADJOINT + r"worst element h\[\d, \d\]: analytic .*, numeric .*"),
+    (wrong.TransposedGradient, ADJOINT + r"worst element params\.W\[\d, \d\].*\(diagnosis: .*transpos"),
+    (wrong.MeanOverTheBatch, ADJOINT + r"worst element params\.b\[\d\].*, ratio 0\.2 "),
+    (wrong.ForgottenInput, ADJOINT + r"worst element x\[\d, \d\]: analytic -?0, "),
+    (wrong.ClippedCotangent, ADJOINT + r"worst element h\[\d, \d\]"),
+    (
+        wrong.WrongTangent,
+        r"it is not true that step_jvp is the tangent of step: worst element x\[\d\].*, ratio 2 ",
+    ),
+    (wrong.TransposedJacobian, r"it is not true that jacobian is the derivative of step by h: "),
+    (wrong.LeakOfFloat64, "step must be float32 for arguments of float32, got float64"),
+    (
+        wrong.LeakIntoTheGradient,
+        r"dparams\['b'\] of step_vjp must be float32 for arguments of float32, got float64",
+    ),
+    (wrong.WritesIntoTheState, r"h must not be written into: element \[\d, \d\] is .*, expected "),
+    (wrong.WritesIntoTheCotangent, r"dh_next must not be written into: element \[\d, \d\] is .*, expected "),
+    (wrong.WritesIntoTheParameters, r"params\['W'\] must not be written into: element \[1, 2\] is 0, expected "),
+    (wrong.Forgetful, r"config must have 'rate', an argument of Forgetful, got \['input_size', 'hidden_size'\]"),
+    (
+        wrong.RoundsItsConfig,
+        r"config must make the same cell again, but its step differs: element \[\d, \d\] is ",
+    ),
+    (wrong.ConfigOfArrays, "config must return what JSON can hold: .*ndarray"),
+    (wrong.AnotherName, "config must have the cell's name under 'cell', got 'elman'"),
+    (wrong.TooMuchInItsConfig, "config must make the cell again, got TypeError: .*units"),
+    (wrong.MixesRows, r"row 0 of step must not depend on the other rows: element \[0, \d\] is .*, expected "),
+    (
+        wrong.Unchecked,
+        r"step must raise a TypeError or ValueError that names x where it has the shape \(5, 4\).*; got ",
+    ),
+    (
+        wrong.UncheckedCotangent,
+        "step_vjp must raise a TypeError or ValueError that names dh_next where it .*; got no error",
+    ),
+    (wrong.OnlyNumPy, "every method must run on any array library .* with array-api-strict it raises "),
+    (
+        wrong.OnTheHost,
+        "jacobian must stay in the library and on the device of the arguments, got numpy.ndarray on cpu",
+    ),
+    (wrong.RowVector, r"dparams\['b'\] of step_vjp must have the shape \(4,\), got \(1, 4\)"),
+    (wrong.ForgottenGradient, "dparams of step_vjp must have the names W, V, b, got W, V"),
+    (wrong.TwoResults, r"step_vjp must return a tuple \(dparams, dx, dh\)"),
+    (wrong.Random, "step must be the same for the same arguments: element "),
+    (wrong.SquareInitialValues, r"init_params must give the shapes .*, got .*'V': \(4, 4\)"),
+    (wrong.FadingPrecision, "W of init_params must be float64 for arguments of float64, got float32"),
+]
+
+
+@pytest.mark.parametrize(("kind", "message"), FAULTS, ids=[kind.__name__ for kind, _ in FAULTS])
+def test_a_wrong_cell_fails_with_a_line_that_names_its_fault(kind, message):
+    for seed in range(3):
+        with pytest.raises(AssertionError, match=message) as caught:
+            assert_cell(kind(3, 4, rate=0.37), seed=seed)
+        assert "\n" not in str(caught.value)
+
+
+# --- checks of what a cell alone can hardly get wrong
+
+
+def point_of(cell, rng):
+    params = {name: 0.5 * rng.standard_normal(shape) for name, shape in cell.parameter_shapes.items()}
+    x, (h, w) = rng.standard_normal((BATCH, 3)), rng.standard_normal((2, BATCH, 4))
+    return Point(cell, params, x, h, w)
+
+
+def test_engines_that_differ_are_found(rng):
+    cell = numrnn.ElmanCell(3, 4)
+    cell.step = lambda params, x, h: 0.5 * numrnn.ElmanCell.step(cell, params, x, h)  # the engine looks at the class
+    with pytest.raises(AssertionError, match=r"states by engine='auto' must be that by engine='reference': element \["):
+        CHECKS["engines agree"](point_of(cell, rng))
+
+
+def test_a_step_whose_adjoint_divides_by_the_padding_is_found(rng):
+    class Normed(Whole):
+        def output(self, params, x, h):
+            return super().output(params, x / self.norm(x), h)
+
+        def adjoint(self, params, x, h, dh_next, delta):
+            dparams, dy, dh = super().adjoint(params, x, h, dh_next, delta)
+            y, norm = x / self.norm(x), self.norm(x)
+            dx = (dy - y * array_namespace(x).sum(y * dy, axis=1)[:, None]) / norm
+            return dparams | {"V": delta.T @ y}, dx, dh
+
+        def norm(self, x):
+            return (array_namespace(x).sum(x * x, axis=1) ** 0.5)[:, None]
+
+        def step_jvp(self, *arguments):
+            raise NotImplementedError
+
+    with pytest.raises(AssertionError, match=r"dparams\['W'\] of a padded batch must be as without padding: .* is nan"):
+        assert_cell(Normed(3, 4))
