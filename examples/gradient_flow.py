@@ -24,6 +24,7 @@ from command_line import BACKEND_HELP, guarded, make_parser, read, write_json
 import numrnn
 from numrnn import plots
 from numrnn.backend import backend_module, from_numpy
+from numrnn.cells import cell_from_config
 from numrnn.datasets import PixelEncoder, load_embedded_mnist
 from numrnn.training import Checkpoint, CheckpointError, Classifier, latest_checkpoint, load_checkpoint
 
@@ -82,9 +83,8 @@ def read_network(path: str | Path) -> tuple[Classifier, dict[str, np.ndarray], C
     if checkpoint is None:
         raise CheckpointError(f"{path}: no checkpoint in this folder can be read")
     try:
-        described = dict(checkpoint.config["model"]["cell"])
-        cell: Any = numrnn.CELLS[described.pop("cell")]
-        model = Classifier(cell(**described), checkpoint.config["model"]["n_classes"])
+        cell = cell_from_config(checkpoint.config["model"]["cell"])
+        model = Classifier(cell, checkpoint.config["model"]["n_classes"])
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: does not describe a classifier of numrnn: {error!r}") from error
     return model, {name: array.astype(np.float64) for name, array in checkpoint.params.items()}, checkpoint

@@ -14,6 +14,7 @@ from numrnn.cells import (
     GatedAntisymmetricCell,
     GatedUnstructuredCell,
     LSTMCell,
+    Stack,
     UnstructuredCell,
 )
 from numrnn.subnormals import flush_subnormals
@@ -29,6 +30,7 @@ __all__ = [
     "Gradients",
     "LSTMCell",
     "ReferenceLoopWarning",
+    "Stack",
     "Tape",
     "UnstructuredCell",
     "backward",

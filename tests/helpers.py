@@ -23,6 +23,15 @@ def make_cells(input_size=3, hidden_size=4):
     return cells
 
 
+def make_stacks(input_size=3, hidden_size=4):
+    """Return a dict of stacks: layers of one kind and of several, an LSTM below and on top, a stack in a stack."""
+    euler, m, n = {"step_size": 0.3, "diffusion": 0.2}, input_size, hidden_size
+    two = numrnn.Stack([numrnn.AntisymmetricCell(m, 5, **euler), numrnn.AntisymmetricCell(5, n, **euler)])
+    mixed = numrnn.Stack([numrnn.LSTMCell(m, 2), numrnn.GatedAntisymmetricCell(2, 3, **euler), numrnn.LSTMCell(3, n)])
+    nested = numrnn.Stack([numrnn.ElmanCell(m, 3), numrnn.Stack([numrnn.LSTMCell(3, 2), numrnn.ElmanCell(2, n)])])
+    return {"stack of two": two, "mixed stack": mixed, "nested stack": nested}
+
+
 def draw_params(cell, rng, dtype=np.float64):
     """Return parameters with no zeros: zero biases would hide swapped biases, and W = 0 a missing transpose.
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from numrnn.backend import Array, Params, array_namespace, astype, empty
-from numrnn.cells import AntisymmetricCell, LSTMCell
+from numrnn.cells import AntisymmetricCell, LSTMCell, Stack
 from numrnn.cells.base import Cell
 from numrnn.cells.euler import EulerCell
 from numrnn.checks import check_array, check_finite, check_same_kind
@@ -192,20 +192,30 @@ def saturation(cell: Cell, params: Params, x: Array, states: Array) -> Saturatio
         If an argument does not fit.
     """
     check_trajectory(cell, params, x, states)
-    gates: list[Any] = []
-    if isinstance(cell, LSTMCell):
-        i, f, candidate, o = lstm_gates(cell, params, x, states)
-        gates = [i, f, o]
-    elif isinstance(cell, EulerCell):
-        candidate, z = EulerForm(cell, params).candidate_and_gate(x, states[:-1, ...])
-        gates = [] if z is None else [z]
-    else:
-        candidate = states[1:, ...]
-    count = array_namespace(candidate).abs(candidate) > SATURATED
+    candidates, gates = _candidates_and_gates(cell, params, x, states)
+    count = [array_namespace(c).abs(c) > SATURATED for c in candidates]
     if not gates:
-        return Saturation(_mean([count]))
+        return Saturation(_mean(count))
     closed, open_ = [z < 1 - SATURATED for z in gates], [z > SATURATED for z in gates]
-    return Saturation(_mean([count]), _mean(closed), _mean(open_))
+    return Saturation(_mean(count), _mean(closed), _mean(open_))
+
+
+def _candidates_and_gates(cell: Cell, params: Params, x: Array, states: Array) -> tuple[list[Any], list[Any]]:
+    """Return what tanh and what gates gave along a trajectory, (T, B, n) each; of a stack those of all layers."""
+    if isinstance(cell, Stack):
+        candidates: list[Any] = []
+        gates: list[Any] = []
+        for layer, own, part in zip(cell.cells, cell.layer_params(params), cell.split(states), strict=True):
+            of_tanh, of_gates = _candidates_and_gates(layer, own, x, part)
+            candidates, gates, x = candidates + of_tanh, gates + of_gates, part[1:, :, : layer.hidden_size]
+        return candidates, gates
+    if isinstance(cell, LSTMCell):
+        i, f, g, o = lstm_gates(cell, params, x, states)
+        return [g], [i, f, o]
+    if isinstance(cell, EulerCell):
+        c, z = EulerForm(cell, params).candidate_and_gate(x, states[:-1, ...])
+        return [c], [] if z is None else [z]
+    return [states[1:, ...]], []
 
 
 def _mean(flags: list[Array]) -> float:

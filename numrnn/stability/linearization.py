@@ -7,6 +7,8 @@ r"""A trajectory and the linear map of each of its steps, with all that repeats 
     LSTM          J_t = [ P_t W_h   diag(o (1 - s^2) f) ]        (J5) to (J8), P_t and Q_t combine the four blocks of W
                         [ Q_t W     diag(f)             ]
 
+A stack of layers has the blocks (J9) and (J10).
+
 A cell's step_jvp and step_vjp build A again, and take tanh again, at every call; here A and the slopes are made once,
 for all steps at a time, and a step costs one product. That is what makes hundreds of products with the end-to-end
 Jacobian affordable.
@@ -19,11 +21,11 @@ from typing import Any
 
 from numrnn.backend import Array, Params, array_namespace, empty
 from numrnn.bptt import forward
-from numrnn.cells import ElmanCell, LSTMCell
-from numrnn.cells.base import Cell, sigmoid
+from numrnn.cells import ElmanCell, LSTMCell, Stack
+from numrnn.cells.base import Cell, sigmoid, unchecked
 from numrnn.cells.euler import EulerCell
 from numrnn.checks import dtype_name
-from numrnn.stability.euler import EulerForm
+from numrnn.stability.euler import EulerForm, transposed
 
 
 class Linearization(ABC):
@@ -138,6 +140,37 @@ class LSTMLinearization(Linearization):
         return LSTMLinearization(self.cell, self.states[:, i, :], self.factors[:, i, ...], self.W)
 
 
+class StackLinearization(Linearization):
+    """The Jacobian of all layers together (J9) (J10), made anew for each product.
+
+    Attributes
+    ----------
+    params : mapping of str to array
+    x : array, shape (T, B, m)
+    """
+
+    def __init__(self, cell: Stack, states: Array, params: Params, x: Array) -> None:
+        super().__init__(cell, states)
+        self.params, self.x = params, x
+
+    def _jacobian(self, t: int) -> Array:
+        return unchecked(self.cell.jacobian)(self.params, self.x[t - 1, ...], self.states[t - 1, ...])
+
+    def apply(self, t: int, v: Array) -> Array:
+        """Return J_t v."""
+        return v @ transposed(self._jacobian(t))
+
+    def apply_adjoint(self, t: int, g: Array) -> Array:
+        """Return J_t^T g."""
+        return g @ self._jacobian(t)
+
+    def row(self, index: int) -> StackLinearization:
+        """Return the linearization of one row."""
+        i, cell = slice(index, index + 1), self.cell
+        assert isinstance(cell, Stack)
+        return StackLinearization(cell, self.states[:, i, :], self.params, self.x[:, i, :])
+
+
 def _joined(*blocks: Array) -> Array:
     """Return blocks of n columns side by side."""
     n = blocks[0].shape[-1]
@@ -198,6 +231,8 @@ def linearize(cell: Cell, params: Params, x: Array, h0: Array | None = None, *, 
         return SlopeLinearization(cell, states, 1 - c * c, params["W"], carry=0)
     if isinstance(cell, LSTMCell) and type(cell).step is LSTMCell.step:
         return LSTMLinearization(cell, states, _lstm_factors(cell, params, x, states), params["W"])
+    if isinstance(cell, Stack) and type(cell).step is Stack.step:
+        return StackLinearization(cell, states, params, x)
     raise TypeError(f"cell must have the step of one of numrnn.CELLS, got {type(cell).__name__} with its own")
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from numrnn.cells import CELLS, AntisymmetricCell
+from numrnn.cells import AntisymmetricCell, cell_from_config
 from numrnn.cells.base import Cell
 from numrnn.cells.euler import EulerCell
 from numrnn.checks import check_integer
@@ -213,11 +213,10 @@ def _cell(path: Path, config: Mapping[str, Any]) -> Cell:
 
     model = config.get("model")
     described = model.get("cell") if isinstance(model, Mapping) else None
-    if not isinstance(described, Mapping) or described.get("cell") not in CELLS:
+    if not isinstance(described, Mapping) or "cell" not in described:
         raise CheckpointError(f"{path}: its configuration must name a cell of numrnn, got model {model!r}")
-    arguments = {key: value for key, value in described.items() if key != "cell"}
     try:
-        return CELLS[described["cell"]](**arguments)
+        return cell_from_config(described)
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: its cell cannot be made: {error}") from error
 

@@ -32,6 +32,7 @@ CELLS: dict[str, tuple[str, dict[str, Any]]] = {
     "gated-unstructured": ("gated-unstructured", EULER),
     "elman": ("elman", {}),
     "lstm": ("lstm", {}),
+    "stack": ("stack", {}),
 }
 
 
@@ -67,8 +68,7 @@ class Family:
 
     def make_cell(self, package: ModuleType) -> Any:
         """Return the cell, of the class of `package`."""
-        name, options = CELLS[self.cell]
-        return package.CELLS[name](self.sizes["m"], self.sizes["n"], **options)
+        return make_cell(package, self.cell, self.sizes["m"], self.sizes["n"])
 
     def draw(self, seed: int, dtype: str) -> tuple[Arrays, Arrays]:
         """Return parameters and data; no parameter is zero anywhere."""
@@ -110,6 +110,14 @@ class Family:
 
         mutants = {edit.name: gradient_by(lambda edit=edit: edited_package(edit)) for edit in self.edits}
         return Instance(loss, gradient_by(lambda: numrnn), params, mutants)
+
+
+def make_cell(package: ModuleType, kind: str, m: int, n: int, **changes: Any) -> Any:
+    """Return a cell of `package`: a key of `CELLS`, some of its options changed; a stack has an LSTM below."""
+    name, options = CELLS[kind]
+    if name == "stack":
+        return package.Stack([package.LSTMCell(m, 2), package.AntisymmetricCell(2, n, **EULER)])
+    return package.CELLS[name](m, n, **{**options, **changes})
 
 
 def real_type(params: Arrays) -> Any:
@@ -231,6 +239,15 @@ FAMILIES = (
     Family("gated unstructured", "gated-unstructured", **REFERENCE, edits=slips.GATED_UNSTRUCTURED),
     Family("elman", "elman", **REFERENCE, edits=slips.ELMAN),
     Family("lstm", "lstm", **REFERENCE, edits=slips.LSTM),
+    Family("stack", "stack", **REFERENCE, edits=slips.STACK),
+    Family("layer by layer", "stack", **through_time(engine="auto", lengths=True), edits=slips.LAYERED),
+    Family(
+        "layer by layer, checkpoints",
+        "stack",
+        **through_time(engine="auto", recompute_every=1),
+        edits=slips.LAYERED_CHECKPOINTS,
+        sizes=LONG,
+    ),
     Family("through time", "gated, full", **REFERENCE, edits=slips.TIME),
     Family("lengths", "gated, triangular", **through_time(engine="reference", lengths=True), edits=slips.LENGTHS),
     Family(
@@ -261,5 +278,6 @@ FAMILIES = (
     Family("tangents, gated", "gated, full", **TANGENTS, edits=slips.GATED_TANGENT),
     Family("tangents, elman", "elman", **TANGENTS, edits=slips.ELMAN_TANGENT),
     Family("tangents, lstm", "lstm", **TANGENTS, edits=slips.LSTM_TANGENT),
+    Family("tangents, stack", "stack", **TANGENTS, edits=slips.STACK_TANGENT),
 )
 PROBLEMS = tuple(Problem(family.name, family.make) for family in FAMILIES)

@@ -142,6 +142,78 @@ LSTM = (
         ("gates in another order", "u[:, :n], u[:, n : 2 * n]", "u[:, n : 2 * n], u[:, :n]"),
     ),
 )
+STACK = (
+    *at(
+        "cells.stack:Stack.step_vjp",
+        ("what the layer above has read forgotten", "add_to_hidden(dh_next_l, dx)", "dh_next_l"),
+        ("what the layer above has read twice", "add_to_hidden(dh_next_l, dx)", "add_to_hidden(dh_next_l, 2 * dx)"),
+    ),
+    *at(
+        "cells.stack:add_to_hidden",
+        ("the memory's columns", "total[..., : dx.shape[-1]] += dx", "total[..., -dx.shape[-1] :] += dx"),
+        (
+            "in place of the state's own cotangent",
+            "total[..., : dx.shape[-1]] += dx",
+            "total[..., : dx.shape[-1]] = dx",
+        ),
+    ),
+    *at(
+        "cells.stack:Stack._inputs_and_outputs",
+        (
+            "the old state of the layer below is read",
+            "x = outputs[-1][:, : cell.hidden_size]",
+            "x = part[:, : cell.hidden_size]",
+        ),
+        (
+            "the memory of the layer below is read",
+            "outputs[-1][:, : cell.hidden_size]",
+            "outputs[-1][:, -cell.hidden_size :]",
+        ),
+    ),
+)
+LAYERED = (
+    *at(
+        "layered:LayeredTape._propagate",
+        ("what the layer above has read last forgotten", "add_to_hidden(end, read[-1, ...])", "end"),
+        ("what the layer above has read forgotten", "_with_reading(given, read, end)", "given"),
+        (
+            "the loss's own derivative for the top layer only",
+            "_with_reading(given, read, end)",
+            "_with_reading(None, read, end)",
+        ),
+    ),
+    *at(
+        "layered:_with_reading",
+        ("read a step too early", "total[1:, :,", "total[:-1, :,"),
+        ("read for the loss's own", "total[1:, :, : read.shape[2]] += read", "total[1:, :, : read.shape[2]] = read"),
+    ),
+    *at(
+        "layered:LayeredTape._run",
+        ("states off by one", "tape.states[1:, :,", "tape.states[:-1, :,"),
+        (
+            "lengths for the lowest layer only",
+            "Problem(cell, params, x, h0, active, None)",
+            "Problem(cell, params, x, h0, active if x is problem.x else None, None)",
+        ),
+    ),
+)
+LAYERED_CHECKPOINTS = (
+    *at(
+        "layered:LayeredTape.propagate",
+        ("last segment only", "v + part.params[k]", "v"),
+        ("segments in the wrong order", "reversed(self.starts())", "self.starts()"),
+        ("cotangent of the end for every segment", "g = part.h0", "g = g if start else part.h0"),
+        (
+            "the loss's own derivatives of the first segment",
+            "direct[start : steps.stop + 1, ...]",
+            "direct[: steps.stop - start + 1, ...]",
+        ),
+    ),
+    *at(
+        "layered:LayeredTape._run",
+        ("the first checkpoint for all", "self._kept[start // self.every]", "self._kept[0]"),
+    ),
+)
 TIME = (
     *at(
         "bptt:ReferenceTape.propagate",
@@ -360,5 +432,29 @@ ELMAN_TANGENT = (
     *at(
         "cells.elman:ElmanCell.step_jvp",
         ("bias forgotten", ' + params_dot["b"]', ""),
+    ),
+)
+STACK_TANGENT = (
+    *at(
+        "cells.stack:Stack.step_jvp",
+        (
+            "every layer's tangent by that of x",
+            "x_dot = tangents[-1][:, : cell.hidden_size]",
+            "x_dot = 0 * tangents[-1][:, : cell.hidden_size]",
+        ),
+        (
+            "tangent of the old state below",
+            "x_dot = tangents[-1][:, : cell.hidden_size]",
+            "x_dot = h_l_dot[:, : cell.hidden_size]",
+        ),
+    ),
+    *at(
+        "cells.stack:Stack.jacobian",
+        ("influence of the layers below forgotten", "by_input(cell, own, x_l, h_l) @ read", "0"),
+        (
+            "read from the memory",
+            "columns.start : columns.start + cell.hidden_size",
+            "columns.stop - cell.hidden_size : columns.stop",
+        ),
     ),
 )
