@@ -17,6 +17,7 @@ from numrnn.cells import (
     Stack,
     UnstructuredCell,
 )
+from numrnn.reversal import reverse
 from numrnn.subnormals import flush_subnormals
 from numrnn.tape import Gradients, Tape
 
@@ -36,6 +37,7 @@ __all__ = [
     "backward",
     "flush_subnormals",
     "forward",
+    "reverse",
 ]
 
 __version__ = "0.1.0"

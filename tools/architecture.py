@@ -22,7 +22,7 @@ BEGIN, END = "<!-- floors: written by tools/architecture.py -->", "<!-- end of t
 FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("arrays, whatever library they are of", ("gpu", "backend", "checks", "kernels", "blas", "subnormals")),
     ("one step: the cells and their initial values", ("initializers", "cells")),
-    ("a pass over a sequence, and what it leaves behind", ("problem", "tape", "layered")),
+    ("a pass over a sequence, and what it leaves behind", ("problem", "tape", "layered", "reversal")),
     ("the fused engines", ("engines",)),
     ("time: forward and backward", ("bptt",)),
     ("data", ("datasets",)),
