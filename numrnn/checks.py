@@ -142,7 +142,9 @@ def _place(kind: tuple[Any, Any]) -> tuple[str, str]:
     return kind[0].__name__, str(kind[1])
 
 
-def check_number(name: str, value: Any, *, above: float | None = None, at_least: float | None = None) -> float:
+def check_number(
+    name: str, value: Any, *, above: float | None = None, at_least: float | None = None, at_most: float | None = None
+) -> float:
     """Return `value` as a float after checking that it is a finite real number in range.
 
     Raises
@@ -157,11 +159,13 @@ def check_number(name: str, value: Any, *, above: float | None = None, at_least:
         wanted += f" > {above:g}"
     if at_least is not None:
         wanted += f" >= {at_least:g}"
+    if at_most is not None:
+        wanted += f" and <= {at_most:g}"
     if isinstance(value, bool | str) or not isinstance(value, int | float | np.integer | np.floating):
         raise TypeError(f"{name} must be {wanted}, got {value!r}")
     number = float(value)
     below = (above is not None and number <= above) or (at_least is not None and number < at_least)
-    if not math.isfinite(number) or below:
+    if not math.isfinite(number) or below or (at_most is not None and number > at_most):
         raise ValueError(f"{name} must be {wanted}, got {value!r}")
     return number
 

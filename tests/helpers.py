@@ -8,6 +8,7 @@ import numrnn
 from numrnn.cells.euler import EulerCell
 
 EPS64 = np.finfo(np.float64).eps
+LIPSCHITZ = {"step_size": 0.3, "beta_A": 0.8, "beta_W": 0.6, "diffusion_A": 0.2, "diffusion_W": 0.1}
 
 
 def make_cells(input_size=3, hidden_size=4):
@@ -18,6 +19,9 @@ def make_cells(input_size=3, hidden_size=4):
         if "triangular" in kind(1, 1).config():
             cells[f"{name}, triangular"] = kind(input_size, hidden_size, triangular=True, **euler)
             cells[f"{name}, full"] = kind(input_size, hidden_size, triangular=False, **euler)
+        elif kind is numrnn.LipschitzCell:
+            for method in ("euler", "rk2"):
+                cells[f"{name}, {method}"] = kind(input_size, hidden_size, method=method, **LIPSCHITZ)
         else:
             cells[name] = kind(input_size, hidden_size, **(euler if issubclass(kind, EulerCell) else {}))
     return cells

@@ -4,6 +4,7 @@ from numrnn.cells.antisymmetric import AntisymmetricCell
 from numrnn.cells.base import Cell
 from numrnn.cells.elman import ElmanCell
 from numrnn.cells.gated import GatedAntisymmetricCell
+from numrnn.cells.lipschitz import LipschitzCell
 from numrnn.cells.lstm import LSTMCell
 from numrnn.cells.registry import CELLS, cell_from_config
 from numrnn.cells.stack import Stack
@@ -17,6 +18,7 @@ __all__ = [
     "GatedAntisymmetricCell",
     "GatedUnstructuredCell",
     "LSTMCell",
+    "LipschitzCell",
     "Stack",
     "UnstructuredCell",
     "cell_from_config",

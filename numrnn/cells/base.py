@@ -101,7 +101,7 @@ class Cell(ABC):
         rng : numpy.random.Generator
             The source of randomness; it advances.
         weight_std : float
-            sigma_w >= 0, the standard deviation of the recurrent weights times sqrt(n).
+            sigma_w >= 0, the standard deviation of the recurrent weights times sqrt(n); of a Lipschitz cell times 10 n.
         input_std : float
             >= 0, the standard deviation of the input weights times sqrt(m).
         gate_bias : float
@@ -163,9 +163,10 @@ class Cell(ABC):
         return {"rotations", "forget_bias", "t_max", *gate}
 
     def _draw(self, rng: np.random.Generator, initial: InitialValues) -> dict[str, np.ndarray]:
-        """Draw by the first letter of the name: W recurrent, V input, b bias."""
+        """Draw by the first letter of the name: W and M recurrent, V input, b bias."""
         m, n, shapes = self.input_size, self.hidden_size, self.parameter_shapes
-        stds = {"W": initial.weight_std / n**0.5, "V": initial.input_std / m**0.5, "b": initial.bias_std, "b_z": 0.0}
+        recurrent = initial.weight_std / n**0.5
+        stds = {"W": recurrent, "M": recurrent, "V": initial.input_std / m**0.5, "b": initial.bias_std, "b_z": 0.0}
         values = {name: stds.get(name, stds[name[0]]) * rng.standard_normal(shape) for name, shape in shapes.items()}
         if initial.input_gains is not None:
             values["V"] *= input_gains(n, *initial.input_gains)[:, None]

@@ -9,6 +9,7 @@ from numrnn.cells.antisymmetric import AntisymmetricCell
 from numrnn.cells.base import Cell
 from numrnn.cells.elman import ElmanCell
 from numrnn.cells.gated import GatedAntisymmetricCell
+from numrnn.cells.lipschitz import LipschitzCell
 from numrnn.cells.lstm import LSTMCell
 from numrnn.cells.stack import Stack
 from numrnn.cells.unstructured import GatedUnstructuredCell, UnstructuredCell
@@ -23,6 +24,7 @@ CELLS: dict[str, type[Cell]] = {
         GatedUnstructuredCell,
         ElmanCell,
         LSTMCell,
+        LipschitzCell,
     )
 }
 

@@ -20,14 +20,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from numrnn.backend import Array, Params, array_namespace, astype, empty
-from numrnn.cells import AntisymmetricCell, LSTMCell, Stack
+from numrnn.cells import AntisymmetricCell, LipschitzCell, LSTMCell, Stack
 from numrnn.cells.base import Cell
 from numrnn.cells.euler import EulerCell
 from numrnn.checks import check_array, check_finite, check_same_kind
 from numrnn.stability.endtoend import check_linearization, log_or_minus_infinity, rescaled
 from numrnn.stability.euler import EulerForm, check_cell
 from numrnn.stability.jacobians import check_trajectory
-from numrnn.stability.linearization import Linearization, lstm_gates
+from numrnn.stability.linearization import Linearization, lipschitz_candidates, lstm_gates
 
 SATURATED = 0.99  # |tanh| above it has a slope below 0.02; a sigmoid within 0.01 of its ends one below 0.01
 
@@ -212,6 +212,8 @@ def _candidates_and_gates(cell: Cell, params: Params, x: Array, states: Array) -
     if isinstance(cell, LSTMCell):
         i, f, g, o = lstm_gates(cell, params, x, states)
         return [g], [i, f, o]
+    if isinstance(cell, LipschitzCell):
+        return lipschitz_candidates(cell, params, x, states)[1], []
     if isinstance(cell, EulerCell):
         c, z = EulerForm(cell, params).candidate_and_gate(x, states[:-1, ...])
         return [c], [] if z is None else [z]

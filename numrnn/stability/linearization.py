@@ -21,9 +21,10 @@ from typing import Any
 
 from numrnn.backend import Array, Params, array_namespace, empty
 from numrnn.bptt import forward
-from numrnn.cells import ElmanCell, LSTMCell, Stack
+from numrnn.cells import ElmanCell, LipschitzCell, LSTMCell, Stack
 from numrnn.cells.base import Cell, sigmoid, unchecked
 from numrnn.cells.euler import EulerCell
+from numrnn.cells.lipschitz import Rate
 from numrnn.checks import dtype_name
 from numrnn.stability.euler import EulerForm, transposed
 
@@ -140,6 +141,46 @@ class LSTMLinearization(Linearization):
         return LSTMLinearization(self.cell, self.states[:, i, :], self.factors[:, i, ...], self.W)
 
 
+class LipschitzLinearization(Linearization):
+    """J_t = I + eps G(h), or of the midpoint rule I + eps G(k) (I + (eps / 2) G(h)), G = A + diag(S) W  (J11) to (J13).
+
+    Attributes
+    ----------
+    slopes : list of array, shape (T, B, n)
+        S at h, and with the midpoint rule at k.
+    A, W : array, shape (n, n)
+    """
+
+    cell: LipschitzCell
+
+    def __init__(self, cell: LipschitzCell, states: Array, slopes: list[Array], A: Array, W: Array) -> None:
+        super().__init__(cell, states)
+        self.slopes, self.A, self.W = slopes, A, W
+        self._factors = [cell.step_size / (2 if k + 1 < len(slopes) else 1) for k in range(len(slopes))]
+
+    def apply(self, t: int, v: Array) -> Array:
+        """Return J_t v."""
+        moved = v
+        for factor, S in zip(self._factors, self.slopes, strict=True):
+            moved = v + factor * (moved @ self.A.T + S[t - 1, :, None, :] * (moved @ self.W.T))
+        return moved
+
+    def apply_adjoint(self, t: int, g: Array) -> Array:
+        """Return J_t^T g."""
+        total = g
+        for factor, S in reversed(list(zip(self._factors, self.slopes, strict=True))):
+            g = factor * (g @ self.A + (S[t - 1, :, None, :] * g) @ self.W)
+            total = total + g
+        return total
+
+    def row(self, index: int) -> LipschitzLinearization:
+        """Return the linearization of one row."""
+        i = slice(index, index + 1)
+        return LipschitzLinearization(
+            self.cell, self.states[:, i, :], [S[:, i, :] for S in self.slopes], self.A, self.W
+        )
+
+
 class StackLinearization(Linearization):
     """The Jacobian of all layers together (J9) (J10), made anew for each product.
 
@@ -231,6 +272,9 @@ def linearize(cell: Cell, params: Params, x: Array, h0: Array | None = None, *, 
         return SlopeLinearization(cell, states, 1 - c * c, params["W"], carry=0)
     if isinstance(cell, LSTMCell) and type(cell).step is LSTMCell.step:
         return LSTMLinearization(cell, states, _lstm_factors(cell, params, x, states), params["W"])
+    if isinstance(cell, LipschitzCell) and type(cell).step is LipschitzCell.step:
+        rate, cs = lipschitz_candidates(cell, params, x, states)
+        return LipschitzLinearization(cell, states, [1 - c * c for c in cs], rate.A, rate.W)
     if isinstance(cell, Stack) and type(cell).step is Stack.step:
         return StackLinearization(cell, states, params, x)
     raise TypeError(f"cell must have the step of one of numrnn.CELLS, got {type(cell).__name__} with its own")
@@ -242,6 +286,15 @@ def lstm_gates(cell: LSTMCell, params: Params, x: Array, states: Array) -> tuple
     u: Any = states[:-1, :, :n] @ params["W"].T + x @ params["V"].T + params["b"]  # (T, B, 4n)
     u_i, u_f, u_g, u_o = (u[..., k * n : (k + 1) * n] for k in range(4))
     return sigmoid(u_i), sigmoid(u_f), array_namespace(u).tanh(u_g), sigmoid(u_o)
+
+
+def lipschitz_candidates(cell: LipschitzCell, params: Params, x: Array, states: Array) -> tuple[Rate, list[Array]]:
+    """Return f along a trajectory, and c at h, and with the midpoint rule at k, (T, B, n) each."""
+    rate, h = cell.rate(params, x), states[:-1, ...]
+    f, c = rate.value(h)
+    if cell.method == "euler":
+        return rate, [c]
+    return rate, [c, rate.value(h + cell.step_size / 2 * f)[1]]
 
 
 def _lstm_factors(cell: LSTMCell, params: Params, x: Array, states: Array) -> Array:

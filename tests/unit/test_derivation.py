@@ -14,6 +14,7 @@ SECTIONS = {
     "elman": "5. The Elman",
     "lstm": "6. The LSTM",
     "stack": "10. Layers",
+    "lipschitz": "11. The Lipschitz",
 }
 FURTHER_FILES = {"stack": [ROOT / "numrnn" / "layered.py"]}
 
