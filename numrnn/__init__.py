@@ -13,9 +13,12 @@ from numrnn.cells import (
     ElmanCell,
     GatedAntisymmetricCell,
     GatedUnstructuredCell,
+    LipschitzCell,
     LSTMCell,
+    Stack,
     UnstructuredCell,
 )
+from numrnn.reversal import reverse
 from numrnn.subnormals import flush_subnormals
 from numrnn.tape import Gradients, Tape
 
@@ -28,12 +31,15 @@ __all__ = [
     "GatedUnstructuredCell",
     "Gradients",
     "LSTMCell",
+    "LipschitzCell",
     "ReferenceLoopWarning",
+    "Stack",
     "Tape",
     "UnstructuredCell",
     "backward",
     "flush_subnormals",
     "forward",
+    "reverse",
 ]
 
 __version__ = "0.1.0"

@@ -19,6 +19,7 @@ T. Chen, B. Xu, C. Zhang, C. Guestrin, "Training Deep Nets with Sublinear Memory
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -29,8 +30,10 @@ import numpy as np
 
 from numrnn.backend import Array, Params, array_namespace, empty, zeros
 from numrnn.blas import one_thread_each
-from numrnn.cells.base import Cell, unchecked
+from numrnn.cells.base import Cell, same_step, unchecked
+from numrnn.cells.stack import Stack
 from numrnn.engines import cpu, cuda
+from numrnn.layered import LayeredTape
 from numrnn.problem import Problem, check_cotangents, check_problem
 from numrnn.subnormals import flush_subnormals
 from numrnn.tape import DefaultGradients, Gradients, ParameterGradients, Tape
@@ -77,7 +80,7 @@ def forward(
     engine : {"auto", "reference", "fused"}
         Which implementation of the loops. "reference" covers everything; "fused" is faster and covers, in float32 and
         float64, the cells of this package on NumPy arrays, and the antisymmetric and unstructured ones up to 256 units
-        on CuPy arrays; "auto" is "fused" where that covers the case.
+        on CuPy arrays; "auto" is "fused" where that covers the case. Of a `Stack` each layer has an engine of its own.
     recompute_every : int or "sqrt", optional
         Keep every k-th state only, k >= 1, and compute the others again, k at a time, when they are wanted; "sqrt"
         takes k = ceil(sqrt(T)), which holds 2 sqrt(T) states at most at any time of the backward pass.
@@ -149,6 +152,9 @@ def _make_tape(problem: Problem, engine: Engine) -> Tape:
     """Return the tape, not run yet, of the engine that the name and the problem choose."""
     if engine == "reference":
         return ReferenceTape(problem)
+    cell = problem.cell
+    if isinstance(cell, Stack) and same_step(type(cell), Stack):
+        return LayeredTape(problem, cell, functools.partial(_make_tape, engine=engine))
     fused = _fused_engine(problem.x)
     reason = fused.unsupported_reason(problem)
     if reason is None:

@@ -142,9 +142,14 @@ def _place(kind: tuple[Any, Any]) -> tuple[str, str]:
     return kind[0].__name__, str(kind[1])
 
 
-def range_text(above: float | None = None, at_least: float | None = None, below: float | None = None) -> str:
+def range_text(
+    above: float | None = None,
+    at_least: float | None = None,
+    below: float | None = None,
+    at_most: float | None = None,
+) -> str:
     """Return the bounds of a number in signs, as ">= 0 and < 1"; nothing where there are none."""
-    bounds = ((">", above), (">=", at_least), ("<", below))
+    bounds = ((">", above), (">=", at_least), ("<", below), ("<=", at_most))
     return " and ".join(f"{sign} {bound:g}" for sign, bound in bounds if bound is not None)
 
 
@@ -155,6 +160,7 @@ def check_number(
     above: float | None = None,
     at_least: float | None = None,
     below: float | None = None,
+    at_most: float | None = None,
 ) -> float:
     """Return `value` as a float after checking that it is a finite real number in range.
 
@@ -165,12 +171,12 @@ def check_number(
     ValueError
         If it is NaN, infinite or out of range.
     """
-    wanted = f"a finite number {range_text(above, at_least, below)}".rstrip()
+    wanted = f"a finite number {range_text(above, at_least, below, at_most)}".rstrip()
     if isinstance(value, bool | str) or not isinstance(value, int | float | np.integer | np.floating):
         raise TypeError(f"{name} must be {wanted}, got {value!r}")
     number = float(value)
     too_small = (above is not None and number <= above) or (at_least is not None and number < at_least)
-    too_large = below is not None and number >= below
+    too_large = (below is not None and number >= below) or (at_most is not None and number > at_most)
     if not math.isfinite(number) or too_small or too_large:
         raise ValueError(f"{name} must be {wanted}, got {value!r}")
     return number

@@ -26,7 +26,7 @@ import numpy as np
 from scipy.integrate import solve_ivp
 
 from numrnn.backend import Array, Params, array_namespace, to_numpy
-from numrnn.cells import CELLS
+from numrnn.cells import cell_from_config
 from numrnn.cells.base import Cell
 from numrnn.cells.euler import EulerCell, as_euler
 from numrnn.checks import check_array, check_finite, check_integer, check_number, dtype_name
@@ -195,9 +195,7 @@ def _host(name: str, array: Array) -> np.ndarray:
 
 def with_step_size(cell: EulerCell, step_size: float) -> EulerCell:
     """Return a cell that differs in its step size only."""
-    arguments = cell.config() | {"step_size": step_size}
-    made = CELLS[arguments.pop("cell")](**arguments)
-    return as_euler(made)
+    return as_euler(cell_from_config(cell.config() | {"step_size": step_size}))
 
 
 def convergence(

@@ -75,6 +75,20 @@ def check_problem(
 
 def _active_steps(lengths: Any, n_steps: int, batch: int, x: Array) -> Array:
     """Return the mask (T, B, 1) that is True where a row's sequence has not ended."""
+    host = check_lengths(lengths, n_steps, batch)
+    return asarray(np.arange(n_steps)[:, None, None] < host[None, :, None], like=x)
+
+
+def check_lengths(lengths: Any, n_steps: int, batch: int) -> np.ndarray:
+    """Return lengths on the host after checking that they are `batch` integers from 1 to `n_steps`.
+
+    Raises
+    ------
+    TypeError
+        If they are no integers.
+    ValueError
+        If there are more or fewer, or one is out of range.
+    """
     host = to_numpy(lengths) if is_array(lengths) else np.asarray(lengths)
     if host.dtype.kind not in "iu":
         raise TypeError(f"lengths must be integers, got dtype {host.dtype}")
@@ -82,7 +96,7 @@ def _active_steps(lengths: Any, n_steps: int, batch: int, x: Array) -> Array:
         raise ValueError(f"lengths must be (B={batch},), got {host.shape}")
     if host.min() < 1 or host.max() > n_steps:
         raise ValueError(f"lengths must be from 1 to T={n_steps}, got values from {host.min()} to {host.max()}")
-    return asarray(np.arange(n_steps)[:, None, None] < host[None, :, None], like=x)
+    return host
 
 
 def _resolve_every(recompute_every: int | str | None, n_steps: int) -> int | None:

@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 import pytest
-from helpers import make_cells
+from helpers import make_cells, make_stacks
 from hypothesis import HealthCheck, settings
 
 from numrnn.engines.cpu import slices
@@ -21,7 +21,7 @@ for name, examples in (("by-hand", 10_000), ("by-hand-1000", 1000)):
     )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))  # --hypothesis-profile goes before both
 
-CELLS = make_cells()
+CELLS = {**make_cells(), **make_stacks()}
 
 
 @pytest.fixture(scope="module")
@@ -39,5 +39,5 @@ def rng():
 
 @pytest.fixture(params=CELLS.values(), ids=CELLS.keys())
 def cell(request):
-    """Every kind of cell, both storages of W, m = 3 and n = 4."""
+    """Every kind of cell, both storages of W, and stacks of cells, m = 3 and n = 4."""
     return request.param

@@ -8,6 +8,7 @@ import numrnn
 from numrnn.cells.euler import EulerCell
 
 EPS64 = np.finfo(np.float64).eps
+LIPSCHITZ = {"step_size": 0.3, "beta_A": 0.8, "beta_W": 0.6, "diffusion_A": 0.2, "diffusion_W": 0.1}
 
 
 def make_cells(input_size=3, hidden_size=4):
@@ -18,9 +19,21 @@ def make_cells(input_size=3, hidden_size=4):
         if "triangular" in kind(1, 1).config():
             cells[f"{name}, triangular"] = kind(input_size, hidden_size, triangular=True, **euler)
             cells[f"{name}, full"] = kind(input_size, hidden_size, triangular=False, **euler)
+        elif kind is numrnn.LipschitzCell:
+            for method in ("euler", "rk2"):
+                cells[f"{name}, {method}"] = kind(input_size, hidden_size, method=method, **LIPSCHITZ)
         else:
             cells[name] = kind(input_size, hidden_size, **(euler if issubclass(kind, EulerCell) else {}))
     return cells
+
+
+def make_stacks(input_size=3, hidden_size=4):
+    """Return a dict of stacks: layers of one kind and of several, an LSTM below and on top, a stack in a stack."""
+    euler, m, n = {"step_size": 0.3, "diffusion": 0.2}, input_size, hidden_size
+    two = numrnn.Stack([numrnn.AntisymmetricCell(m, 5, **euler), numrnn.AntisymmetricCell(5, n, **euler)])
+    mixed = numrnn.Stack([numrnn.LSTMCell(m, 2), numrnn.GatedAntisymmetricCell(2, 3, **euler), numrnn.LSTMCell(3, n)])
+    nested = numrnn.Stack([numrnn.ElmanCell(m, 3), numrnn.Stack([numrnn.LSTMCell(3, 2), numrnn.ElmanCell(2, n)])])
+    return {"stack of two": two, "mixed stack": mixed, "nested stack": nested}
 
 
 def draw_params(cell, rng, dtype=np.float64):

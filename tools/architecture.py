@@ -25,7 +25,7 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
         ("gpu", "extras", "typing", "backend", "checks", "options", "kernels", "blas", "subnormals"),
     ),
     ("one step: the cells and their initial values", ("initializers", "cells")),
-    ("a pass over a sequence, and what it leaves behind", ("problem", "tape")),
+    ("a pass over a sequence, and what it leaves behind", ("problem", "tape", "layered", "reversal")),
     ("the fused engines", ("engines",)),
     ("time: forward and backward", ("bptt",)),
     ("data", ("datasets",)),

@@ -4,20 +4,11 @@ from numrnn.cells.antisymmetric import AntisymmetricCell
 from numrnn.cells.base import Cell
 from numrnn.cells.elman import ElmanCell
 from numrnn.cells.gated import GatedAntisymmetricCell
+from numrnn.cells.lipschitz import LipschitzCell
 from numrnn.cells.lstm import LSTMCell
+from numrnn.cells.registry import CELLS, cell_from_config
+from numrnn.cells.stack import Stack
 from numrnn.cells.unstructured import GatedUnstructuredCell, UnstructuredCell
-
-CELLS: dict[str, type[Cell]] = {
-    cell.name: cell
-    for cell in (
-        AntisymmetricCell,
-        GatedAntisymmetricCell,
-        UnstructuredCell,
-        GatedUnstructuredCell,
-        ElmanCell,
-        LSTMCell,
-    )
-}
 
 __all__ = [
     "CELLS",
@@ -27,5 +18,8 @@ __all__ = [
     "GatedAntisymmetricCell",
     "GatedUnstructuredCell",
     "LSTMCell",
+    "LipschitzCell",
+    "Stack",
     "UnstructuredCell",
+    "cell_from_config",
 ]

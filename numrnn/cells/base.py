@@ -102,7 +102,7 @@ class Cell(ABC):
         rng : numpy.random.Generator
             The source of randomness; it advances.
         weight_std : float
-            sigma_w >= 0, the standard deviation of the recurrent weights times sqrt(n).
+            sigma_w >= 0, the standard deviation of the recurrent weights times sqrt(n); of a Lipschitz cell times 10 n.
         input_std : float
             >= 0, the standard deviation of the input weights times sqrt(m).
         gate_bias : float
@@ -154,22 +154,26 @@ class Cell(ABC):
         )
         if np.dtype(dtype).name not in FLOATING:
             raise TypeError(f"dtype must be one of {', '.join(FLOATING)}, got {np.dtype(dtype).name}")
+        initial.check_unused(self.name, *self.unused_initial_values())
         values = self._draw(rng, initial)
         return {name: from_numpy(value.astype(dtype), backend) for name, value in values.items()}
 
+    def unused_initial_values(self) -> set[str]:
+        """Return the arguments of `init_params` that this cell has no use for, and takes at their defaults only."""
+        gate = set() if "b_z" in self.parameter_shapes else {"gate_bias", "gate_spread"}
+        return {"rotations", "forget_bias", "t_max", *gate}
+
     def _draw(self, rng: np.random.Generator, initial: InitialValues) -> dict[str, np.ndarray]:
-        """Draw by the first letter of the name: W recurrent, V input, b bias."""
-        initial.check_unused(self.name, "rotations", "forget_bias", "t_max")
+        """Draw by the first letter of the name: W and M recurrent, V input, b bias."""
         m, n, shapes = self.input_size, self.hidden_size, self.parameter_shapes
-        stds = {"W": initial.weight_std / n**0.5, "V": initial.input_std / m**0.5, "b": initial.bias_std, "b_z": 0.0}
+        recurrent = initial.weight_std / n**0.5
+        stds = {"W": recurrent, "M": recurrent, "V": initial.input_std / m**0.5, "b": initial.bias_std, "b_z": 0.0}
         values = {name: stds.get(name, stds[name[0]]) * rng.standard_normal(shape) for name, shape in shapes.items()}
         if initial.input_gains is not None:
             values["V"] *= input_gains(n, *initial.input_gains)[:, None]
         if "b_z" in values:
             sides = np.linspace(-1, 1, n) if n > 1 else np.zeros(1)  # a lone unit is in the middle
             values["b_z"] += initial.gate_bias + initial.gate_spread * sides
-        else:
-            initial.check_unused(self.name, "gate_bias", "gate_spread")
         return values
 
     @abstractmethod

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -102,10 +101,12 @@ class EulerCell(Cell):
         """Return the cell's name and the arguments that make it again, as JSON can hold them."""
         return super().config() | {"step_size": self.step_size} | self.matrix.config()
 
+    def unused_initial_values(self) -> set[str]:
+        """Return the arguments of `init_params` that this cell has no use for, and takes at their defaults only."""
+        return super().unused_initial_values() - ({"rotations"} if self.matrix.turns else set())
+
     def _draw(self, rng: np.random.Generator, initial: InitialValues) -> dict[str, np.ndarray]:
-        if not self.matrix.turns:
-            initial.check_unused(self.name, "rotations")
-        values = super()._draw(rng, replace(initial, rotations=None))
+        values = super()._draw(rng, initial)
         values["W"] = self.matrix.initial_value(values["W"], initial.rotations)
         return values
 

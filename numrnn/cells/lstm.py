@@ -20,7 +20,6 @@ C. Tallec, Y. Ollivier, "Can recurrent neural networks warp time?", ICLR 2018, a
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -152,9 +151,12 @@ class LSTMCell(Cell):
         m, n = self.input_size, self.hidden_size
         return {"W": (4 * n, n), "V": (4 * n, m), "b": (4 * n,)}
 
+    def unused_initial_values(self) -> set[str]:
+        """Return the arguments of `init_params` that this cell has no use for, and takes at their defaults only."""
+        return super().unused_initial_values() - {"forget_bias", "t_max"} | {"input_gains", "bias_std"}
+
     def _draw(self, rng: np.random.Generator, initial: InitialValues) -> dict[str, np.ndarray]:
-        initial.check_unused(self.name, "input_gains", "bias_std")
-        values, n = super()._draw(rng, replace(initial, forget_bias=None, t_max=None)), self.hidden_size
+        values, n = super()._draw(rng, initial), self.hidden_size
         b_i, b_f = values["b"][:n], values["b"][n : 2 * n]
         if initial.forget_bias == CHRONO:
             assert initial.t_max is not None

@@ -31,6 +31,9 @@ def make_cell(config: Config, input_size: int) -> numrnn.Cell:
         return kind(input_size, config.hidden_size, triangular=config.storage == "triangular", **euler)
     if config.cell in ("unstructured", "gated-unstructured"):
         return kind(input_size, config.hidden_size, **euler)
+    if config.cell == "lipschitz":
+        gamma = config.diffusion
+        return kind(input_size, config.hidden_size, step_size=config.step_size, diffusion_A=gamma, diffusion_W=gamma)
     return kind(input_size, config.hidden_size)
 
 

@@ -13,6 +13,7 @@ linearization.py  all steps of a trajectory as linear maps
 endtoend.py       dh_T/dh_0: explicit, and matrix-free singular values and eigenvalues, in logarithms
 lyapunov.py       finite-time Lyapunov exponents
 energies.py       energy, norms of gradients over time, saturation
+lipschitz.py      the Lipschitz RNN: contraction of its ODE and of its step
 report.py         the page
 """
 
@@ -41,6 +42,7 @@ from numrnn.stability.jacobians import (
     step_jacobians,
 )
 from numrnn.stability.linearization import Linearization, linearize
+from numrnn.stability.lipschitz import contraction_rate, step_bound
 from numrnn.stability.lyapunov import lyapunov_exponents
 from numrnn.stability.report import StabilityReport, stability_report
 from numrnn.stability.spectra import (
@@ -64,6 +66,7 @@ __all__ = [
     "Spectrum",
     "StabilityReport",
     "amplification_factors",
+    "contraction_rate",
     "critical_step_size",
     "end_to_end_jacobian",
     "energy",
@@ -86,6 +89,7 @@ __all__ = [
     "spectral_norm",
     "spectrum",
     "stability_report",
+    "step_bound",
     "step_eigenvalues",
     "step_jacobians",
 ]

@@ -20,14 +20,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from numrnn.backend import Array, Params, array_namespace, astype, empty
-from numrnn.cells import AntisymmetricCell, LSTMCell
+from numrnn.cells import AntisymmetricCell, LipschitzCell, LSTMCell, Stack
 from numrnn.cells.base import Cell
 from numrnn.cells.euler import EulerCell
 from numrnn.checks import check_array, check_finite, check_same_kind
 from numrnn.stability.endtoend import check_linearization, log_or_minus_infinity, rescaled
 from numrnn.stability.euler import EulerForm, check_cell
 from numrnn.stability.jacobians import check_trajectory
-from numrnn.stability.linearization import Linearization, lstm_gates
+from numrnn.stability.linearization import Linearization, lipschitz_candidates, lstm_gates
 
 __all__ = ["Saturation", "energy", "energy_change_bounds", "log_cosh", "log_gradient_norms", "saturation"]
 
@@ -192,20 +192,32 @@ def saturation(cell: Cell, params: Params, x: Array, states: Array) -> Saturatio
         If an argument does not fit.
     """
     check_trajectory(cell, params, x, states)
-    gates: list[Any] = []
-    if isinstance(cell, LSTMCell):
-        i, f, candidate, o = lstm_gates(cell, params, x, states)
-        gates = [i, f, o]
-    elif isinstance(cell, EulerCell):
-        candidate, z = EulerForm(cell, params).candidate_and_gate(x, states[:-1, ...])
-        gates = [] if z is None else [z]
-    else:
-        candidate = states[1:, ...]
-    count = array_namespace(candidate).abs(candidate) > SATURATED
+    candidates, gates = _candidates_and_gates(cell, params, x, states)
+    count = [array_namespace(c).abs(c) > SATURATED for c in candidates]
     if not gates:
-        return Saturation(_mean([count]))
+        return Saturation(_mean(count))
     closed, open_ = [z < 1 - SATURATED for z in gates], [z > SATURATED for z in gates]
-    return Saturation(_mean([count]), _mean(closed), _mean(open_))
+    return Saturation(_mean(count), _mean(closed), _mean(open_))
+
+
+def _candidates_and_gates(cell: Cell, params: Params, x: Array, states: Array) -> tuple[list[Any], list[Any]]:
+    """Return what tanh and what gates gave along a trajectory, (T, B, n) each; of a stack those of all layers."""
+    if isinstance(cell, Stack):
+        candidates: list[Any] = []
+        gates: list[Any] = []
+        for layer, own, part in zip(cell.cells, cell.layer_params(params), cell.split(states), strict=True):
+            of_tanh, of_gates = _candidates_and_gates(layer, own, x, part)
+            candidates, gates, x = candidates + of_tanh, gates + of_gates, part[1:, :, : layer.hidden_size]
+        return candidates, gates
+    if isinstance(cell, LSTMCell):
+        i, f, g, o = lstm_gates(cell, params, x, states)
+        return [g], [i, f, o]
+    if isinstance(cell, LipschitzCell):
+        return lipschitz_candidates(cell, params, x, states)[1], []
+    if isinstance(cell, EulerCell):
+        c, z = EulerForm(cell, params).candidate_and_gate(x, states[:-1, ...])
+        return [c], [] if z is None else [z]
+    return [states[1:, ...]], []
 
 
 def _mean(flags: list[Array]) -> float:

@@ -7,6 +7,8 @@ r"""A trajectory and the linear map of each of its steps, with all that repeats 
     LSTM          J_t = [ P_t W_h   diag(o (1 - s^2) f) ]        (J5) to (J8), P_t and Q_t combine the four blocks of W
                         [ Q_t W     diag(f)             ]
 
+A stack of layers has the blocks (J9) and (J10).
+
 A cell's step_jvp and step_vjp build A again, and take tanh again, at every call; here A and the slopes are made once,
 for all steps at a time, and a step costs one product. That is what makes hundreds of products with the end-to-end
 Jacobian affordable.
@@ -19,14 +21,23 @@ from typing import Any
 
 from numrnn.backend import Array, Params, array_namespace, empty
 from numrnn.bptt import forward
-from numrnn.cells import ElmanCell, LSTMCell
-from numrnn.cells.base import Cell, sigmoid
+from numrnn.cells import ElmanCell, LipschitzCell, LSTMCell, Stack
+from numrnn.cells.base import Cell, sigmoid, unchecked
 from numrnn.cells.euler import EulerCell
+from numrnn.cells.lipschitz import Rate
 from numrnn.checks import dtype_name
-from numrnn.stability.euler import EulerForm
+from numrnn.stability.euler import EulerForm, transposed
 from numrnn.typing import Engine
 
-__all__ = ["LSTMLinearization", "Linearization", "SlopeLinearization", "linearize", "lstm_gates"]
+__all__ = [
+    "LSTMLinearization",
+    "Linearization",
+    "LipschitzLinearization",
+    "SlopeLinearization",
+    "StackLinearization",
+    "linearize",
+    "lstm_gates",
+]
 
 
 class Linearization(ABC):
@@ -141,6 +152,77 @@ class LSTMLinearization(Linearization):
         return LSTMLinearization(self.cell, self.states[:, i, :], self.factors[:, i, ...], self.W)
 
 
+class LipschitzLinearization(Linearization):
+    """J_t = I + eps G(h), or of the midpoint rule I + eps G(k) (I + (eps / 2) G(h)), G = A + diag(S) W  (J11) to (J13).
+
+    Attributes
+    ----------
+    slopes : list of array, shape (T, B, n)
+        S at h, and with the midpoint rule at k.
+    A, W : array, shape (n, n)
+    """
+
+    cell: LipschitzCell
+
+    def __init__(self, cell: LipschitzCell, states: Array, slopes: list[Array], A: Array, W: Array) -> None:
+        super().__init__(cell, states)
+        self.slopes, self.A, self.W = slopes, A, W
+        self._factors = [cell.step_size / (2 if k + 1 < len(slopes) else 1) for k in range(len(slopes))]
+
+    def apply(self, t: int, v: Array) -> Array:
+        """Return J_t v."""
+        moved = v
+        for factor, S in zip(self._factors, self.slopes, strict=True):
+            moved = v + factor * (moved @ self.A.T + S[t - 1, :, None, :] * (moved @ self.W.T))
+        return moved
+
+    def apply_adjoint(self, t: int, g: Array) -> Array:
+        """Return J_t^T g."""
+        total = g
+        for factor, S in reversed(list(zip(self._factors, self.slopes, strict=True))):
+            g = factor * (g @ self.A + (S[t - 1, :, None, :] * g) @ self.W)
+            total = total + g
+        return total
+
+    def row(self, index: int) -> LipschitzLinearization:
+        """Return the linearization of one row."""
+        i = slice(index, index + 1)
+        return LipschitzLinearization(
+            self.cell, self.states[:, i, :], [S[:, i, :] for S in self.slopes], self.A, self.W
+        )
+
+
+class StackLinearization(Linearization):
+    """The Jacobian of all layers together (J9) (J10), made anew for each product.
+
+    Attributes
+    ----------
+    params : mapping of str to array
+    x : array, shape (T, B, m)
+    """
+
+    def __init__(self, cell: Stack, states: Array, params: Params, x: Array) -> None:
+        super().__init__(cell, states)
+        self.params, self.x = params, x
+
+    def _jacobian(self, t: int) -> Array:
+        return unchecked(self.cell.jacobian)(self.params, self.x[t - 1, ...], self.states[t - 1, ...])
+
+    def apply(self, t: int, v: Array) -> Array:
+        """Return J_t v."""
+        return v @ transposed(self._jacobian(t))
+
+    def apply_adjoint(self, t: int, g: Array) -> Array:
+        """Return J_t^T g."""
+        return g @ self._jacobian(t)
+
+    def row(self, index: int) -> StackLinearization:
+        """Return the linearization of one row."""
+        i, cell = slice(index, index + 1), self.cell
+        assert isinstance(cell, Stack)
+        return StackLinearization(cell, self.states[:, i, :], self.params, self.x[:, i, :])
+
+
 def _joined(*blocks: Array) -> Array:
     """Return blocks of n columns side by side."""
     n = blocks[0].shape[-1]
@@ -203,6 +285,11 @@ def linearize(
         return SlopeLinearization(cell, states, 1 - c * c, params["W"], carry=0)
     if isinstance(cell, LSTMCell) and type(cell).step is LSTMCell.step:
         return LSTMLinearization(cell, states, _lstm_factors(cell, params, x, states), params["W"])
+    if isinstance(cell, LipschitzCell) and type(cell).step is LipschitzCell.step:
+        rate, cs = lipschitz_candidates(cell, params, x, states)
+        return LipschitzLinearization(cell, states, [1 - c * c for c in cs], rate.A, rate.W)
+    if isinstance(cell, Stack) and type(cell).step is Stack.step:
+        return StackLinearization(cell, states, params, x)
     raise TypeError(f"cell must have the step of one of numrnn.CELLS, got {type(cell).__name__} with its own")
 
 
@@ -212,6 +299,15 @@ def lstm_gates(cell: LSTMCell, params: Params, x: Array, states: Array) -> tuple
     u: Any = states[:-1, :, :n] @ params["W"].T + x @ params["V"].T + params["b"]  # (T, B, 4n)
     u_i, u_f, u_g, u_o = (u[..., k * n : (k + 1) * n] for k in range(4))
     return sigmoid(u_i), sigmoid(u_f), array_namespace(u).tanh(u_g), sigmoid(u_o)
+
+
+def lipschitz_candidates(cell: LipschitzCell, params: Params, x: Array, states: Array) -> tuple[Rate, list[Array]]:
+    """Return f along a trajectory, and c at h, and with the midpoint rule at k, (T, B, n) each."""
+    rate, h = cell.rate(params, x), states[:-1, ...]
+    f, c = rate.value(h)
+    if cell.method == "euler":
+        return rate, [c]
+    return rate, [c, rate.value(h + cell.step_size / 2 * f)[1]]
 
 
 def _lstm_factors(cell: LSTMCell, params: Params, x: Array, states: Array) -> Array:

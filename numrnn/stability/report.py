@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from numrnn.cells import CELLS, AntisymmetricCell
+from numrnn.cells import AntisymmetricCell, LipschitzCell, cell_from_config
 from numrnn.cells.base import Cell
 from numrnn.cells.euler import EulerCell
 from numrnn.checks import check_integer
@@ -27,6 +27,7 @@ from numrnn.stability.energies import Saturation, saturation
 from numrnn.stability.euler import has_antisymmetric_matrix
 from numrnn.stability.jacobians import flow_eigenvalues, share_outside_disc
 from numrnn.stability.linearization import linearize
+from numrnn.stability.lipschitz import contraction_rate, step_bound
 from numrnn.stability.lyapunov import lyapunov_exponents
 from numrnn.stability.spectra import EulerStability, Spectrum, euler_stability, spectral_norm, spectrum
 
@@ -58,6 +59,8 @@ class StabilityReport:
         Of A; of the antisymmetric cells.
     stability : EulerStability or None
         Proposition 2 at the origin; of the ungated antisymmetric cell.
+    contraction_rate, step_bound : float or None
+        Of the Lipschitz cell: of its ODE, and of its step.
     flow_eigenvalues : numpy.ndarray, shape (K, B, n), or None
         lambda(J_t) at K steps; of the Euler cells.
     outside : float or None
@@ -80,6 +83,8 @@ class StabilityReport:
     norm: float | None
     spectrum: Spectrum | None
     stability: EulerStability | None
+    contraction_rate: float | None
+    step_bound: float | None
     flow_eigenvalues: np.ndarray | None
     outside: float | None
     times: np.ndarray
@@ -99,6 +104,15 @@ class StabilityReport:
 
     def _matrix(self) -> list[str]:
         """Return the lines about A, without input."""
+        if self.contraction_rate is not None:
+            rate, bound = self.contraction_rate, self.step_bound
+            forgets = "forgets" if rate < 0 else "need not forget"
+            return [
+                "",
+                "Matrices A and W, which do not depend on input",
+                f"  contraction rate        {rate:+.4g}: the ODE {forgets} its first state",
+                f"  bound of a step         {bound:.6f} times the distance of two states",
+            ]
         if self.norm is None or not isinstance(self.cell, EulerCell):
             return ["", f"Matrix: {type(self.cell).__name__} is no Euler step; no A, and no critical step size"]
         lines = ["", "Matrix A, which does not depend on input"]
@@ -213,11 +227,10 @@ def _cell(path: Path, config: Mapping[str, Any]) -> Cell:
 
     model = config.get("model")
     described = model.get("cell") if isinstance(model, Mapping) else None
-    if not isinstance(described, Mapping) or described.get("cell") not in CELLS:
+    if not isinstance(described, Mapping) or "cell" not in described:
         raise CheckpointError(f"{path}: its configuration must name a cell of numrnn, got model {model!r}")
-    arguments = {key: value for key, value in described.items() if key != "cell"}
     try:
-        return CELLS[described["cell"]](**arguments)
+        return cell_from_config(described)
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: its cell cannot be made: {error}") from error
 
@@ -261,6 +274,8 @@ def _analyse(
         norm=norm,
         spectrum=spectrum(cell, params) if has_antisymmetric_matrix(cell) else None,
         stability=euler_stability(cell, params) if isinstance(cell, AntisymmetricCell) else None,
+        contraction_rate=contraction_rate(cell, params) if isinstance(cell, LipschitzCell) else None,
+        step_bound=step_bound(cell, params) if isinstance(cell, LipschitzCell) else None,
         flow_eigenvalues=eigenvalues,
         outside=outside,
         times=times,

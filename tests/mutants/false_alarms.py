@@ -34,13 +34,12 @@ def draw(seed: int) -> tuple[str, Instance]:
     rng = np.random.default_rng([seed, 0xFA15E])
     kind = list(planted.CELLS)[rng.integers(len(planted.CELLS))]
     T, B, m, n = (int(rng.integers(1, top + 1)) for top in (50, 4, 4, 32))
-    name, options = planted.CELLS[kind]
-    if "step_size" in options:
-        options = {**options, "step_size": 10 ** rng.uniform(-2, 0), "diffusion": 10 ** rng.uniform(-2, 0)}
+    _, options = planted.CELLS[kind]
+    drawn = {key: 10 ** rng.uniform(-2, 0) for key in options if key in ("step_size", "diffusion")}
     settings: dict[str, Any] = {"lengths": True} if rng.integers(2) else {}
     if rng.integers(2):
         settings["recompute_every"] = int(rng.integers(1, T + 1))
-    cell = numrnn.CELLS[name](m, n, **options)
+    cell = planted.make_cell(numrnn, kind, m, n, **drawn)
     dtype, scale = DTYPES[rng.integers(2)], SCALES[rng.integers(3)]
     size = 10 ** rng.uniform(-1, 0.5) / np.sqrt(n)
     params = {key: (size * rng.standard_normal(shape)).astype(dtype) for key, shape in cell.parameter_shapes.items()}

@@ -23,6 +23,7 @@ from gradcheck.mutants import Instance, Problem
 
 Arrays = dict[str, np.ndarray]
 EULER = {"step_size": 0.3, "diffusion": 0.2}
+LIPSCHITZ = {"step_size": 0.3, "beta_A": 0.8, "beta_W": 0.6, "diffusion_A": 0.2, "diffusion_W": 0.1}
 CELLS: dict[str, tuple[str, dict[str, Any]]] = {
     "antisymmetric, triangular": ("antisymmetric", {**EULER, "triangular": True}),
     "antisymmetric, full": ("antisymmetric", {**EULER, "triangular": False}),
@@ -32,6 +33,9 @@ CELLS: dict[str, tuple[str, dict[str, Any]]] = {
     "gated-unstructured": ("gated-unstructured", EULER),
     "elman": ("elman", {}),
     "lstm": ("lstm", {}),
+    "lipschitz, euler": ("lipschitz", {**LIPSCHITZ, "method": "euler"}),
+    "lipschitz, rk2": ("lipschitz", {**LIPSCHITZ, "method": "rk2"}),
+    "stack": ("stack", {}),
 }
 
 
@@ -67,8 +71,7 @@ class Family:
 
     def make_cell(self, package: ModuleType) -> Any:
         """Return the cell, of the class of `package`."""
-        name, options = CELLS[self.cell]
-        return package.CELLS[name](self.sizes["m"], self.sizes["n"], **options)
+        return make_cell(package, self.cell, self.sizes["m"], self.sizes["n"])
 
     def draw(self, seed: int, dtype: str) -> tuple[Arrays, Arrays]:
         """Return parameters and data; no parameter is zero anywhere."""
@@ -110,6 +113,14 @@ class Family:
 
         mutants = {edit.name: gradient_by(lambda edit=edit: edited_package(edit)) for edit in self.edits}
         return Instance(loss, gradient_by(lambda: numrnn), params, mutants)
+
+
+def make_cell(package: ModuleType, kind: str, m: int, n: int, **changes: Any) -> Any:
+    """Return a cell of `package`: a key of `CELLS`, some of its options changed; a stack has an LSTM below."""
+    name, options = CELLS[kind]
+    if name == "stack":
+        return package.Stack([package.LSTMCell(m, 2), package.AntisymmetricCell(2, n, **EULER)])
+    return package.CELLS[name](m, n, **{**options, **changes})
 
 
 def real_type(params: Arrays) -> Any:
@@ -231,6 +242,17 @@ FAMILIES = (
     Family("gated unstructured", "gated-unstructured", **REFERENCE, edits=slips.GATED_UNSTRUCTURED),
     Family("elman", "elman", **REFERENCE, edits=slips.ELMAN),
     Family("lstm", "lstm", **REFERENCE, edits=slips.LSTM),
+    Family("lipschitz, Euler", "lipschitz, euler", **REFERENCE, edits=slips.LIPSCHITZ),
+    Family("lipschitz, RK2", "lipschitz, rk2", **REFERENCE, edits=slips.LIPSCHITZ_RK2),
+    Family("stack", "stack", **REFERENCE, edits=slips.STACK),
+    Family("layer by layer", "stack", **through_time(engine="auto", lengths=True), edits=slips.LAYERED),
+    Family(
+        "layer by layer, checkpoints",
+        "stack",
+        **through_time(engine="auto", recompute_every=1),
+        edits=slips.LAYERED_CHECKPOINTS,
+        sizes=LONG,
+    ),
     Family("through time", "gated, full", **REFERENCE, edits=slips.TIME),
     Family("lengths", "gated, triangular", **through_time(engine="reference", lengths=True), edits=slips.LENGTHS),
     Family(
@@ -253,6 +275,18 @@ FAMILIES = (
         edits=slips.FUSED_CHECKPOINTS,
         sizes=LONG,
     ),
+    Family(
+        "fused engine, lipschitz, Euler",
+        "lipschitz, euler",
+        **through_time(engine="fused", lengths=True),
+        edits=slips.FUSED_LIPSCHITZ,
+    ),
+    Family(
+        "fused engine, lipschitz, RK2",
+        "lipschitz, rk2",
+        **through_time(engine="fused", lengths=True),
+        edits=slips.FUSED_LIPSCHITZ_RK2,
+    ),
     Family("classifier", "lstm", classifier_loss, classifier_gradient, slips.READ_OUT, model=True),
     Family("squared error", "antisymmetric, full", regression_loss, regression_gradient, slips.SQUARES),
     Family("clipping", "gated, full", classifier_loss, clipped_gradient, slips.CLIP, model=True),
@@ -261,5 +295,8 @@ FAMILIES = (
     Family("tangents, gated", "gated, full", **TANGENTS, edits=slips.GATED_TANGENT),
     Family("tangents, elman", "elman", **TANGENTS, edits=slips.ELMAN_TANGENT),
     Family("tangents, lstm", "lstm", **TANGENTS, edits=slips.LSTM_TANGENT),
+    Family("tangents, lipschitz, Euler", "lipschitz, euler", **TANGENTS, edits=slips.LIPSCHITZ_TANGENT),
+    Family("tangents, lipschitz, RK2", "lipschitz, rk2", **TANGENTS, edits=slips.LIPSCHITZ_RK2_TANGENT),
+    Family("tangents, stack", "stack", **TANGENTS, edits=slips.STACK_TANGENT),
 )
 PROBLEMS = tuple(Problem(family.name, family.make) for family in FAMILIES)

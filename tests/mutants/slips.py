@@ -15,6 +15,8 @@ UNSTRUCTURED_MATRIX = "cells.unstructured:UnstructuredMatrix"
 ENGINE_PASS = "engines.cpu.passes:"
 ENGINE_SLICES = "engines.cpu.slices:"
 ENGINE_STEPS = "engines.cpu.steps:"
+ENGINE_LIPSCHITZ = "engines.cpu.lipschitz:"
+LIPSCHITZ_MODULE = "cells.lipschitz:"
 TRIANGULAR = (
     *at(
         f"{MATRIX}.adjoint",
@@ -142,6 +144,120 @@ LSTM = (
         ("gates in another order", "u[:, :n], u[:, n : 2 * n]", "u[:, n : 2 * n], u[:, :n]"),
     ),
 )
+LIPSCHITZ = (
+    *at(
+        f"{LIPSCHITZ_MODULE}SymmetricSkewMatrix.adjoint",
+        ("transposed part forgotten in dM", "self._linear(dS)", "dS"),
+        ("dM transposed", "self._linear(dS)", "self._linear(dS.T)"),
+        ("+ gamma I in dM", "self._linear(dS)", "self._linear(dS) - self.diffusion * dS"),
+    ),
+    *at(
+        f"{LIPSCHITZ_MODULE}Rate.adjoint",
+        ("c for c * c", "1 - c * c", "1 - c"),
+        ("linear part forgotten on the way back", "df @ self.A + ", ""),
+        ("A not transposed", "df @ self.A ", "df @ self.A.T "),
+        ("W not transposed", "delta @ self.W", "delta @ self.W.T"),
+        ("slope forgotten in W", "delta @ self.W", "df @ self.W"),
+    ),
+    *at(
+        f"{LIPSCHITZ_MODULE}LipschitzCell.step_vjp",
+        ("identity forgotten", "dh_next + dk, delta", "dk, delta"),
+        ("step size forgotten", "df = eps * dh_next", "df = dh_next"),
+        ("slope in dA", "df.T @ k, delta.T @ k", "delta.T @ k, delta.T @ k"),
+        ("no slope in dW", "df.T @ k, delta.T @ k", "df.T @ k, df.T @ k"),
+        ("M_A and M_W swapped", '"M_A": dM_A, "M_W": dM_W', '"M_A": dM_W, "M_W": dM_A'),
+        ("beta of the other matrix", "self.matrix_A.adjoint(dA)", "self.matrix_W.adjoint(dA)"),
+        ("db a mean over the batch", ".sum(du", ".mean(du"),
+    ),
+)
+LIPSCHITZ_RK2 = (
+    *at(
+        f"{LIPSCHITZ_MODULE}LipschitzCell.step_vjp",
+        ("h for k in dA", "df.T @ k,", "df.T @ h,"),
+        ("h for k in dW", "delta.T @ k  # (B37)", "delta.T @ h"),
+        ("a whole step for the half in df", "df = eps / 2 * dk", "df = eps * dk"),
+        ("a whole step for the half in k", "k = h + eps / 2 * f", "k = h + eps * f"),
+        ("slope at k for that at h", "rate.adjoint(c_h, df)", "rate.adjoint(c, df)"),
+        ("first evaluation forgotten in the input", "du + delta", "du"),
+        ("first evaluation forgotten in dA", "dA + df.T @ h", "dA"),
+        ("first evaluation forgotten in dW", "dW + delta.T @ h", "dW"),
+        ("first evaluation forgotten in dh", "dh + by_h", "dh"),
+        ("dk counted twice", "dh + by_h", "dh + dk + by_h"),
+        ("cotangent of k passed on as that of f(h)", "df = eps / 2 * dk", "df = eps / 2 * dh_next"),
+    ),
+)
+STACK = (
+    *at(
+        "cells.stack:Stack.step_vjp",
+        ("what the layer above has read forgotten", "add_to_hidden(dh_next_l, dx)", "dh_next_l"),
+        ("what the layer above has read twice", "add_to_hidden(dh_next_l, dx)", "add_to_hidden(dh_next_l, 2 * dx)"),
+    ),
+    *at(
+        "cells.stack:add_to_hidden",
+        ("the memory's columns", "total[..., : dx.shape[-1]] += dx", "total[..., -dx.shape[-1] :] += dx"),
+        (
+            "in place of the state's own cotangent",
+            "total[..., : dx.shape[-1]] += dx",
+            "total[..., : dx.shape[-1]] = dx",
+        ),
+    ),
+    *at(
+        "cells.stack:Stack._inputs_and_outputs",
+        (
+            "the old state of the layer below is read",
+            "x = outputs[-1][:, : cell.hidden_size]",
+            "x = part[:, : cell.hidden_size]",
+        ),
+        (
+            "the memory of the layer below is read",
+            "outputs[-1][:, : cell.hidden_size]",
+            "outputs[-1][:, -cell.hidden_size :]",
+        ),
+    ),
+)
+LAYERED = (
+    *at(
+        "layered:LayeredTape._propagate",
+        ("what the layer above has read last forgotten", "add_to_hidden(end, read[-1, ...])", "end"),
+        ("what the layer above has read forgotten", "_with_reading(given, read, end)", "given"),
+        (
+            "the loss's own derivative for the top layer only",
+            "_with_reading(given, read, end)",
+            "_with_reading(None, read, end)",
+        ),
+    ),
+    *at(
+        "layered:_with_reading",
+        ("read a step too early", "total[1:, :,", "total[:-1, :,"),
+        ("read for the loss's own", "total[1:, :, : read.shape[2]] += read", "total[1:, :, : read.shape[2]] = read"),
+    ),
+    *at(
+        "layered:LayeredTape._run",
+        ("states off by one", "tape.states[1:, :,", "tape.states[:-1, :,"),
+        (
+            "lengths for the lowest layer only",
+            "Problem(cell, params, x, h0, active, None)",
+            "Problem(cell, params, x, h0, active if x is problem.x else None, None)",
+        ),
+    ),
+)
+LAYERED_CHECKPOINTS = (
+    *at(
+        "layered:LayeredTape.propagate",
+        ("last segment only", "v + part.params[k]", "v"),
+        ("segments in the wrong order", "reversed(self.starts())", "self.starts()"),
+        ("cotangent of the end for every segment", "g = part.h0", "g = g if start else part.h0"),
+        (
+            "the loss's own derivatives of the first segment",
+            "direct[start : steps.stop + 1, ...]",
+            "direct[: steps.stop - start + 1, ...]",
+        ),
+    ),
+    *at(
+        "layered:LayeredTape._run",
+        ("the first checkpoint for all", "self._kept[start // self.every]", "self._kept[0]"),
+    ),
+)
 TIME = (
     *at(
         "bptt:ReferenceTape.propagate",
@@ -260,6 +376,52 @@ FUSED_CHECKPOINTS = (
         ),
     ),
 )
+FUSED_LIPSCHITZ = (
+    *at(
+        f"{ENGINE_LIPSCHITZ}LipschitzSlice.fill_slopes",
+        ("c for c^2", "np.multiply(c, c, out=slopes)", "np.copyto(slopes, c)"),
+        ("held rows also get gradient", "[...] *= active[:, None]", ""),
+    ),
+    *at(
+        f"{ENGINE_LIPSCHITZ}LipschitzSlice.steps_back",
+        ("held rows give gradient to A", "1 if active is None else active[t]", "1"),
+        ("linear part forgotten", "add(q, products[1], q)", "pass"),
+        ("tanh's part forgotten", "add(q, products[0], q)", "pass"),
+        ("matrices not transposed", "W_A, products", "W_A.swapaxes(-1, -2), products"),
+    ),
+    *at(
+        f"{ENGINE_LIPSCHITZ}LipschitzSlice.add_products",
+        ("dA and dW swapped", "[*deltas, deltas[0]]", "[deltas[1], deltas[0], deltas[0]]"),
+        ("db without the slope", "[*deltas, deltas[0]]", "[*deltas, deltas[1]]"),
+    ),
+)
+FUSED_LIPSCHITZ_RK2 = (
+    *at(
+        f"{ENGINE_LIPSCHITZ}MidpointSlice.steps_back",
+        ("factor 1/2 forgotten", "multiply(dk, 0.5, deltas[4])", "multiply(dk, 1, deltas[4])"),
+        ("slopes swapped", "(slope, slope_h)", "(slope_h, slope)"),
+        ("dk not passed on", "add(q, dk, q)", "pass"),
+        (
+            "first evaluation forgotten in the input",
+            "add(deltas[1], deltas[3], deltas[0])",
+            "np.copyto(deltas[0], deltas[1])",
+        ),
+    ),
+    *at(
+        f"{ENGINE_LIPSCHITZ}MidpointSlice.add_products",
+        ("h for k", "[k, k, h, h, x_1]", "[h, h, h, h, x_1]"),
+        ("deltas of the other evaluation", "[k, k, h, h, x_1]", "[h, h, k, k, x_1]"),
+    ),
+    *at(
+        f"{ENGINE_LIPSCHITZ}MidpointSlice.gradients",
+        ("first evaluation forgotten in dA", "totals[1] + totals[3]", "totals[1]"),
+        ("first evaluation forgotten in dW", "totals[0] + totals[2]", "totals[0]"),
+    ),
+    *at(
+        f"{ENGINE_LIPSCHITZ}MidpointSlice.fill_slopes",
+        ("k over eps for k", "self.constants.scale", "1"),
+    ),
+)
 READ_OUT = (
     *at(
         "training.losses:softmax_cross_entropy",
@@ -363,5 +525,66 @@ ELMAN_TANGENT = (
     *at(
         "cells.elman:ElmanCell.step_jvp",
         ("bias forgotten", ' + params_dot["b"]', ""),
+    ),
+)
+LIPSCHITZ_TANGENT = (
+    *at(
+        f"{LIPSCHITZ_MODULE}Rate.tangent",
+        ("tangent of A forgotten", " + h @ dot.A.T", ""),
+        ("tangent of W forgotten", " + h @ dot.W.T", ""),
+        ("slope forgotten", "(1 - c * c) * ", ""),
+    ),
+    *at(
+        f"{LIPSCHITZ_MODULE}SymmetricSkewMatrix.tangent",
+        ("transposed part forgotten", "self._linear(M_dot)", "M_dot"),
+    ),
+    *at(
+        f"{LIPSCHITZ_MODULE}Rate.jacobian",
+        ("linear part forgotten in the Jacobian", "self.A + ", ""),
+        ("slope of the columns", "[:, :, None] * self.W", "[:, None, :] * self.W"),
+    ),
+)
+LIPSCHITZ_RK2_TANGENT = (
+    *at(
+        f"{LIPSCHITZ_MODULE}LipschitzCell.step_jvp",
+        ("tangent of k forgotten", "h_dot + eps / 2 * rate.tangent(h, c, dot, h_dot)", "h_dot"),
+        ("a whole step for the half", "h_dot + eps / 2 *", "h_dot + eps *"),
+    ),
+    *at(
+        f"{LIPSCHITZ_MODULE}LipschitzCell.jacobian",
+        (
+            "first evaluation forgotten in the Jacobian",
+            "rate.jacobian(c) @ (identity + eps / 2 * G)",
+            "rate.jacobian(c)",
+        ),
+        (
+            "factors in the wrong order",
+            "rate.jacobian(c) @ (identity + eps / 2 * G)",
+            "(identity + eps / 2 * G) @ rate.jacobian(c)",
+        ),
+    ),
+)
+STACK_TANGENT = (
+    *at(
+        "cells.stack:Stack.step_jvp",
+        (
+            "every layer's tangent by that of x",
+            "x_dot = tangents[-1][:, : cell.hidden_size]",
+            "x_dot = 0 * tangents[-1][:, : cell.hidden_size]",
+        ),
+        (
+            "tangent of the old state below",
+            "x_dot = tangents[-1][:, : cell.hidden_size]",
+            "x_dot = h_l_dot[:, : cell.hidden_size]",
+        ),
+    ),
+    *at(
+        "cells.stack:Stack.jacobian",
+        ("influence of the layers below forgotten", "by_input(cell, own, x_l, h_l) @ read", "0"),
+        (
+            "read from the memory",
+            "columns.start : columns.start + cell.hidden_size",
+            "columns.stop - cell.hidden_size : columns.stop",
+        ),
     ),
 )

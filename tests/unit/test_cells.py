@@ -1,11 +1,14 @@
 """One step: its value, its tangent, its adjoint, its Jacobian, its parameters."""
 
+import json
+
 import numpy as np
 import pytest
 from helpers import EPS64, draw_params, draw_step, make_cells, worst
 
 import gradcheck
 import numrnn
+from numrnn.cells import cell_from_config
 from numrnn.cells.base import unchecked
 
 
@@ -203,11 +206,35 @@ def test_one_seed_draws_one_network_in_every_dtype(cell):
 
 
 def test_config_makes_the_same_cell_again(cell):
-    config = cell.config()
-    again = numrnn.CELLS[config.pop("cell")](**config)
+    config = json.loads(json.dumps(cell.config()))
+    again = cell_from_config(config)
     assert type(again) is type(cell)
     assert again.config() == cell.config()
-    assert all(f"{k}={v!r}" in repr(cell) for k, v in config.items())
+    assert repr(again) == repr(cell)
+    assert eval(repr(cell), vars(numrnn)).config() == cell.config()
+
+
+@pytest.mark.parametrize(
+    ("config", "error", "message"),
+    [
+        (["elman"], TypeError, "config must be a mapping, what config.. of a cell returns, got list"),
+        ({}, ValueError, "config must name one of antisymmetric, .*, stack as its cell, got None"),
+        ({"cell": "gru", "input_size": 1}, ValueError, "as its cell, got 'gru'"),
+        ({"cell": "elman", "input_size": 1, "hidden_size": 2, "colour": 3}, TypeError, "colour"),
+        (
+            {"cell": "elman", "input_size": 1, "hidden_size": 0},
+            ValueError,
+            "hidden_size must be an integer >= 1, got 0",
+        ),
+        ({"cell": "stack"}, ValueError, "a stack must have a list under 'cells', and nothing else, got {}"),
+        ({"cell": "stack", "cells": 3}, ValueError, "a list under 'cells', and nothing else, got {'cells': 3}"),
+        ({"cell": "stack", "cells": [3]}, TypeError, "config must be a mapping, .* got int"),
+        ({"cell": "stack", "cells": [], "hidden_size": 4}, ValueError, "nothing else, got .*hidden_size"),
+    ],
+)
+def test_a_configuration_of_no_cell_is_refused(config, error, message):
+    with pytest.raises(error, match=message):
+        cell_from_config(config)
 
 
 def test_ablation_is_no_antisymmetric_cell():
@@ -224,9 +251,10 @@ def test_unchecked_step_is_the_step_without_its_checks(cell, rng):
 
 def test_a_complex_direction_in_one_parameter_only_is_enough(cell, rng):
     params, x, h = draw_step(cell, rng)
-    step = cell.step({**params, "V": params["V"] + 1e-30j}, x, h)
-    assert step.dtype == np.complex128
-    assert np.any(step.imag != 0)
+    for name in (name for name in params if name.endswith("V")):
+        step = cell.step({**params, name: params[name] + 1e-30j}, x, h)
+        assert step.dtype == np.complex128
+        assert np.any(step.imag != 0)
 
 
 def test_points_of_the_tests_have_no_zeros(cell, rng):

@@ -28,12 +28,13 @@ float64. What separates it from the reference, and why each step is exact but fo
    (numrnn/subnormals.py): a gradient that vanishes would cost 10 to 100 times the time on many processors. It changes
    numbers below 1.2e-38 (float64: 2.2e-308) to zero, and sums in the last bits that such a number would have reached.
 
-The Elman network and the LSTM go through the same chunks and slices; their scale is 1. From the top down: the tape in
-tape.py, a pass over all time in passes.py, what every slice does in slices.py, the steps of each cell in steps.py.
+The Elman network and the LSTM go through the same chunks and slices; their scale is 1. The Lipschitz RNN is scaled as
+the Euler cells are. From the top down: the tape in tape.py, a pass over all time in passes.py, what every slice does in
+slices.py, the steps of each cell in steps.py and lipschitz.py.
 
 Memory: the states, and c of the same size (for a gated cell c and w, for the LSTM its gates, for the Elman network
-nothing). With `recompute_every` the states s at every k-th step, k rounded up to a multiple of a chunk: then a
-recomputed chunk is the same chunk, bit for bit.
+nothing, for the midpoint rule of the Lipschitz RNN c twice and the midpoint). With `recompute_every` the states s at
+every k-th step, k rounded up to a multiple of a chunk: then a recomputed chunk is the same chunk, bit for bit.
 """
 
 from numrnn.engines.cpu.tape import CpuTape, make_tape, unsupported_reason

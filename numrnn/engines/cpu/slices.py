@@ -91,7 +91,7 @@ class BackwardBuffers:
     def add(self, deltas: Sequence[np.ndarray], rows: Sequence[np.ndarray]) -> None:
         """Add the products delta^T row of a chunk; deltas are (steps x b, n), rows h or [x | 1]."""
         for total, product, delta, row in zip(self.d_params or (), self._products, deltas, rows, strict=True):
-            np.dot(delta.T, row, out=product)  # (B5) (B4), (B14) (B12) (B13), (B18), (B25)
+            np.dot(delta.T, row, out=product)  # (B5) (B4), (B14) (B12) (B13), (B18), (B25), (B37) (B40)
             total += product  # (B27)
 
 
@@ -104,6 +104,7 @@ class Slice(ABC):
     pre_activations: ClassVar[int]  # arrays V x + b in a step, and as many deltas
     activations: ClassVar[int]  # arrays in a step that the adjoint needs beside the states
     slope_count: ClassVar[int] = 0  # slopes in a step, if there are more of them than activations
+    delta_count: ClassVar[int] = 0  # deltas in a step, if there are others after those of the pre-activations
     scratch: ClassVar[int] = 2  # arrays (b, n) that a step may write to
 
     def __init__(
@@ -121,7 +122,8 @@ class Slice(ABC):
         self.product: Any = np.dot if block == b else np.matmul
         # One memory under two names, for a slice goes either forward or back: one name for each thing that it holds.
         self.s = self.sums = workspace.take((self.parts, chunk + 1, b, n), dtype)  # scaled states | sums of deltas
-        self.u = self.deltas = workspace.take((self.pre_activations, chunk, b, n), dtype)  # V x + b | deltas
+        self.deltas = workspace.take((max(self.pre_activations, self.delta_count), chunk, b, n), dtype)
+        self.u = self.deltas[: self.pre_activations]  # V x + b | deltas
         arrays = max(1, self.activations, self.slope_count)
         self.acts = self.slopes = workspace.take((chunk, arrays, b, n), dtype)  # activations without a tape | slopes
         self.q = workspace.take((self.parts, b, n), dtype)
@@ -132,8 +134,15 @@ class Slice(ABC):
         # Views of single steps, made once a call: what the loops do in Python holds the other threads up.
         self.s_steps = self.sum_steps = [list(self.in_blocks(part)) for part in self.s]
         self.u_steps = self.delta_steps = self.by_step(self.u)
+        if self.delta_count:
+            self.delta_steps = self.by_step(self.deltas)
         self.slope_steps = self.by_step(self.slopes.swapaxes(0, 1))
         self.q_parts = list(self.in_blocks(self.q))
+
+    @classmethod
+    def for_cell(cls, cell: Cell) -> type[Slice]:
+        """Return the class for a cell: this one, unless a cell's arguments decide which steps it takes."""
+        return cls
 
     @staticmethod
     @abstractmethod
@@ -178,6 +187,10 @@ class Slice(ABC):
         """Return views of the single steps of (k, steps, b, n), (k, *self.shape) each, or self.shape where k is 1."""
         steps = self.in_blocks(array).swapaxes(0, 1)
         return list(steps[:, 0] if len(array) == 1 else steps)
+
+    def for_each(self, matrices: np.ndarray) -> np.ndarray:
+        """Return (k, n, n) so that it multiplies (k, *self.shape) one by one, or self.shape with each."""
+        return matrices if len(self.shape) == 2 else matrices[:, None]
 
     def columns(self, part: int) -> slice:
         """Return the columns of a part of the state."""
@@ -234,7 +247,8 @@ class Slice(ABC):
                 h, x_1 = self._flat(states[at : at + count, :, : self.n]), self.x_1[:count].reshape(-1, self.m + 1)
                 self.add_products(deltas, h, x_1, out)
             if out.dx is not None:
-                dx = sum(delta @ V for delta, V in zip(deltas, self.constants.V, strict=True))  # (B3) (B11) (B17) (B24)
+                of_u = zip(deltas[: self.pre_activations], self.constants.V, strict=True)
+                dx = sum(delta @ V for delta, V in of_u)  # (B3) (B11) (B17) (B24) (B40)
                 out.dx[first : first + count] = dx.reshape(count, self.b, self.m)
         for part in range(self.parts):
             q[:, self.columns(part)] = self.q[part]

@@ -239,13 +239,9 @@ class LSTMSlice(Slice):
         dV, db = weights_and_bias(np.concatenate([totals[4 + k] for k in LSTMSlice.BACK]))
         return {"W": dW, "V": dV, "b": db}
 
-    def _four(self, matrices: np.ndarray) -> np.ndarray:
-        """Return (4, n, n) so that it multiplies (4, *self.shape) gate by gate."""
-        return matrices if len(self.shape) == 2 else matrices[:, None]
-
     def steps(self, acts: np.ndarray, active: np.ndarray | None) -> None:
         """Run the steps of a chunk; fill acts with o, i, f, g and tanh(c)."""
-        A_T, add, multiply, tanh, (h, c) = self._four(self.constants.A_T), np.add, np.multiply, np.tanh, self.s_steps
+        A_T, add, multiply, tanh, (h, c) = self.for_each(self.constants.A_T), np.add, np.multiply, np.tanh, self.s_steps
         u, tmp = self.tmp[:4], self.tmp[4]
         # sigmoid(u) = .5 + .5 tanh(u / 2) for the first three, 0 + 1 tanh(u) for the candidate
         shape = (4, *(1 for _ in self.shape))
@@ -284,7 +280,7 @@ class LSTMSlice(Slice):
 
     def steps_back(self, first: int, acts: np.ndarray, active: np.ndarray | None, out: BackwardBuffers) -> None:
         """Take the cotangents of h and c back over a chunk; a row that holds its state passes them on."""
-        W, add, multiply, (q, q_c) = self._four(self.constants.A), np.add, np.multiply, self.q_parts
+        W, add, multiply, (q, q_c) = self.for_each(self.constants.A), np.add, np.multiply, self.q_parts
         products, tmp = self.tmp[:4], self.tmp[4]
         blocks, sums = self.in_blocks(acts), self.sum_steps[0]
         for t in reversed(range(len(acts))):

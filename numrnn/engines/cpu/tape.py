@@ -16,8 +16,10 @@ from numrnn.cells.antisymmetric import EulerStep
 from numrnn.cells.base import Cell, same_step
 from numrnn.cells.elman import ElmanCell
 from numrnn.cells.gated import GatedEulerStep
+from numrnn.cells.lipschitz import LipschitzCell
 from numrnn.cells.lstm import LSTMCell
 from numrnn.engines.cpu import floating_point, processes
+from numrnn.engines.cpu.lipschitz import LipschitzSlice
 from numrnn.engines.cpu.passes import Pass, room
 from numrnn.engines.cpu.slices import Slice
 from numrnn.engines.cpu.steps import ElmanSlice, EulerSlice, GatedEulerSlice, LSTMSlice
@@ -32,6 +34,7 @@ SLICES: dict[type[Cell], type[Slice]] = {
     GatedEulerStep: GatedEulerSlice,
     ElmanCell: ElmanSlice,
     LSTMCell: LSTMSlice,
+    LipschitzCell: LipschitzSlice,
 }
 
 
@@ -47,7 +50,8 @@ def unsupported_reason(problem: Problem) -> str | None:
 
 
 def _slice_class(problem: Problem) -> type[Slice] | None:
-    return next((kind for own, kind in SLICES.items() if same_step(type(problem.cell), own)), None)
+    kind = next((kind for own, kind in SLICES.items() if same_step(type(problem.cell), own)), None)
+    return None if kind is None else kind.for_cell(problem.cell)
 
 
 def make_tape(problem: Problem) -> CpuTape:
@@ -55,8 +59,9 @@ def make_tape(problem: Problem) -> CpuTape:
 
     Notes
     -----
-    Its run costs 2 T B n (n + m) flops, four times that for the LSTM, and T B (state_size + activations n) numbers of
-    memory, where activations is 1, for a gated cell 2, for the LSTM 4, for the Elman network 0.
+    Its run costs 2 T B n (n + m) flops, four times that for the LSTM, 2 T B n (2 n + m) for the Lipschitz RNN and with
+    the midpoint rule 2 T B n (4 n + m), and T B (state_size + activations n) numbers of memory, where activations is 1,
+    for a gated cell 2, for the midpoint rule 3, for the LSTM 4, for the Elman network 0.
     """
     kind = _slice_class(problem)
     assert kind is not None

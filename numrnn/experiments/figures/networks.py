@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-import numrnn
+from numrnn.cells import cell_from_config
 from numrnn.datasets import PixelEncoder
 from numrnn.training import Checkpoint, CheckpointError, Classifier, latest_checkpoint, load_checkpoint
 
@@ -39,9 +38,8 @@ def read_network(path: str | Path) -> tuple[Classifier, dict[str, np.ndarray], C
     if checkpoint is None:
         raise CheckpointError(f"{path}: no checkpoint in this folder can be read")
     try:
-        described = dict(checkpoint.config["model"]["cell"])
-        cell: Any = numrnn.CELLS[described.pop("cell")]
-        model = Classifier(cell(**described), checkpoint.config["model"]["n_classes"])
+        cell = cell_from_config(checkpoint.config["model"]["cell"])
+        model = Classifier(cell, checkpoint.config["model"]["n_classes"])
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: does not describe a classifier of numrnn: {error!r}") from error
     return model, {name: array.astype(np.float64) for name, array in checkpoint.params.items()}, checkpoint
