@@ -36,6 +36,7 @@ __all__ = [
     "SlopeLinearization",
     "StackLinearization",
     "linearize",
+    "lipschitz_candidates",
     "lstm_gates",
 ]
 
