@@ -2,8 +2,8 @@
 
     python -m tools.architecture    draw docs/pictures/architecture.png and write the table of ARCHITECTURE.md anew
 
-The imports are read from the source, those inside functions too. tests/unit/test_import_directions.py holds each module
-to its floor; here modules are put together to parts, few enough for a picture.
+The imports are read from the source, those inside functions too. tests/package/test_import_directions.py holds each
+module to its floor; here modules are put together to parts, few enough for a picture.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Record 50 steps of torch's optimisers and learning-rate schedules, for tests that run where torch is not installed.
 
-    python tools/make_optimizer_trajectories.py        # needs torch; writes tests/unit/data/optimizer_trajectories.npz
+    python tools/make_optimizer_trajectories.py     # needs torch; writes tests/training/data/optimizer_trajectories.npz
 
 The file holds the start values, one sequence of gradients over four decades of size (one element is always 0), and for
 each case the parameters after every update, all in float64; "about" says in JSON what each case is, and the versions.
@@ -19,7 +19,7 @@ import numpy as np
 STEPS = 50
 SEED = 20190427
 SHAPES = {"W": (2, 3), "b": (3,)}
-TARGET = Path(__file__).parents[1] / "tests" / "unit" / "data" / "optimizer_trajectories.npz"
+TARGET = Path(__file__).parents[1] / "tests" / "training" / "data" / "optimizer_trajectories.npz"
 
 # Of each case: our class and its arguments, torch's class and its arguments.
 OPTIMIZERS: dict[str, tuple[str, dict[str, Any], str, dict[str, Any]]] = {
