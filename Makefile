@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check lint types unit examples docs oracle checkers gradcheck-alone benchmarks results gpu-proof clean
+.PHONY: help demo test quick check lint types unit examples docs oracle checkers gradcheck-alone benchmarks results gpu-proof clean
 
 help:
 	@echo "make demo    train on the images that come with the package, beside an LSTM (under 5 minutes)"
 	@echo "make test    all tests"
+	@echo "make quick   lint, types and the fast tests, in under a minute"
 	@echo "make check   what CI runs: lint, types, tests, experiments in short form, docs"
 	@echo "make oracle  compare with torch and torchrecurrent (installs them into an environment of their own)"
 	@echo "make checkers    plant bugs and write docs/kill_matrix.md anew (in an environment of its own)"
@@ -49,6 +50,10 @@ lint: $(VENV)/dev
 
 types: $(VENV)/dev
 	$(BIN)/mypy
+
+# What a change breaks, mostly, in under a minute: the tests of a part of the package that none of them is slow in.
+quick: lint types
+	$(BIN)/python -m pytest -q -m "not slow" tests/cells tests/time tests/datasets tests/package
 
 check: lint types test
 
