@@ -148,13 +148,17 @@ def forward(
     return tape.states, tape
 
 
-def _make_tape(problem: Problem, engine: Engine) -> Tape:
-    """Return the tape, not run yet, of the engine that the name and the problem choose."""
+def _make_tape(problem: Problem, engine: Engine, stacklevel: int = 3) -> Tape:
+    """Return the tape, not run yet, of the engine that the name and the problem choose.
+
+    `stacklevel` is how far up the caller of `forward` is, to whose line a warning points.
+    """
     if engine == "reference":
         return ReferenceTape(problem)
     cell = problem.cell
     if isinstance(cell, Stack) and same_step(type(cell), Stack):
-        return LayeredTape(problem, cell, functools.partial(_make_tape, engine=engine))
+        # Called by `_run` of the tape, which its `run` calls.
+        return LayeredTape(problem, cell, functools.partial(_make_tape, engine=engine, stacklevel=stacklevel + 2))
     fused = _fused_engine(problem.x)
     reason = fused.unsupported_reason(problem)
     if reason is None:
@@ -164,7 +168,7 @@ def _make_tape(problem: Problem, engine: Engine) -> Tape:
     if fused is cuda and reason not in _warned:
         _warned.add(reason)
         text = f"the CUDA engine does not support {reason}: the reference loop runs, a step at a time"
-        warnings.warn(text, ReferenceLoopWarning, stacklevel=3)
+        warnings.warn(text, ReferenceLoopWarning, stacklevel=stacklevel)
     return ReferenceTape(problem)
 
 

@@ -57,6 +57,7 @@ CELL_DEFAULTS: dict[str, dict[str, Any]] = {
     },
     "elman": {"hidden_size": 128, "weight_std": 1.0, "learning_rate": 0.001, "clip": 1.0},
     "lstm": {"hidden_size": 128, "weight_std": 1.0, "clip": 1.0},
+    "lipschitz": {"hidden_size": 128, "weight_std": 1.0, "clip": 1.0},
 }
 
 

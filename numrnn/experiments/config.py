@@ -28,8 +28,14 @@ class Config:
         None, "folder of the images' files", none="$NUMRNN_DATA, then the user's cache, then a download"
     )
     hidden_size: int = option(128, "n, number of units", at_least=1)
-    step_size: float = option(0.03, "eps of the Euler step, {range}, without unit; for the four Euler cells", above=0)
-    diffusion: float = option(0.001, "gamma, {range}, without unit; for the four Euler cells", at_least=0)
+    step_size: float = option(
+        0.03, "eps of the step, {range}, without unit; for the four Euler cells and the Lipschitz RNN", above=0
+    )
+    diffusion: float = option(
+        0.001,
+        "gamma, {range}, without unit; for the four Euler cells, and both matrices of the Lipschitz RNN",
+        at_least=0,
+    )
     storage: str = option(
         "triangular",
         "of W in the antisymmetric cells: its strict upper triangle, or the full matrix",

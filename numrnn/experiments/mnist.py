@@ -44,6 +44,7 @@ CELL_DEFAULTS: dict[str, dict[str, Any]] = {
     "gated-unstructured": {"step_size": 0.01, "diffusion": 0.0, "weight_std": 1.0, "learning_rate": 0.01, "clip": 1.0},
     "elman": {"weight_std": 1.0, "learning_rate": 0.001, "clip": 1.0},
     "lstm": {"weight_std": 1.0, "learning_rate": 0.01, "clip": 1.0},
+    "lipschitz": {"weight_std": 1.0, "learning_rate": 0.01, "clip": 1.0},
 }
 
 

@@ -4,7 +4,7 @@ import types
 
 import numpy as np
 import pytest
-from helpers import draw_sequence, make_cells
+from helpers import EPS64, draw_sequence, make_cells, worst
 from problems import make_cell
 from standin import A100, H200, Device, StandinLauncher, missing
 
@@ -24,7 +24,7 @@ def reason(cell, rng, device=H200, dtype=np.float32):
 @pytest.mark.parametrize("name", make_cells())
 def test_it_covers_the_antisymmetric_and_the_unstructured_cells(name, rng):
     cell = make_cells()[name]
-    wanted = f"the cell {type(cell).__name__}" if name in ("elman", "lstm") else None
+    wanted = f"the cell {type(cell).__name__}" if name.startswith(("elman", "lstm", "lipschitz")) else None
     assert reason(cell, rng) == wanted
 
 
@@ -124,6 +124,24 @@ def test_auto_says_once_for_every_reason_that_the_reference_loop_runs(as_if_on_a
         with pytest.warns(numrnn.ReferenceLoopWarning, match=f"does not support the cell {type(cell).__name__}"):
             first = forward(cell, params, x, h0)[0]
         assert np.array_equal(forward(cell, params, x, h0)[0], first)  # and not again: warnings are errors here
+
+
+@pytest.mark.skipif(missing() is not None, reason=str(missing()))
+def test_a_layer_that_it_does_not_cover_is_told_at_the_callers_line_and_the_others_run_on_it(as_if_on_a_gpu, rng):
+    lower = numrnn.Stack([numrnn.AntisymmetricCell(3, 4, step_size=0.3), numrnn.LSTMCell(4, 5)])
+    cell = numrnn.Stack([lower, numrnn.AntisymmetricCell(5, 4, step_size=0.3)])
+    params, x, h0 = draw_sequence(cell, rng)
+    with pytest.warns(numrnn.ReferenceLoopWarning, match="does not support the cell LSTMCell") as told:
+        states, tape = forward(cell, params, x, h0)
+    assert [one.filename for one in told] == [__file__]
+    assert [type(layer) for layer in tape._layers[0]._layers] == [cuda.CudaTape, bptt.ReferenceTape]
+    assert isinstance(tape._layers[1], cuda.CudaTape)
+    _, plain = forward(cell, params, x, h0, engine="reference")
+    d_states = rng.standard_normal(states.shape)
+    got, wanted = numrnn.backward(tape, d_states), numrnn.backward(plain, d_states)
+    for name in params:
+        assert worst(got.params[name], wanted.params[name]) < 1000 * EPS64
+    assert worst(got.x, wanted.x) < 1000 * EPS64
 
 
 def test_reference_says_nothing(as_if_on_a_gpu, rng):

@@ -123,7 +123,10 @@ def test_more_epochs_are_refused_where_the_learning_rate_depends_on_them(tmp_pat
         ({"weight_std": 2.0}, r"training\.weight_std must be 1\.0 .*got 2\.0"),
         ({"optimizer": Adam(0.06)}, r"optimizer\.learning_rate must be 0\.05 .*got 0\.06"),
         ({"optimizer": SGD(0.05)}, r"optimizer\.optimizer must be 'adam' .*got 'sgd'"),
-        ({"encoder": lambda images, rng: encode(images, rng)}, r"encoder must be 'encode' .*got 'test_trainer_resume\."),
+        (
+            {"encoder": lambda images, rng: encode(images, rng)},
+            r"encoder must be 'encode' .*got 'test_trainer_resume\.",
+        ),
         ({"data": (make_data()[0], make_data()[1][::-1].copy())}, r"data\.labels_sha256 must be"),
         ({"data": (make_data()[0] ^ 1, make_data()[1])}, r"data\.images_sha256 must be"),
     ],
