@@ -180,7 +180,7 @@ class KillMatrix:
         """Return a summary and, for each scale and precision, how often each mutant was killed."""
         settings = list(dict.fromkeys((scale, dtype) for _, _, _, scale, dtype in self.counts))
         named = [f"{dtype}, x {scale:g}" for scale, dtype in settings]
-        lines = [_row("rule", *named, "false alarms", "seeds", "evaluations", "evaluations a parameter")]
+        lines = [_row("rule", *named, "false alarms", "seeds", "evaluations", "evaluations per parameter")]
         lines.append(_row(*["---"] * (len(settings) + 5)))
         for rule in self.rules:
             caught = [self._caught(rule, *setting) for setting in settings]

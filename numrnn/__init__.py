@@ -1,8 +1,8 @@
 """AntisymmetricRNN in NumPy and CuPy, with every gradient written by hand.
 
 The paper: B. Chang, M. Chen, E. Haber, E. H. Chi, "AntisymmetricRNN: A Dynamical System View on Recurrent Neural
-Networks", ICLR 2019, arXiv:1902.09689. Equation numbers in this package without a letter, as (12), are the paper's;
-those with a letter, as (F1) or (B3), are those of docs/derivation.md.
+Networks", ICLR 2019, arXiv:1902.09689. Equation numbers without a letter, such as (12), are the paper's; those with a
+letter, such as (F1) or (B3), are from docs/derivation.md.
 """
 
 from numrnn.bptt import ReferenceLoopWarning, backward, forward

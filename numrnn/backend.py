@@ -1,10 +1,10 @@
-"""Arrays and where they live: the only file that tells NumPy, CuPy and other array libraries apart.
+"""Arrays and devices: the only file that distinguishes NumPy, CuPy and other array libraries.
 
-The namespace is that of the arrays given; no global state decides it. A backend is named only where arrays are made
-from nothing (`init_params`, loaders), by `backend=` or, when that is None, by the environment variable NUMRNN_BACKEND.
+The namespace is that of the arrays given; no global state decides it. A backend is named only where new arrays are
+created (`init_params`, loaders), by `backend=` or, when that is None, by the environment variable NUMRNN_BACKEND.
 
-NumPy and CuPy are supported; any other library that follows the Python array API standard works in the reference code
-too, which is how the tests show, with array-api-strict on its non-default device, that nothing NumPy-only hides in it.
+NumPy and CuPy are supported. Any other library that follows the Python array API standard works in the reference code
+too: the tests run it with array-api-strict on its non-default device, which proves that it makes no NumPy-only call.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def array_namespace(*arrays: Array) -> ModuleType:
     Raises
     ------
     TypeError
-        If an argument is no array, or if two arrays come from different libraries.
+        If an argument is not an array, or if two arrays come from different libraries.
     """
     first = _namespace_of(arrays[0]) if arrays else None
     if first is None or any(_namespace_of(array) is not first for array in arrays[1:]):
@@ -66,7 +66,7 @@ def _namespace_of(array: Array) -> ModuleType:
 
 
 def is_array(obj: object) -> bool:
-    """Tell whether `obj` is an array that `array_namespace` knows."""
+    """Tell whether `obj` is an array that `array_namespace` supports."""
     try:
         _namespace_of(obj)
     except TypeError:
@@ -85,7 +85,7 @@ def backend_module(backend: Backend | None = None) -> ModuleType:
     Parameters
     ----------
     backend : {"numpy", "cupy"} or None
-        None takes the environment variable NUMRNN_BACKEND, and "numpy" where that is not set.
+        None uses the environment variable NUMRNN_BACKEND, or "numpy" if that is not set.
 
     Returns
     -------
@@ -96,8 +96,8 @@ def backend_module(backend: Backend | None = None) -> ModuleType:
     ValueError
         If the name is neither "numpy" nor "cupy".
     RuntimeError
-        If CuPy is asked for and is not installed, or finds no GPU: the message says what to install and what was found,
-        the version of CUDA too.
+        If CuPy is requested but is not installed or finds no GPU. The message says what to install and what was found,
+        including the version of CUDA.
     """
     name: str = os.environ.get("NUMRNN_BACKEND", "numpy") if backend is None else backend
     if name not in BACKENDS:
@@ -127,17 +127,17 @@ def _cupy() -> ModuleType:
 
 
 def empty(shape: Sequence[int], like: Array, dtype: DType = None) -> Array:
-    """Return an unfilled array of `shape` in the library, on the device and, unless given, of the dtype of `like`."""
+    """Return an uninitialised array of `shape` in the library, on the device and, by default, with `like`'s dtype."""
     return _make("empty", tuple(shape), like, like.dtype if dtype is None else dtype)
 
 
 def zeros(shape: Sequence[int], like: Array, dtype: DType = None) -> Array:
-    """Return zeros of `shape` in the library, on the device and, unless given, of the dtype of `like`."""
+    """Return zeros of `shape` in the library, on the device and by default with the dtype of `like`."""
     return _make("zeros", tuple(shape), like, like.dtype if dtype is None else dtype)
 
 
 def _make(function: str, argument: Any, like: Array, dtype: DType) -> Array:
-    """Call a function of `like`'s library that makes an array, so that it is made on `like`'s device."""
+    """Call an array-creation function of `like`'s library on `like`'s device."""
     xp = array_namespace(like)
     if xp.__name__ == "cupy":  # CuPy allocates on the current device, which need not be that of `like`
         with like.device:
@@ -151,12 +151,12 @@ def eye(n: int, like: Array) -> Array:
 
 
 def asarray(values: npt.ArrayLike, like: Array, dtype: DType = None) -> Array:
-    """Return `values` (an array of any library, or nested sequences) as an array beside `like`."""
+    """Return `values` (an array of any library, or nested sequences) as an array in `like`'s library, on its device."""
     return _make("asarray", values, like, dtype)
 
 
 def astype(array: Array, dtype: DType) -> Array:
-    """Return `array` converted to `dtype`, itself where it is of that; libraries spell this differently."""
+    """Return `array` converted to `dtype`, or itself if it has that dtype; libraries spell this differently."""
     if array.dtype == dtype:
         return array
     if hasattr(array, "astype"):
@@ -165,7 +165,7 @@ def astype(array: Array, dtype: DType) -> Array:
 
 
 def to_numpy(array: Array) -> np.ndarray:
-    """Return `array` as a NumPy array in host memory; a copy only where it lives elsewhere."""
+    """Return `array` as a NumPy array in host memory; copied only if it lives elsewhere."""
     if isinstance(array, OF_NUMPY):
         return np.asarray(array)
     if hasattr(array, "get"):  # CuPy
@@ -185,7 +185,7 @@ def from_numpy(array: np.ndarray, backend: Backend | None = None) -> Array:
 def random_generators(seed: int, purposes: Sequence[str]) -> dict[str, np.random.Generator]:
     """Return one independent generator for each purpose, all spawned from one seed.
 
-    A purpose (initial values, order of batches, noise) that draws more or fewer numbers then leaves the others' alone.
+    If one purpose (initial values, order of batches, noise) draws more or fewer numbers, the others are unaffected.
 
     Parameters
     ----------

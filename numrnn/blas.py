@@ -1,8 +1,8 @@
-"""The threads of BLAS, held to one while small products follow each other.
+"""Limits BLAS to one thread during loops of small products.
 
-A BLAS that threads within a loop over time is the main danger to its speed: the products are small, and two of them at
-once, each on all cores, wait for each other. Its threads are out of reach of a setting of the caller's thread, as the
-flushing of subnormal numbers is.
+Multithreaded BLAS is the main risk to the speed of a loop over time: the products are small, and two at once, each on
+all cores, block each other. Nor do settings of the caller's thread, such as flushing of subnormal numbers, reach the
+threads of BLAS.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ AVX512_KERNELS = ("skylakex", "cooperlake", "sapphirerapids")  # the names that 
 
 
 class BlasGuard:
-    """Holds every BLAS of the process to one thread while anybody is inside, and then restores what it found.
+    """Limits every BLAS of the process to one thread while any caller is inside, then restores the setting.
 
-    The first to enter stores the setting and the last to leave restores it: two calls that overlap, each storing and
-    restoring for itself, would leave the process with one thread.
+    The first to enter saves the setting and the last to leave restores it: if two overlapping calls each saved and
+    restored it, the process would be left with one thread.
     """
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
-        self._inside: list[int] = []  # a thread's identifier for each time that it is inside
+        self._inside: list[int] = []  # thread identifiers, one per entry
         self._controller: ThreadpoolController | None = None
-        self._found: list[tuple[Any, int]] = []  # each library, and how many threads it had
+        self._found: list[tuple[Any, int]] = []  # each library and its number of threads before
         self._threads = 1
 
     @contextmanager
     def one_thread_each(self) -> Iterator[int]:
-        """Yield the number of threads that BLAS had: how many the caller may use."""
+        """Yield the number of threads that BLAS had; the caller may use as many."""
         with self.lock:
             if not self._inside:
                 self._enter()
@@ -56,7 +56,7 @@ class BlasGuard:
         return bool(names) and all(name in AVX512_KERNELS for name in names)
 
     def renew(self) -> None:
-        """Forget all who are inside but this thread: in the child of a fork they do not exist."""
+        """Forget all threads inside except this one: in the child of a fork they do not exist."""
         others = [ident for ident in self._inside if ident != threading.get_ident()]
         self.lock, self._inside = threading.RLock(), [ident for ident in self._inside if ident not in others]
         if others and not self._inside:
@@ -72,21 +72,21 @@ class BlasGuard:
         """Let this thread set the limit.
 
         threadpoolctl gives control of an OpenBLAS to the first thread that sets its limit, and ignores all others while
-        that one lives; but here the last to leave need not be the first that entered.
+        that one lives; but here the last to leave need not be the first to enter.
         """
         for library in self._controller.lib_controllers if self._controller is not None else ():
             if hasattr(library, "clear_controlling_thread"):
                 library.clear_controlling_thread(force=True)
 
     def _enter(self) -> None:
-        # By hand: threadpoolctl's limiter looks up all there is to know of a library, which a short pass would notice.
+        # Not with threadpoolctl's limiter: it queries every property of a library, which would slow a short pass.
         self._found = [(library, library.get_num_threads()) for library in self._control().lib_controllers]
         self._threads = max(1, min(max((threads for _, threads in self._found), default=1), available_cores()))
         for library, _ in self._found:
             library.set_num_threads(1)
 
     def _control(self) -> ThreadpoolController:
-        if self._controller is None:  # made once: it searches the libraries of the process, which takes milliseconds
+        if self._controller is None:  # created once: searching the process's libraries takes milliseconds
             self._controller = ThreadpoolController().select(user_api="blas")
         return self._controller
 

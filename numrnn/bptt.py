@@ -2,12 +2,12 @@ r"""Backpropagation through time: the forward pass of any cell over a sequence, 
 
     forward    h_t = step(params, x_t, h_{t-1}),                                   t = 1..T          (F16)
     backward   g_T = dL/dh_T,   (dparams_t, dx_t, g) = step_vjp(x_t, h_{t-1}, g_t),
-               g_{t-1} = g + (the loss's own derivative with respect to h_{t-1}),  t = T..1          (B26)
-               dparams = sum over t of dparams_t                                                     (B27)
+               g_{t-1} = g + (the loss's direct derivative with respect to h_{t-1}),  t = T..1          (B26) dparams =
+               sum over t of dparams_t                                                     (B27)
 
 `forward` and `backward` check their arguments and hand them to an engine. The reference engine is at the end of this
-file: the plainest loops that are right, for any cell and any array library. The fused engines, numrnn/engines/cpu for
-NumPy and numrnn/engines/cuda for CuPy, compute the same numbers faster, to a stated multiple of rounding.
+file: the simplest correct loops, for any cell and any array library. The fused engines, numrnn/engines/cpu for NumPy
+and numrnn/engines/cuda for CuPy, compute the same results faster, to within a stated multiple of rounding.
 
 Derivation: docs/derivation.md, section 7.
 
@@ -42,13 +42,13 @@ from numrnn.typing import Engine
 Wanted = Literal["params", "x", "h0", "states"]
 ENGINES: tuple[Engine, ...] = ("auto", "reference", "fused")
 GRADIENTS: tuple[Wanted, ...] = ("params", "x", "h0", "states")
-SMALL_PRODUCT = 2**24  # multiplications of h with a matrix: a tenth of a millisecond on one core
+SMALL_PRODUCT = 2**24  # scalar multiplications of h by a matrix: 0.1 ms on one core
 
-_warned: set[str] = set()  # the reasons given by a ReferenceLoopWarning
+_warned: set[str] = set()  # reasons already given by a ReferenceLoopWarning
 
 
 class ReferenceLoopWarning(UserWarning):
-    """The reference loop runs on a GPU: a launch or more for every step, where the CUDA engine needs one for all."""
+    """The reference loop runs on a GPU: one or more launches per step; the CUDA engine needs one for all steps."""
 
 
 def forward(
@@ -73,17 +73,17 @@ def forward(
     x : array, shape (T, B, m)
         Input, time first; T, B >= 1, of the parameters' precision.
     h0 : array, shape (B, state_size), optional
-        First state; zero unless given.
+        First state; zero by default.
     lengths : sequence or array of int, shape (B,), optional
-        1 <= lengths <= T. Row i is a sequence of lengths[i] steps: after them it holds its last state, and what stands
-        in x is neither read nor checked.
+        1 <= lengths <= T. Row i has lengths[i] steps. After them it keeps its last state, and x is neither read nor
+        checked.
     engine : {"auto", "reference", "fused"}
-        Which implementation of the loops. "reference" covers everything; "fused" is faster and covers, in float32 and
-        float64, the cells of this package on NumPy arrays, and the antisymmetric and unstructured ones up to 256 units
-        on CuPy arrays; "auto" is "fused" where that covers the case. Of a `Stack` each layer has an engine of its own.
+        Implementation of the loops. "reference" supports everything. "fused" is faster; in float32 and float64 it
+        supports the cells of this package on NumPy arrays, and the antisymmetric and unstructured ones with up to 256
+        units on CuPy arrays. "auto" uses "fused" where it is supported. In a `Stack` each layer has its own engine.
     recompute_every : int or "sqrt", optional
-        Keep every k-th state only, k >= 1, and compute the others again, k at a time, when they are wanted; "sqrt"
-        takes k = ceil(sqrt(T)), which holds 2 sqrt(T) states at most at any time of the backward pass.
+        Keep only every k-th state, k >= 1, and recompute the others, k at a time, when needed. "sqrt" sets k =
+        ceil(sqrt(T)): the backward pass then never holds more than 2 sqrt(T) states.
     checkpoint_every : int or "sqrt", optional
         The old name of `recompute_every`.
 
@@ -99,13 +99,13 @@ def forward(
     TypeError
         If an argument is of a wrong type, an array not float32, float64 or complex128, or precisions are mixed.
     ValueError
-        If a shape, a length, the engine or `recompute_every` is wrong, T or B is 0, devices are mixed, or a NaN or an
-        infinity comes in.
+        If a shape, a length, the engine or `recompute_every` is wrong, T or B is 0, devices are mixed, or an input is
+        NaN or infinite.
 
     Warns
     -----
     ReferenceLoopWarning
-        If "auto" takes the reference loop on a GPU: once for every reason.
+        If "auto" uses the reference loop on a GPU: once per reason.
     DeprecationWarning
         If `checkpoint_every` is given.
 
@@ -113,10 +113,10 @@ def forward(
     -----
     Costs T steps, and (T + 1) B state_size numbers of memory, or with `recompute_every` (T / k + 2) B state_size.
 
-    A sequence may be cut: start the second part at `states[-1]` of the first, and hand `grads.h0` of the second to
-    `backward` of the first as `d_final`. Leaving that cotangent out instead is truncated backpropagation through time.
+    A sequence may be split: start the second part at `states[-1]` of the first, and pass `grads.h0` of the second to
+    `backward` of the first as `d_final`. Omitting that cotangent gives truncated backpropagation through time.
 
-    On a CPU subnormal numbers, below 1.2e-38 in float32, are zero while it runs, and in `backward`; see
+    On a CPU, `forward` and `backward` treat subnormal numbers, below 1.2e-38 in float32, as zero; see
     `numrnn.flush_subnormals`.
 
     Examples
@@ -149,7 +149,7 @@ def forward(
 
 
 def _make_tape(problem: Problem, engine: Engine, stacklevel: int = 3) -> Tape:
-    """Return the tape, not run yet, of the engine that the name and the problem choose.
+    """Return a tape, not run yet, of the engine chosen by the name and the problem.
 
     `stacklevel` is how far up the caller of `forward` is, to whose line a warning points.
     """
@@ -164,16 +164,16 @@ def _make_tape(problem: Problem, engine: Engine, stacklevel: int = 3) -> Tape:
     if reason is None:
         return fused.make_tape(problem)
     if engine == "fused":
-        raise ValueError(f"engine='fused' does not support {reason}; take 'auto' or 'reference'")
+        raise ValueError(f"engine='fused' does not support {reason}; use 'auto' or 'reference'")
     if fused is cuda and reason not in _warned:
         _warned.add(reason)
-        text = f"the CUDA engine does not support {reason}: the reference loop runs, a step at a time"
+        text = f"the CUDA engine does not support {reason}: the reference loop runs, one step at a time"
         warnings.warn(text, ReferenceLoopWarning, stacklevel=stacklevel)
     return ReferenceTape(problem)
 
 
 def _fused_engine(x: Array) -> ModuleType:
-    """Return the fused engine of the arrays' library; the CPU engine supports none but NumPy."""
+    """Return the fused engine of the arrays' library; the CPU engine supports only NumPy."""
     return cuda if array_namespace(x).__name__ == "cupy" else cpu
 
 
@@ -207,29 +207,29 @@ def backward(
     tape : Tape
         From `forward`; it may be used more than once.
     d_states : array, shape (T + 1, B, state_size), optional
-        The loss's own derivative with respect to each of `states`.
+        The loss's direct derivative with respect to each of `states`, not through later states.
     d_final : array, shape (B, state_size), optional
-        The loss's own derivative with respect to states[-1]; added to d_states[-1] where both are given.
+        The loss's derivative with respect to states[-1]; added to d_states[-1] if both are given.
     wrt : collection of {"params", "x", "h0", "states"}
-        The gradients wanted. Leave out "x" to save T B m numbers.
+        The gradients to compute. Leave out "x" to save T B m numbers.
 
     Returns
     -------
     Gradients
-        `.params`, `.x`, `.h0`, and `.states` where asked for.
+        `.params`, `.x`, `.h0`, and `.states` if requested.
 
     Raises
     ------
     TypeError, ValueError
-        If `tape` is no tape, neither cotangent is given, `wrt` has an unknown name, or a cotangent has a wrong shape,
-        dtype or device, or holds NaN or infinity.
+        If `tape` is not a tape, neither cotangent is given, `wrt` has an unknown name, or a cotangent has a wrong
+        shape, dtype or device, or holds NaN or infinity.
 
     Notes
     -----
     Costs three times the flops of `forward`, four times with `recompute_every`.
 
-    complex128 is taken as the analytic continuation: nothing is conjugated, so that a complex step through `backward`
-    gives second derivatives.
+    complex128 is the analytic continuation: nothing is conjugated, so a complex step through `backward` gives second
+    derivatives.
     """
     if not isinstance(tape, Tape):
         raise TypeError(f"tape must be the tape that forward returned, got {type(tape).__name__}")
@@ -238,18 +238,18 @@ def backward(
     g, direct = check_cotangents(tape.problem, d_states, d_final)
     with flush_subnormals():
         if g.dtype != tape.problem.h0.dtype and not isinstance(tape, ReferenceTape):
-            # A complex cotangent of a real pass, two real ones in one by linearity, which no fused engine takes.
+            # A complex cotangent of a real pass is two real ones, by linearity; no fused engine supports it.
             tape = ReferenceTape(tape.problem)
             tape.run()
         return tape.propagate(g, direct, wrt)
 
 
 class ReferenceTape(Tape):
-    """The reference engine: the two loops in their plainest form.
+    """The reference engine: the two loops in their simplest form.
 
-    The tape holds states only; `step_vjp` finds the rest again. With `recompute_every` it holds h_0, h_k, h_2k, ...,
-    and h_T, and the backward pass computes k states at a time again: the same numbers bit for bit, at the price of one
-    more forward pass.
+    The tape holds states only; `step_vjp` recomputes the rest. With `recompute_every` it holds h_0, h_k, h_2k, ..., and
+    h_T, and the backward pass recomputes k states at a time: bit for bit the same numbers, at the cost of one more
+    forward pass.
     """
 
     def __init__(self, problem: Problem) -> None:
@@ -260,7 +260,7 @@ class ReferenceTape(Tape):
         self._kept = [problem.h0]  # the states at the multiples of `every`, and h_T
 
     def run(self, start: int = 0, states: Array | None = None) -> None:
-        """Run all steps; or those of the segment from `start`, filling `states` (steps + 1, B, state_size)."""
+        """Run all steps, or, with `states` (steps + 1, B, state_size), fill it with the segment from `start`."""
         problem, h = self.problem, self._kept[start // self.every]
         stop = problem.n_steps if states is None else start + states.shape[0] - 1
         step, where = unchecked(problem.cell.step), array_namespace(h).where
@@ -268,7 +268,7 @@ class ReferenceTape(Tape):
         with _one_blas_thread(problem):
             for t in range(start, stop):
                 h_next = step(problem.params, problem.x[t, ...], h)  # (F16)
-                # A row whose sequence has ended holds its state.
+                # A row whose sequence has ended keeps its state.
                 h = h_next if problem.active is None else where(problem.active[t, ...], h_next, h)
                 if out is not None:
                     out[t + 1 - start, ...] = h
@@ -276,7 +276,7 @@ class ReferenceTape(Tape):
                     self._kept.append(h)
 
     def step_back(self, t: int, h: Array, g: Array) -> tuple[dict[str, Array], Array, Array]:
-        """Return (dparams, dx, g_t) of step t from h_t and g_{t+1}; a row that holds its state passes g on."""
+        """Return (dparams, dx, g_t) of step t from h_t and g_{t+1}; a row that keeps its state passes g on."""
         cell, params, x, active = self.problem.cell, self.problem.params, self.problem.x, self.problem.active
         if active is None:
             return unchecked(cell.step_vjp)(params, x[t, ...], h, g)  # (B26)
@@ -313,7 +313,7 @@ class ReferenceTape(Tape):
                 yield t, states[t - start, ...]
 
     def segment(self, start: int) -> Array:
-        """Return the states of one segment, computed again from its first where not all are kept."""
+        """Return the states of one segment, recomputed from its first if not all are kept."""
         if self._states is not None:
             return self._states
         h, stop = self._kept[start // self.every], min(start + self.every, self.problem.n_steps)
@@ -329,9 +329,9 @@ class ReferenceTape(Tape):
 
 
 def _one_blas_thread(problem: Problem) -> AbstractContextManager[Any]:
-    """Return a context in which BLAS multiplies in the caller's thread, where products are too small to be shared.
+    """Return a context that keeps BLAS in the caller's thread if the products are too small to be split.
 
-    Its own threads would not flush subnormal numbers, as the caller's does (numrnn/subnormals.py).
+    BLAS's own threads would not flush subnormal numbers; the caller's thread does (numrnn/subnormals.py).
     """
     small = problem.h0.shape[0] * problem.cell.hidden_size * problem.cell.state_size <= SMALL_PRODUCT
     return one_thread_each() if small and array_namespace(problem.h0) is np else nullcontext()

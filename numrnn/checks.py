@@ -1,4 +1,4 @@
-"""Checks of arguments: each raises one error that names the argument, what was expected and what came."""
+"""Checks of arguments: each raises one error that names the argument, what was expected and what was given."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _trusted: ContextVar[bool] = ContextVar("numrnn.checks.trusted", default=False)
 
 @contextmanager
 def trusted_values() -> Iterator[None]:
-    """Within this block no check reads the elements of an array; types, shapes and devices are checked as ever.
+    """Within this block no check reads the elements of an array; types, shapes and devices are still checked.
 
-    To read an element is to wait for a GPU. A training loop that knows its data, and looks for NaN and infinity in what
-    comes out, need not have its arguments read as well. It holds for this thread, or asynchronous task, only.
+    Reading an element synchronises with the GPU. A training loop that has checked its data and looks for NaN and
+    infinity in its results does not need these checks. Applies to this thread or asynchronous task only.
     """
     token = _trusted.set(True)
     try:
@@ -39,7 +39,7 @@ def values_are_trusted() -> bool:
 
 
 def dtype_name(array: Array) -> str:
-    """Return the name of an array's dtype, the same word for every library."""
+    """Return the name of an array's dtype, the same for every library."""
     dtype = array.dtype
     if isinstance(dtype, np.dtype):
         return _numpy_name(dtype)
@@ -48,7 +48,7 @@ def dtype_name(array: Array) -> str:
 
 @functools.cache
 def _numpy_name(dtype: np.dtype) -> str:
-    """Return `dtype.name`, which NumPy makes anew each time, in microseconds."""
+    """Return `dtype.name`, cached: NumPy builds it at each access, which takes microseconds."""
     return dtype.name
 
 
@@ -58,20 +58,20 @@ def check_array(name: str, array: Array, shape: Sequence[int | str], **sizes: in
     Parameters
     ----------
     name : str
-        What the error calls the array.
+        Name of the array in the error.
     array : array
         The argument.
     shape : sequence of int or str
-        Expected sizes; a letter stands for its value in `sizes`, or, where it has none, for any size from 1.
+        Expected sizes; a letter stands for its value in `sizes`, or for any size >= 1 if it has none.
     **sizes : int
         Values of letters.
 
     Raises
     ------
     TypeError
-        If it is no array, or its dtype is not float32, float64 or complex128.
+        If it is not an array, or its dtype is not float32, float64 or complex128.
     ValueError
-        If the shape is another.
+        If the shape differs.
     """
     wanted = [sizes.get(size) if isinstance(size, str) else size for size in shape]
     if not is_array(array):
@@ -94,7 +94,7 @@ def _tuple_text(items: Sequence[Any]) -> str:
 
 
 def check_finite(name: str, array: Array) -> None:
-    """Raise ValueError, naming the first bad element, if `array` holds NaN or infinity. Costs one pass, and a wait."""
+    """Raise ValueError naming the first NaN or infinity in `array`. Costs one pass and a device synchronisation."""
     if values_are_trusted():
         return
     xp = array_namespace(array)
@@ -116,7 +116,7 @@ def check_same_kind(arrays: Mapping[str, Array]) -> None:
     Raises
     ------
     TypeError
-        If float32 meets float64 or complex128. (float64 and complex128 mix: that loses nothing, and a complex step in
+        If float32 meets float64 or complex128. (float64 and complex128 may mix: nothing is lost, and a complex step in
         one parameter needs it.)
     ValueError
         If libraries or devices differ.
@@ -167,7 +167,7 @@ def check_number(
     Raises
     ------
     TypeError
-        If it is no real number.
+        If it is not a real number.
     ValueError
         If it is NaN, infinite or out of range.
     """
@@ -193,7 +193,7 @@ def check_integer(name: str, value: Any, *, at_least: int) -> int:
     Raises
     ------
     TypeError
-        If it is no integer (True and 3.0 are none).
+        If it is not an integer (True and 3.0 are not).
     ValueError
         If it is less than `at_least`.
     """

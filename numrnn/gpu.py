@@ -1,10 +1,10 @@
-"""What of CUDA this machine has, and which extra of the package brings the CuPy that fits it.
+"""Detects CUDA and names the matching CuPy extra.
 
     python numrnn/gpu.py              what was found, before anything is installed
     python numrnn/gpu.py --extra      the name of the extra alone
 
-Asked are the driver's library, which knows the newest CUDA that it can run, nvidia-smi where that library is out of
-reach, and the compiler of an installed toolkit. Nothing here needs CuPy, and nothing starts the GPU.
+It asks the driver's library for the newest CUDA that the driver can run (nvidia-smi if that library cannot be loaded),
+and the compiler of an installed toolkit for its version. It needs no CuPy and does not start the GPU.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Version = tuple[int, int]
 
 EXTRAS = {12: "gpu-cuda12", 13: "gpu-cuda13"}  # by major version of CUDA; setup.py defines them
 DRIVER_LIBRARIES = ("nvcuda.dll",) if sys.platform == "win32" else ("libcuda.so.1", "libcuda.so")
-PATIENCE = 10  # seconds that nvidia-smi or nvcc may take
+PATIENCE = 10  # timeout of nvidia-smi and nvcc, in seconds
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class Cuda:
     Attributes
     ----------
     driver : (int, int) or None
-        Newest CUDA that the driver can run, as (12, 4); None where there is no NVIDIA driver.
+        Newest CUDA that the driver can run, such as (12, 4); None without an NVIDIA driver.
     toolkit : (int, int) or None
-        CUDA of the toolkit whose nvcc was found; CuPy's wheels need none.
+        CUDA version of the toolkit whose nvcc was found, or None; CuPy's wheels need no toolkit.
     """
 
     driver: Version | None
@@ -41,7 +41,7 @@ class Cuda:
 
     @property
     def extra(self) -> str | None:
-        """Name of the extra to install, or None where the driver is missing or older than all of them."""
+        """Name of the extra to install, or None if the driver is missing or too old for all of them."""
         fitting = [major for major in EXTRAS if self.driver is not None and major <= self.driver[0]]
         return EXTRAS[max(fitting)] if fitting else None
 
@@ -61,12 +61,12 @@ class Cuda:
 
 
 def find_cuda() -> Cuda:
-    """Return the versions of CUDA on this machine; costs two short processes at most."""
+    """Return the versions of CUDA on this machine; starts at most two short processes."""
     return Cuda(driver=_driver_version(), toolkit=_toolkit_version())
 
 
 def driver_release() -> str | None:
-    """Return the release of the driver, as "550.54.15", or None where nvidia-smi does not tell."""
+    """Return the version of the driver, such as "550.54.15", or None if nvidia-smi does not report it."""
     text = _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
     return text.splitlines()[0].strip() if text.strip() else None
 
@@ -91,7 +91,7 @@ def _toolkit_version() -> Version | None:
 
 
 def _output(*command: str) -> str:
-    """Return what a command prints, or nothing where it is not there or fails."""
+    """Return the output of a command, or "" if it is missing or fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
     except (OSError, subprocess.SubprocessError):
@@ -109,7 +109,7 @@ def _text(version: Version) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Print what was found, or, with --extra, the name of the extra alone; return 1 where no extra fits."""
+    """Print what was found, or, with --extra, only the name of the extra; return 1 if no extra fits."""
     cuda = find_cuda()
     if (sys.argv[1:] if argv is None else argv) == ["--extra"]:
         print(cuda.extra or f"{cuda}; {cuda.advice}")

@@ -1,9 +1,9 @@
-"""What this installation computes with: versions, devices, the BLAS and its kernels, and how fast it multiplies.
+"""Report on this installation: versions, devices, the BLAS and its kernels, and the speed of matrix products.
 
     numrnn info
 
-The speed of the package is that of its matrix products, and the BLAS that NumPy brings chooses the kernels for them
-when it is loaded. The report says which it chose, and where it could have chosen better.
+The speed of the package is that of its matrix products. NumPy's BLAS chooses the kernels for them when it is loaded;
+the report names its choice, and a better one if there is one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from numrnn.engines.cpu import processes
 from numrnn.subnormals import can_flush
 
 PACKAGES = ("numpy", "scipy", "threadpoolctl")
-LARGE = 2048  # 17 GFLOP: a tenth of a second, and large enough that packing and threading no longer count
+LARGE = 2048  # 17 GFLOP: a tenth of a second, and so large that packing and threading are negligible
 SMALL = (64, 128, 128)  # a product of one step of the CPU engine, for sequential MNIST on two cores
 REPETITIONS = 5
 AVX512_FLAGS = ("avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl")  # what those kernels need
@@ -44,7 +44,7 @@ VARIABLES = (
 
 
 def collect(*, measure: bool = True) -> dict[str, Any]:
-    """Return all that the report says, in values that JSON can hold.
+    """Return the report as JSON-serialisable values.
 
     Parameters
     ----------
@@ -55,8 +55,8 @@ def collect(*, measure: bool = True) -> dict[str, Any]:
     -------
     dict
         "versions", "system", "processor", "cores", "devices", "cuda" (the versions found), "blas" (a list), "slices"
-        ("processes" or "threads": who runs those of a large batch), "flushes_subnormals" (bool: whether
-        `numrnn.flush_subnormals` has an effect), "variables" (those of the environment that matter and are set),
+        ("processes" or "threads": what runs the slices of a large batch), "flushes_subnormals" (bool: whether
+        `numrnn.flush_subnormals` has an effect), "variables" (the relevant environment variables that are set),
         "sgemm_gflops" ("large" and "small", if measured) and "hint" (str or None).
     """
     versions = {"numrnn": numrnn.__version__, "python": platform.python_version()}
@@ -86,7 +86,7 @@ def collect(*, measure: bool = True) -> dict[str, Any]:
 
 
 def machine(backend: str = "numpy") -> str:
-    """Return in a few words what a computation of this process runs on, as results name it: cores, or the GPU."""
+    """Return a short name of the hardware that this process computes on, for results: cores, or the GPU."""
     report = collect(measure=False)
     if backend == "cupy":
         return report["devices"][1].partition(" ")[2]
@@ -94,22 +94,22 @@ def machine(backend: str = "numpy") -> str:
 
 
 def cores_text(report: Mapping[str, Any]) -> str:
-    """Return the cores and the processor of a report of `collect` in words."""
+    """Return the cores and the processor of a `collect` report as text."""
     cores = report["cores"]
     return f"{cores} {'core' if cores == 1 else 'cores'} of {report['processor']}"
 
 
 def sgemm_rate(m: int, n: int, k: int, *, repetitions: int = REPETITIONS, products: int = 1) -> float:
-    """Return the best rate seen of float32 products (m, k) by (k, n), in GFLOP/s.
+    """Return the best measured rate of float32 products (m, k) by (k, n), in GFLOP/s.
 
     Parameters
     ----------
     m, n, k : int
         Sizes, >= 1.
     repetitions : int
-        How often to measure, >= 1, after one product that is not.
+        Number of measurements, >= 1, after one warm-up product.
     products : int
-        Products in each measurement, >= 1: one that takes microseconds needs many.
+        Products per measurement, >= 1: products that take microseconds need many.
 
     Returns
     -------
@@ -128,14 +128,14 @@ def sgemm_rate(m: int, n: int, k: int, *, repetitions: int = REPETITIONS, produc
 
 
 def _small_rate() -> float:
-    with one_thread_each():  # as the engine multiplies within its loops
+    with one_thread_each():  # as in the loops of the engine
         return sgemm_rate(*SMALL, repetitions=20, products=100)
 
 
 def blas_libraries() -> list[dict[str, Any]]:
     """Return name, version, kernels, threading and number of threads of every BLAS of the process, NumPy's first."""
     found = [library for library in ThreadpoolController().info() if library["user_api"] == "blas"]
-    # scipy's wheels, and other packages, bring a BLAS of their own.
+    # scipy's wheels, and other packages, bundle their own BLAS.
     found.sort(key=lambda library: "numpy" not in Path(library["filepath"]).parent.name)
     return [
         {
@@ -161,12 +161,12 @@ def processor_of(cpuinfo: str) -> tuple[str, set[str]]:
 def kernel_hint(
     flags: Collection[str], libraries: list[dict[str, Any]], variables: Mapping[str, str] | None = None
 ) -> str | None:
-    """Return what to do where the processor has AVX-512 and OpenBLAS does not use it, or None.
+    """Return advice if the processor has AVX-512 and OpenBLAS does not use it, else None.
 
     Parameters
     ----------
     flags : collection of str
-        Of the processor, as in /proc/cpuinfo.
+        Processor flags, as in /proc/cpuinfo.
     libraries : list of dict
         As from `blas_libraries`.
     variables : mapping of str to str, optional
@@ -182,7 +182,7 @@ def kernel_hint(
     chosen = (variables or {}).get("OPENBLAS_CORETYPE")
     because = f" because OPENBLAS_CORETYPE={chosen} is set" if chosen else ""
     return (
-        f"The processor has AVX-512, but OpenBLAS took its {lesser[0] or 'unnamed'} kernels{because}. Set "
+        f"The processor has AVX-512, but OpenBLAS uses its {lesser[0] or 'unnamed'} kernels{because}. Set "
         "OPENBLAS_CORETYPE=SkylakeX before Python starts, and compare the rate of large products."
     )
 
@@ -206,7 +206,7 @@ def _devices() -> tuple[list[str], str | None]:
 
 
 def report_text(report: Mapping[str, Any]) -> str:
-    """Return a report of `collect` as lines to read."""
+    """Return a `collect` report as readable text."""
     lines = [
         ("processor", report["processor"]),
         ("system", report["system"]),

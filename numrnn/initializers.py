@@ -1,23 +1,24 @@
-r"""How the parameters of a cell start.
+r"""Initial values of a cell's parameters.
 
     W ~ N(0, weight_std^2 / n),  V ~ N(0, input_std^2 / m),  biases 0
 
-is the paper's with weight_std = sigma_w and input_std = 1; these are variances, not standard deviations. More choices,
-each off by default:
+is the paper's choice with weight_std = sigma_w and input_std = 1; N takes a variance, not a standard deviation. More
+options, each off by default:
 
-- gate_bias: the value at which b_z of a gated cell starts. sigmoid(b_z) scales the first steps: a gate that starts at
-  b_z = 0 halves the step size.
-- gate_spread: how far b_z of the units lies around gate_bias, at equal distances. A unit of gate z forgets within about
-  1 / (eps gamma z) steps, and takes up its input as slowly: gates that start far apart give one network short and long
-  memory at once. Gates of an LSTM are spread for the same reason by C. Tallec, Y. Ollivier, "Can recurrent neural
-  networks warp time?", ICLR 2018, arXiv:1804.11188.
+- gate_bias: the initial b_z of a gated cell. sigmoid(b_z) scales the first steps: a gate that starts at b_z = 0 halves
+  the step size.
+- gate_spread: the units' initial b_z are spaced evenly from gate_bias - gate_spread to gate_bias + gate_spread. A unit
+  with gate z forgets within about 1 / (eps gamma z) steps, and responds to its input as slowly: gates that start far
+  apart give one network both short and long memory. C. Tallec, Y. Ollivier, "Can recurrent neural networks warp time?",
+  ICLR 2018, arXiv:1804.11188, spread the gates of an LSTM for the same reason.
 - rotations: blocks [[0, w_k], [-w_k, 0]] along the diagonal of M = W - W^T, on top of the random part. Each pair of
-  units then turns with an angular speed w_k of its own; speeds spaced evenly in their logarithm cover all time scales.
+  units then rotates at its own angular speed w_k; speeds spaced evenly in their logarithm cover all time scales.
 - input_gains: row i of V is multiplied by a gain g_i, and the gains cover a range evenly in their logarithm. A unit
   whose input V x is often much larger than 1 is saturated, and then forgets more slowly, in proportion to the size of
-  its row of V (docs/derivation.md, section 9). Units of different gains therefore remember for different times, with
-  one eps, one gamma and no further parameter. The steps of V and b must be scaled with the gains (`gain_scales`).
-- bias_std: b starts as N(0, bias_std^2), so that the units saturate, and drift, in ways of their own.
+  its row of V (docs/derivation.md, section 9). Units with different gains therefore have different memory lengths, with
+  one eps, one gamma and no further parameter. The optimiser's steps of V and b must be scaled by the gains
+  (`gain_scales`).
+- bias_std: b starts as N(0, bias_std^2), so that the units saturate and drift differently.
 - forget_bias: the bias of the LSTM's forget gate, 1 in the paper. "chrono" draws a time scale T_i for each unit,
   b_f = log T_i with T_i uniform between 1 and t_max - 1, and b_i = -b_f: a unit then keeps its memory for about T_i
   steps (Tallec and Ollivier, above).
@@ -40,7 +41,7 @@ CHRONO = "chrono"
 @documented
 @dataclass(frozen=True, kw_only=True)
 class InitialValues:
-    """What decides the distribution of a cell's initial parameters.
+    """Options that set the distribution of a cell's initial parameters.
 
     Raises
     ------
@@ -52,8 +53,8 @@ class InitialValues:
     input_std: float = option(1.0, "{range}: the input weights start as N(0, input_std^2 / m)", at_least=0)
     gate_bias: float = option(
         0.0,
-        "where the gate's bias b_z starts, in the mean; for the two gated Euler cells",
-        more="Other cells take 0 only.",
+        "mean of the gate's initial bias b_z; for the two gated Euler cells",
+        more="Must be 0 for other cells.",
     )
     gate_spread: float = option(
         0.0,
@@ -79,7 +80,7 @@ class InitialValues:
         more="The standard deviation of b_z is always 0.",
     )
     forget_bias: float | Literal["chrono"] | None = option(
-        None, "where the LSTM's forget bias starts: a number, or chrono for time scales up to t_max", none="1"
+        None, "the LSTM's initial forget bias: a number, or chrono for time scales up to t_max", none="1"
     )
     t_max: int | None = option(
         None,
@@ -110,7 +111,7 @@ class InitialValues:
         object.__setattr__(self, name, value)
 
     def check_unused(self, cell: str, *names: str) -> None:
-        """Raise ValueError if a value that the cell has no use for differs from its default."""
+        """Raise ValueError if an option that does not apply to the cell differs from its default."""
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name in names and value != field.default:
@@ -172,10 +173,10 @@ def input_gains(hidden_size: int, low: float, high: float) -> np.ndarray:
 
 
 def gain_scales(hidden_size: int, low: float, high: float) -> dict[str, np.ndarray]:
-    """Return the step scales of an optimiser that belong to input gains: of V, (n, 1), and of b, (n,).
+    """Return the optimiser's step scales for input gains: for V, (n, 1), and for b, (n,).
 
-    With them Adam trains V = g V' as if V' were its parameter: large rows of V take large steps. Without them a row of
-    large gain hardly turns, and one of small gain jumps.
+    With them Adam trains V = g V' as if V' were the parameter: large rows of V take large steps. Without them a row
+    with a large gain hardly changes direction, and one with a small gain jumps.
 
     Parameters
     ----------
@@ -202,12 +203,12 @@ def gain_scales(hidden_size: int, low: float, high: float) -> dict[str, np.ndarr
 
 
 def block_rotations(hidden_size: int, slowest: float, fastest: float) -> np.ndarray:
-    """Return the antisymmetric matrix M, (n, n), whose pairs of units turn with speeds from `slowest` to `fastest`.
+    """Return the antisymmetric matrix M, (n, n), that rotates pairs of units at speeds from `slowest` to `fastest`.
 
     Parameters
     ----------
     hidden_size : int
-        n >= 1; of an odd number the last unit does not turn.
+        n >= 1; if n is odd, the last unit does not rotate.
     slowest, fastest : float
         w_min and w_max of the floor(n / 2) speeds, spaced evenly in their logarithm; 0 < w_min <= w_max.
 

@@ -1,8 +1,8 @@
-"""Elementwise kernels: one launch on a GPU in place of one for every operation of an array expression.
+"""Elementwise kernels: one launch on a GPU instead of one per operation of an array expression.
 
-A kernel is text, C++ in the terms of cupy.ElementwiseKernel, beside the array code that says the same for any library.
-That array code is the reference: it runs wherever the arrays are not CuPy's, and the tests hold each kernel against it,
-compiled by an ordinary C++ compiler where there is no GPU. No launch waits for the device.
+A kernel is C++ text for cupy.ElementwiseKernel, next to equivalent array code for any library. That array code is the
+reference: it runs if the arrays are not CuPy's, and the tests compare each kernel with it, compiled by an ordinary C++
+compiler if there is no GPU. Launches do not synchronise with the device.
 
 References
 ----------
@@ -41,7 +41,7 @@ PHILOX = """
 
 
 def has_kernel(*arrays: Array) -> bool:
-    """Tell whether kernels run on these arrays: CuPy's, of float32 or float64."""
+    """Tell whether kernels support these arrays: CuPy arrays of float32 or float64."""
     return array_namespace(*arrays).__name__ == "cupy" and all(dtype_name(array) in REAL for array in arrays)
 
 
@@ -52,11 +52,11 @@ class Kernel:
     Attributes
     ----------
     name : str
-        What profilers call it.
+        Name shown in profilers.
     inputs, outputs : str
-        Parameters, as "T p, raw float64 rate": `raw` ones are indexed by the text, the others broadcast.
+        Parameters, such as "T p, raw float64 rate": the code indexes `raw` ones itself, the others broadcast.
     operation : str
-        What is done for element number `i`.
+        Code for element number `i`.
     preamble : str
         Functions that the operation calls.
     """
@@ -82,7 +82,7 @@ class Reduction:
     name, inputs, outputs : str
         As for `Kernel`.
     term : str
-        What is added up.
+        Code of one term of the sum.
     """
 
     name: str

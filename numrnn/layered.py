@@ -1,12 +1,12 @@
-r"""A stack of cells through time: one layer after the other over a whole segment, each by the engine that supports it.
+r"""A stack of cells through time: one layer after the other over a whole segment, each with its own engine.
 
-The plain loop takes all layers through a step, and then the next step. Nothing in a layer depends on those above it, so
-that a layer may as well run through all its steps before the one above begins: the same states, and a fused engine
-supports a layer as it supports a cell alone. Going back, from the top layer to the bottom,
+The simple loop runs all layers through a step, then the next step. No layer depends on those above it, so a layer may
+run through all its steps before the one above begins: the states are the same, and a fused engine supports a layer as
+it supports a single cell. In the backward pass, from the top layer to the bottom,
 
-    dL/dh^l_t, the loss's own,  +=  dL/dx_t of the layer above, for t = 1..T                              (B33)
+    dL/dh^l_t, the direct derivative,  +=  dL/dx_t of the layer above, for t = 1..T                       (B33)
 
-after which a layer is propagated as if there were no other.
+and then each layer is propagated separately.
 
 Derivation: docs/derivation.md, section 10.
 """
@@ -21,7 +21,7 @@ from numrnn.cells.stack import Stack, add_to_hidden
 from numrnn.problem import Problem
 from numrnn.tape import Gradients, Tape
 
-# Steps: with recompute_every a segment is one pass of every layer, whose fixed cost a shorter one would not repay.
+# Steps: with recompute_every a segment is one pass of every layer, too short to be worth its fixed cost below this.
 SHORTEST_SEGMENT = 64
 
 
@@ -31,9 +31,9 @@ class LayeredTape(Tape):
     Parameters
     ----------
     problem : Problem
-        What to run; its cell has the step of `Stack`.
+        The forward pass to run; its cell has the step of `Stack`.
     stack : Stack
-        That cell.
+        This cell.
     make_tape : callable
         make_tape(problem) returns a tape, not run yet, for the problem of one layer.
     """
@@ -43,7 +43,7 @@ class LayeredTape(Tape):
         super().__init__(problem, min(every, problem.n_steps))
         self._stack, self._make_tape = stack, make_tape
         self._kept: list[Array] = []  # the states at the multiples of `every`, and h_T
-        self._layers: list[Tape] | None = None  # of the one segment, where all states are kept
+        self._layers: list[Tape] | None = None  # of the one segment, if all states are kept
 
     def run(self) -> None:
         """Run the forward pass."""
@@ -80,7 +80,7 @@ class LayeredTape(Tape):
         return self._kept[-1]
 
     def segment(self, start: int) -> Array:
-        """Return the states of one segment, computed again from its first where not all are kept."""
+        """Return the states of one segment, recomputed from its first if not all are kept."""
         return self._joined(self._run(start)) if self._states is None else self._states
 
     def propagate(self, g: Array, direct: Array | None, wrt: Collection[str]) -> Gradients:
@@ -106,7 +106,7 @@ class LayeredTape(Tape):
         return Gradients(dparams, dx, g if "h0" in wrt else None, all_g)
 
     def _propagate(self, layers: list[Tape], g: Array, direct: Array | None, wrt: Collection[str]) -> Gradients:
-        """Return the gradients of one segment, from dL/dh at its end; that of its first state always."""
+        """Return the gradients of one segment, from dL/dh at its end, always including that of its first state."""
         stack, read = self._stack, None  # dL/dx of the layer above, (steps, B, units of this layer)
         ends = stack.split(g)
         own = [None for _ in layers] if direct is None else stack.split(direct)
@@ -122,8 +122,8 @@ class LayeredTape(Tape):
             dparams.insert(0, grads.params)
             d_first.insert(0, grads.h0)
             if grads.states is not None:
-                # The state of all layers at t is what h^l_t is a part of: what the layer above has read in the step to
-                # it is behind it, and no part of the derivative with respect to it.
+                # h^l_t is a part of the state of all layers at t: the layer above read it in the step before that
+                # state, so this reading is not part of the derivative with respect to the state.
                 all_g.insert(0, grads.states if read is None else _without_reading(grads.states, read))
             read = grads.x
         params = stack.named(dparams) if "params" in wrt else None
@@ -131,7 +131,7 @@ class LayeredTape(Tape):
 
 
 def _with_reading(direct: Array | None, read: Array, like: Array) -> Array:
-    """Return the loss's own derivatives (steps + 1, B, state_size) with those through the layer above."""
+    """Return the loss's direct derivatives (steps + 1, B, state_size) plus those through the layer above."""
     total = zeros((read.shape[0] + 1, *like.shape), like=like) if direct is None else direct
     total[1:, :, : read.shape[2]] += read
     return total

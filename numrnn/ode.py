@@ -1,15 +1,15 @@
-r"""The continuous system behind an Euler cell, solved to rounding, and how fast Euler's method comes near it.
+r"""The continuous system of an Euler cell, solved to rounding, and the convergence of Euler's method to it.
 
     h'(t) = f(h(t), x(t)),            f = tanh(A h + V x + b),   or that times sigmoid(A h + V_z x + b_z)    (8), (13)
     S'(t) = J(t) S(t),  S(0) = I,     J = diag(d) A,   S(t) = dh(t)/dh(0)                                   (6), (7)
 
-for piecewise-constant input: x_t holds for one piece of time, eps of the cell unless another length is given, so that
-the cell's h_t is Euler's approximation of h(t eps). Each piece is solved by itself, for f jumps between them and a
-method of high order that steps across a jump loses its order.
+for piecewise-constant input: x_t applies for one piece of time, by default of length eps of the cell, so the cell's h_t
+is Euler's approximation of h(t eps). Each piece is solved separately, because f jumps between pieces, and a method of
+high order that steps across a jump loses its order.
 
-What is guaranteed for gamma >= 0 and n units: |h_t - h(t eps)|_2 <= eps/2 sqrt(n) (exp(norm(A) T eps) - 1), so that
-Euler's method has order 1; `convergence` measures it, for states and for sensitivities. `scipy.integrate.solve_ivp`
-with DOP853 does the work, in float64 on the host; arrays on a device are copied there.
+Guaranteed for gamma >= 0 and n units: |h_t - h(t eps)|_2 <= eps/2 sqrt(n) (exp(norm(A) T eps) - 1), so Euler's method
+has order 1; `convergence` measures it, for states and for sensitivities. `scipy.integrate.solve_ivp` with DOP853 solves
+the system, in float64 on the host; arrays on a device are copied there.
 
 References
 ----------
@@ -34,7 +34,7 @@ from numrnn.stability.endtoend import end_to_end_jacobian
 from numrnn.stability.euler import EulerForm, check_euler
 from numrnn.stability.linearization import linearize
 
-RTOL = 1e-13  # the tightest that DOP853 can hold in float64, some hundreds of units of rounding
+RTOL = 1e-13  # the tightest that DOP853 can meet in float64, some hundreds of units of rounding
 ATOL = 1e-14
 
 
@@ -51,7 +51,7 @@ class Solution:
     sensitivity : numpy.ndarray, shape (T + 1, B, n, n), or None
         S at these times: [t, i, j, k] is the derivative of h_j with respect to h_k at time 0.
     evaluations : int
-        Of f, over all pieces.
+        Number of evaluations of f, over all pieces.
     """
 
     times: np.ndarray
@@ -62,13 +62,13 @@ class Solution:
 
 @dataclass(frozen=True, eq=False)
 class Convergence:
-    """Errors of Euler's method at falling step sizes, and the orders that fit them.
+    """Errors of Euler's method at decreasing step sizes, and the orders that fit them.
 
     Attributes
     ----------
     step_sizes : numpy.ndarray, shape (K,)
     state_errors, sensitivity_errors : numpy.ndarray, shape (K,)
-        Largest absolute error over batch and units: of the states over all ends of pieces, of dh_T/dh_0 at the end.
+        Largest absolute error over batch and units: of the states at all ends of pieces, of dh_T/dh_0 at the end.
     state_order, sensitivity_order : float
         Slopes of log error over log step size, by least squares.
     """
@@ -91,7 +91,7 @@ def solve(
     rtol: float = RTOL,
     atol: float = ATOL,
 ) -> Solution:
-    """Solve the ODE behind an Euler cell for piecewise-constant input.
+    """Solve the ODE of an Euler cell for piecewise-constant input.
 
     Parameters
     ----------
@@ -100,13 +100,13 @@ def solve(
     params : mapping of str to array
         Its parameters, float32 or float64; the solution is float64.
     x : array, shape (T, B, m)
-        Input; x[t] holds for the t-th piece.
+        Input; x[t] applies during the t-th piece.
     h0 : array, shape (B, n), optional
-        h at time 0; zero unless given.
+        h at time 0; zero by default.
     piece : float, optional
-        Length of a piece in the time of the ODE, > 0; the cell's step size unless given.
+        Length of a piece in the time of the ODE, > 0; by default the cell's step size.
     sensitivity : bool
-        Solve for dh(t)/dh(0) too.
+        Also solve for dh(t)/dh(0).
     rtol, atol : float
         Tolerances of each step of the solver, > 0.
 
@@ -117,14 +117,14 @@ def solve(
     Raises
     ------
     TypeError, ValueError
-        If the cell is no Euler cell, or an argument does not fit.
+        If the cell is not an Euler cell, or an argument does not fit.
     RuntimeError
-        If the solver fails; its message is passed on.
+        If the solver fails; with its message.
 
     Notes
     -----
-    At least 13 evaluations of f a piece, 2 B n (n + m) flops each; with sensitivity 2 B n^3. The error grows with the
-    length of the solution, by exp(norm(A) time) at most.
+    At least 13 evaluations of f per piece, 2 B n (n + m) flops each; with sensitivity 2 B n^3. The error grows with the
+    length of the solution, at most by exp(norm(A) time).
 
     Examples
     --------
@@ -194,7 +194,7 @@ def _host(name: str, array: Array) -> np.ndarray:
 
 
 def with_step_size(cell: EulerCell, step_size: float) -> EulerCell:
-    """Return a cell that differs in its step size only."""
+    """Return a copy of the cell with another step size."""
     return as_euler(cell_from_config(cell.config() | {"step_size": step_size}))
 
 
@@ -213,7 +213,7 @@ def convergence(
     cell, params, x, h0
         As for `solve`; a piece of time is the cell's step size.
     refinements : tuple of int
-        Steps of Euler's method a piece, rising, each >= 1; two at least.
+        Steps of Euler's method per piece, ascending, each >= 1; at least two values.
 
     Returns
     -------
@@ -222,12 +222,12 @@ def convergence(
     Raises
     ------
     TypeError, ValueError
-        As `solve`; or if `refinements` are not rising integers.
+        As for `solve`; or if `refinements` are not ascending integers.
 
     Notes
     -----
-    Euler's method is the cell itself, with the step size eps / r, and every input given r times. Costs T max(r) steps
-    of n tangents. An order read off coarse steps is off by a multiple of the step.
+    Euler's method is the cell itself, with step size eps / r and every input repeated r times. Costs T max(r) steps of
+    n tangents. An order measured at coarse steps has an error of a multiple of the step.
     """
     form, host_x, first = _checked(cell, params, x, h0)
     counts = [check_integer("every refinement", r, at_least=1) for r in refinements]
@@ -258,7 +258,7 @@ def _slope(step_sizes: np.ndarray, errors: np.ndarray) -> float:
 
 
 def forward_and_back_defect(cell: Cell, params: Params, x: Array, h: Array) -> Array:
-    """Return how far a step forward by eps and one back by -eps miss the state they started from.
+    """Return the distance by which a step by eps and one back by -eps miss the start.
 
     Parameters
     ----------
@@ -274,13 +274,13 @@ def forward_and_back_defect(cell: Cell, params: Params, x: Array, h: Array) -> A
     Returns
     -------
     array, shape (B,)
-        norm_2(h' - h), h' = h_1 - eps f(h_1), h_1 = h + eps f(h): at most eps^2 norm(A) sqrt(n), for f has the
+        norm_2(h' - h), h' = h_1 - eps f(h_1), h_1 = h + eps f(h): at most eps^2 norm(A) sqrt(n), since f has the
         Lipschitz constant norm(A) and no element above 1.
 
     Raises
     ------
     TypeError, ValueError
-        If the cell is no Euler cell, or an argument does not fit.
+        If the cell is not an Euler cell, or an argument does not fit.
     """
     euler = check_euler(cell)
     form = EulerForm(euler, params)
@@ -305,19 +305,19 @@ def forward_and_back_order(
     cell, params, x, h
         As for `forward_and_back_defect`.
     halvings : int
-        Step sizes after the cell's own, each half of the one before, >= 1.
+        Number of step sizes after the cell's own, each half of the one before, >= 1.
 
     Returns
     -------
     step_sizes, defects : numpy.ndarray, shape (halvings + 1,)
-        Falling step sizes, and the largest defect of the batch at each.
+        Decreasing step sizes, and the largest defect of the batch at each.
     order : float
         Slope of log defect over log step size, by least squares.
 
     Raises
     ------
     TypeError, ValueError
-        As `forward_and_back_defect`.
+        As for `forward_and_back_defect`.
     """
     euler = check_euler(cell)
     form = EulerForm(euler, params)

@@ -1,7 +1,7 @@
-"""Figures, in one style: colours that colour-blind readers tell apart, and line styles that survive black and white.
+"""Figures in one style: colours that colour-blind readers can distinguish, lines that work in black and white.
 
 Needs matplotlib, which is imported with the first figure: pip install numrnn[examples]. No figure opens a window or
-touches matplotlib's global state.
+changes matplotlib's global state.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 1))
 DPI = 150
 MOST_MARKERS = 30  # on one curve
 TITLE_WIDTH = 60  # characters of a line above a single plot
-SHORT_NAME = 3  # characters; longer names under the columns of a matrix would run into each other
+SHORT_NAME = 3  # characters; longer names under the columns of a matrix would overlap
 
 
 def require_matplotlib() -> Any:
@@ -49,14 +49,14 @@ def new_figure(width: float = 6.4, height: float = 4.0) -> Figure:
 
 
 def save_figure(figure: Figure, path: str | Path) -> Path:
-    """Write a figure and return its path; the ending (.png, .svg) decides the format."""
+    """Write a figure and return its path; the extension (.png, .svg) sets the format."""
     path = Path(path)
     figure.savefig(path, dpi=DPI)
     return path
 
 
 def bare(axes: Any) -> None:
-    """Take the frame's upper and right side off a panel, and draw a pale grid."""
+    """Remove the upper and right spines of a panel, and draw a pale grid."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25, linewidth=0.6)
 
@@ -68,7 +68,7 @@ def learning_curves(
     *,
     title: str = "",
 ) -> Path:
-    """Draw loss, accuracy and gradient norm of a training run over its updates.
+    """Plot loss, accuracy and gradient norm of a training run against its updates.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def learning_curves(
         for index, (name, records) in enumerate((("training", training), ("validation", validation))):
             points = [(r["step"], r[key] * (100 if key == "accuracy" else 1)) for r in records if key in r]
             if points:
-                marker = "o" if index and len(points) <= MOST_MARKERS else None  # more of them would hide the lines
+                marker = "o" if index and len(points) <= MOST_MARKERS else None  # more markers would hide the lines
                 axes.plot(*zip(*points, strict=True), label=name, marker=marker, **line_style(index))
         axes.set_xlabel("updates")
         axes.set_ylabel(label)
@@ -108,7 +108,7 @@ def learning_curves(
 def confusion_matrix(
     labels: np.ndarray, predictions: np.ndarray, class_names: Sequence[str], path: str | Path, *, title: str = ""
 ) -> Path:
-    """Draw how often each class was taken for each other, in numbers of images.
+    """Draw the confusion matrix, in numbers of images.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def confusion_matrix(
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     figure = new_figure(6.4, 5.6)
     axes = figure.subplots()
-    # The square root lets rare confusions be seen beside the diagonal.
+    # The square root makes rare confusions visible next to the diagonal.
     axes.imshow(np.sqrt(share), cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(counts):
         if count:
@@ -149,7 +149,7 @@ def confusion_matrix(
 
 
 def gradient_flow(norms: Mapping[str, np.ndarray], path: str | Path, *, title: str = "", floor: float = 1e-20) -> Path:
-    """Draw the norm of dL/dh_t over time, one curve a network.
+    """Plot the norm of dL/dh_t against t, one curve per network.
 
     Parameters
     ----------
@@ -160,7 +160,7 @@ def gradient_flow(norms: Mapping[str, np.ndarray], path: str | Path, *, title: s
     title : str
         Heading.
     floor : float
-        Curves end where they fall below this share of the largest value.
+        Curves end where they fall below this fraction of the largest value.
 
     Returns
     -------
@@ -173,7 +173,7 @@ def gradient_flow(norms: Mapping[str, np.ndarray], path: str | Path, *, title: s
     for index, (name, values) in enumerate(norms.items()):
         shown = np.where(values > floor * top, values, np.nan)
         axes.semilogy(np.arange(len(values)), shown, label=name, **line_style(index))
-    axes.set_xlabel("time step t (the loss is read at the last)")
+    axes.set_xlabel("time step t (loss at the last step)")
     axes.set_ylabel("norm of dL/dh$_t$")
     axes.set_title(textwrap.fill(title, TITLE_WIDTH))
     axes.legend(frameon=False)
@@ -184,7 +184,7 @@ def gradient_flow(norms: Mapping[str, np.ndarray], path: str | Path, *, title: s
 def compare_learning(
     runs: Mapping[str, tuple[Sequence[float], Sequence[float]]], path: str | Path, *, title: str = ""
 ) -> Path:
-    """Draw training accuracy over wall-clock time, one curve a run.
+    """Plot training accuracy against wall-clock time, one curve per run.
 
     Parameters
     ----------
@@ -203,14 +203,14 @@ def compare_learning(
     figure = new_figure()
     axes = figure.subplots()
     for index, (name, (seconds, accuracies)) in enumerate(runs.items()):
-        lone = "o" if len(seconds) == 1 else None  # a line through one point is not to be seen
+        lone = "o" if len(seconds) == 1 else None  # a line through one point is invisible
         axes.plot(seconds, 100 * np.asarray(accuracies), label=name, marker=lone, **line_style(index))
     axes.set_xlim(left=0)
     axes.set_xlabel("training time [s]")
     axes.set_ylabel("training accuracy [%]")
     axes.set_ylim(0, 100)
     axes.set_title(title)
-    axes.legend(frameon=False, loc="lower right")  # where no rising curve is
+    axes.legend(frameon=False, loc="lower right")  # rising curves leave it free
     bare(axes)
     return save_figure(figure, path)
 
@@ -221,7 +221,7 @@ def stability_report(report: Any, path: str | Path) -> Path:
     Parameters
     ----------
     report : StabilityReport
-        What to draw; a panel that does not apply to its cell says so.
+        The report to draw; panels that do not apply to its cell say so.
     path : path
         File to write.
 
@@ -248,7 +248,7 @@ def _does_not_apply(axes: Any, report: Any, title: str) -> None:
 
 
 def euler_disc(axes: Any, eigenvalues: np.ndarray, label: str) -> None:
-    """Draw eps lambda over the disc |1 + eps lambda| <= 1 in which forward Euler is stable.
+    """Plot eps lambda and the disc |1 + eps lambda| <= 1 in which forward Euler is stable.
 
     Parameters
     ----------
@@ -257,9 +257,9 @@ def euler_disc(axes: Any, eigenvalues: np.ndarray, label: str) -> None:
     eigenvalues : numpy.ndarray
         eps lambda, complex, of any shape.
     label : str
-        What they are, for the legend.
+        Text of the legend.
     """
-    # A large disc is shown by its edge near 0: points would vanish in the whole of it.
+    # Of a large disc only the edge near 0 is shown: in the whole disc the points would be too small.
     size = max(float(np.max(np.abs(eigenvalues), initial=0.0)), 1e-12) * 1.2
     angle = np.linspace(-1, 1, 2001) * min(np.pi, 2 * size)
     axes.plot(np.cos(angle) - 1, np.sin(angle), label="edge of Euler's disc", **line_style(6))
@@ -310,7 +310,7 @@ def _critical_step(axes: Any, report: Any) -> None:
 
 def _growth(axes: Any, report: Any) -> None:
     logs = report.log_singular_values / np.log(10)
-    # What lies below the rounding of the largest is noise, and not shown.
+    # Values below the rounding of the largest are noise, and not shown.
     floor = logs[..., :1] + np.log10(logs.shape[-1] * np.finfo(logs.dtype).eps)
     shown = np.where(logs > floor, logs, np.nan)
     for index, (name, curve) in enumerate((("largest", shown[..., 0]), ("median", np.median(shown, axis=-1)))):
@@ -329,7 +329,7 @@ def _exponents(axes: Any, report: Any) -> None:
         finite = np.where(np.isfinite(exponents), exponents, np.nan)
         axes.plot(np.arange(1, len(finite) + 1), finite, label=f"row {index}", **line_style(index))
     axes.axhline(0, color="black", linewidth=0.6)
-    axes.set_xlabel("number of the exponent")
+    axes.set_xlabel("index of the exponent")
     axes.set_ylabel("Lyapunov exponent (1 / step)")
     axes.set_title("finite-time Lyapunov exponents")
     if len(report.exponents) <= 6:

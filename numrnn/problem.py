@@ -1,6 +1,6 @@
-"""A pass over a sequence, its arguments checked: what `forward` and `backward` hand to an engine.
+"""A forward pass with checked arguments, which `forward` and `backward` pass to an engine.
 
-Every engine meets bad input with the same errors, for they come from here, before any work.
+All engines raise the same errors for bad input, because they are raised here, before any work.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numrnn.checks import check_array, check_finite, check_integer, check_same_k
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """A forward pass to run, its arguments checked.
+    """A forward pass with checked arguments.
 
     Attributes
     ----------
@@ -27,11 +27,11 @@ class Problem:
     x : array, shape (T, B, m)
         Zero after a row's length.
     h0 : array, shape (B, state_size)
-        Of the dtype that the states will have.
+        Has the dtype of the states.
     active : array of bool, shape (T, B, 1), or None
-        Where a row's sequence has not ended; None where every row has T steps.
+        True where a row's sequence has not ended; None if every row has T steps.
     every : int or None
-        k, where every k-th state is kept only.
+        k if only every k-th state is kept, else None.
     """
 
     cell: Cell
@@ -110,7 +110,7 @@ def _resolve_every(recompute_every: int | str | None, n_steps: int) -> int | Non
 
 
 def check_cotangents(problem: Problem, d_states: Array | None, d_final: Array | None) -> tuple[Array, Array | None]:
-    """Return g_T, an array of its own, and the loss's own derivatives with respect to the states."""
+    """Return g_T, a new array, and the loss's direct derivatives with respect to the states."""
     if d_states is None and d_final is None:
         raise ValueError("give d_states, d_final or both: without a cotangent there is nothing to propagate")
     arrays = {"x": problem.x}

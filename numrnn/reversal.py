@@ -12,14 +12,14 @@ from numrnn.problem import check_lengths
 
 
 def reverse(x: Array, lengths: Any = None) -> Array:
-    """Return sequences in the opposite order of time; what stands after a row's length stays where it is.
+    """Return sequences in reverse time order; elements after a row's length keep their places.
 
     Parameters
     ----------
     x : array, shape (T, B, m)
         Sequences, time first: input, or states without the first, `states[1:]`. Its values are not checked.
     lengths : sequence or array of int, shape (B,), optional
-        1 <= lengths <= T, as for `forward`. T for every row unless given.
+        1 <= lengths <= T, as for `forward`. By default T for every row.
 
     Returns
     -------
@@ -29,11 +29,12 @@ def reverse(x: Array, lengths: Any = None) -> Array:
     Raises
     ------
     TypeError, ValueError
-        If x is no such array, or `lengths` are not B integers from 1 to T.
+        If x is not such an array, or `lengths` are not B integers from 1 to T.
 
     Notes
     -----
-    It is its own inverse, and its own adjoint: the gradient with respect to x is `reverse(dy, lengths)`. Costs a copy.
+    It is its own inverse, and its own adjoint: the gradient with respect to x is `reverse(dy, lengths)`. Costs one
+    copy.
 
     Examples
     --------
@@ -50,5 +51,5 @@ def reverse(x: Array, lengths: Any = None) -> Array:
     source = np.where(t < stops, stops - 1 - t, t)  # (T, B)
     xp = array_namespace(x)
     rows = asarray((source * batch + np.arange(batch)).ravel(), like=x, dtype=xp.int64)
-    # take and reshape are what every library has; a row of x reshaped so is one step of one sequence.
+    # Every library has take and reshape; after this reshape a row of x is one step of one sequence.
     return xp.reshape(xp.take(xp.reshape(x, (n_steps * batch, width)), rows, axis=0), (n_steps, batch, width))

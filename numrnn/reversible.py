@@ -1,21 +1,21 @@
-r"""Going back in time without a tape: each state from the next, by fixed-point iteration.
+r"""Backward pass without a tape: each state from the next, by fixed-point iteration.
 
-A step of an Euler cell is y = h + eps f(h), and f is Lipschitz with the constant norm_2(A): its Jacobian is diag(d) A,
-and |d| <= 1 in every Euler cell, the gated ones included (numrnn/stability/euler.py has the two lines of proof). So
-where q = eps norm(A) < 1 the map
+A step of an Euler cell is y = h + eps f(h), and f is Lipschitz with constant norm_2(A): its Jacobian is diag(d) A, and
+|d| <= 1 in every Euler cell, including the gated ones (numrnn/stability/euler.py has the two-line proof). So if
+q = eps norm(A) < 1, the map
 
     h  <-  y - eps f(h)
 
-is a contraction with the factor q, the step is a bijection, and the iteration converges to the one h from which the
-step came, whatever it starts at. Where q >= 1 the step may fold the space, and the functions here refuse.
+is a contraction with factor q, the step is a bijection, and the iteration converges from any start to the unique h
+before the step. If q >= 1 the step may not be invertible, and the functions here raise an error.
 
-Backward through time then needs no stored states: h_{t-1} comes from h_t, and the adjoint of step t from h_{t-1}. The
-memory does not depend on T, apart from the input, and dL/dx where it is asked for.
+The backward pass then needs no stored states: h_{t-1} is computed from h_t, and the adjoint of step t from h_{t-1}. The
+memory does not depend on T, except for the input, and for dL/dx if requested.
 
-What it costs: rounding. Undoing a step can magnify an error by 1 / (1 - q), and does magnify it by about 1 + eps gamma
-along directions that the step damps; over many steps the states drift from those of the forward pass, and gradients
-with them. The drift is measured, at h_0 always and at as many other times as asked for, and comes with the gradients:
-read it.
+The cost is rounding error. Inverting a step can amplify an error by 1 / (1 - q), and does amplify it by about 1 + eps
+gamma along directions that the step damps. Over many steps the states drift from those of the forward pass, and so do
+the gradients. The drift is measured, always at h_0 and at other times on request, and returned with the gradients:
+check it.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ from numrnn.tape import Gradients
 
 @dataclass(frozen=True, eq=False)
 class Inverse:
-    """A state found from a later one.
+    """A state computed from a later one.
 
     Attributes
     ----------
     h : array, shape (B, n)
         The earlier state.
     contraction : float
-        q = eps norm(A) < 1: each iteration shrinks the error by this factor at least.
+        q = eps norm(A) < 1: each iteration reduces the error at least by this factor.
     iterations : int
-        The most that a step took.
+        The largest number that a step needed.
     """
 
     h: Array
@@ -57,18 +57,18 @@ class Inverse:
 
 @dataclass(frozen=True)
 class Drift:
-    """How far states that were found backwards lie from those of the forward pass.
+    """Distance of recomputed states from those of the forward pass.
 
     Attributes
     ----------
     h0 : float
-        max |h_0 found - h_0|.
+        max |h_0 recomputed - h_0|.
     checks : dict of int to float
         The same for the other times that the tape kept, by t.
     contraction : float
         q = eps norm(A).
     iterations : int
-        The most that a step took.
+        The largest number that a step needed.
     """
 
     h0: float
@@ -79,32 +79,32 @@ class Drift:
 
 @dataclass(frozen=True)
 class ReversibleGradients(Gradients):
-    """Gradients that were found without a tape, and how far they may be trusted.
+    """Gradients computed without a tape, and the drift of their states.
 
     Attributes
     ----------
     params, x, h0, states
-        As of `Gradients`.
+        As for `Gradients`.
     drift : Drift
-        Of the states that they were found with.
+        Drift of the states from which they were computed.
     """
 
     drift: Drift
 
 
 def contraction_factor(cell: Cell, params: Params) -> float:
-    """Return q = eps norm_2(A) of an Euler cell; steps can be undone where it is < 1.
+    """Return q = eps norm_2(A) of an Euler cell; steps can be inverted if it is < 1.
 
     Raises
     ------
     TypeError, ValueError
-        If the cell is no Euler cell, or as `Cell.check_params`.
+        If the cell is not an Euler cell, or as for `Cell.check_params`.
     """
     return check_euler(cell).step_size * spectral_norm(cell, params)
 
 
 class _Inverter:
-    """Undoes steps of one cell with one set of parameters, and remembers the most iterations that took."""
+    """Inverts steps of one cell with one set of parameters, and records the largest number of iterations."""
 
     def __init__(self, cell: Cell, params: Params) -> None:
         euler = check_euler(cell)
@@ -112,9 +112,9 @@ class _Inverter:
         if not self.contraction < 1:
             norm = self.contraction / euler.step_size
             raise ValueError(
-                f"the steps of this {type(cell).__name__} cannot be undone by fixed-point iteration: that needs "
+                f"the steps of this {type(cell).__name__} cannot be inverted by fixed-point iteration: that needs "
                 f"eps norm(A) < 1, got {self.contraction:.6g} = {euler.step_size:g} * {norm:.6g}; a step size below "
-                f"{1 / norm:.6g} would do"
+                f"{1 / norm:.6g} works"
             )
         self.form, self.iterations = EulerForm(euler, params), 0
         self._limit: int | None = None
@@ -124,21 +124,21 @@ class _Inverter:
         xp, eps = array_namespace(y), self.form.cell.step_size
         unit = float(xp.finfo(y.dtype).eps)
         h, before = y, math.inf
-        # A change leaves an error of q / (1 - q) times itself; below this one it is a rounding of the largest row.
+        # After a change the error is at most q / (1 - q) times it; below `small` that is rounding of the largest row.
         small = unit * min(1.0, (1 - self.contraction) / max(self.contraction, unit)) * _longest(y)
         for count in range(1, self._most_iterations(unit) + 1):
             h_new = y - eps * self.form.rate(x, h)
             change = _longest(h_new - h)
             h = h_new
             self.iterations = max(self.iterations, count)
-            # In exact arithmetic the change shrinks by q each time: one that does not is rounding.
+            # In exact arithmetic the change shrinks by q each time: if it does not, it is rounding.
             if change <= small or change >= before:
                 break
             before = change
         return h
 
     def _most_iterations(self, unit: float) -> int:
-        """Return after how many iterations the error is below rounding in any case: q^k <= unit."""
+        """Return the number of iterations after which the error is certainly below rounding: q^k <= unit."""
         q = self.contraction
         return 1 if q == 0 else 2 + math.ceil(math.log(unit) / math.log(q))
 
@@ -150,7 +150,7 @@ def _longest(rows: Array) -> float:
 
 
 def invert_step(cell: Cell, params: Params, x: Array, h_next: Array) -> Inverse:
-    """Return the state from which a step of an Euler cell came.
+    """Return the state before a step of an Euler cell.
 
     Parameters
     ----------
@@ -170,13 +170,13 @@ def invert_step(cell: Cell, params: Params, x: Array, h_next: Array) -> Inverse:
     Raises
     ------
     TypeError
-        If the cell is no Euler cell, or an argument is of a wrong type.
+        If the cell is not an Euler cell, or an argument is of a wrong type.
     ValueError
-        If eps norm(A) >= 1, with the step size that would do; or if an argument does not fit.
+        If eps norm(A) >= 1, with a bound for the step size; or if an argument does not fit.
 
     Notes
     -----
-    log(rounding) / log(q) iterations at most, each as costly as a step; the norm of A once, O(n^3).
+    At most log(rounding) / log(q) iterations, each as costly as a step; the norm of A once, O(n^3).
 
     Examples
     --------
@@ -208,12 +208,12 @@ def invert(cell: Cell, params: Params, x: Array, h_final: Array) -> Inverse:
     Returns
     -------
     Inverse
-        With h = h_0, and the most iterations that a step took.
+        With h = h_0, and the largest number of iterations that a step needed.
 
     Raises
     ------
     TypeError, ValueError
-        As `invert_step`.
+        As for `invert_step`.
     """
     inverter = _inverter(cell, params, x, h_final)
     h = h_final
@@ -223,7 +223,7 @@ def invert(cell: Cell, params: Params, x: Array, h_final: Array) -> Inverse:
 
 
 def _inverter(cell: Cell, params: Params, x: Array, h: Array) -> _Inverter:
-    """Return what undoes steps, after checking the arguments."""
+    """Check the arguments and return an inverter of steps."""
     check_euler(cell)
     arrays = cell.check_params(params)
     check_array("x", x, ("T", "B", "m"), m=cell.input_size)
@@ -250,7 +250,7 @@ def forward(
     lengths: Any = None,
     check_every: int | None = None,
 ) -> tuple[Array, ReversibleTape]:
-    """Run a cell over a sequence and keep the last state only.
+    """Run a cell over a sequence and keep only the last state.
 
     Parameters
     ----------
@@ -259,7 +259,7 @@ def forward(
     params, x, h0, lengths
         As for `numrnn.forward`, float32 or float64.
     check_every : int, optional
-        Keep every k-th state too, only to measure the drift there; k >= 1. This costs T / k states.
+        Also keep every k-th state, only to measure the drift there; k >= 1. This costs T / k states.
 
     Returns
     -------
@@ -271,13 +271,12 @@ def forward(
     Raises
     ------
     TypeError, ValueError
-        As `numrnn.forward` and `invert_step`.
+        As for `numrnn.forward` and `invert_step`.
 
     Notes
     -----
-    T steps. `numrnn.backward` then costs T times as many steps as an inversion takes iterations, and the T adjoint
-    steps. Memory: two states, the input, and what the caller asks for: `wrt=("params", "h0")` asks for nothing of
-    length T.
+    Costs T steps. `numrnn.backward` then costs T times as many steps as an inversion needs iterations, and T adjoint
+    steps. Memory: two states, the input, and the requested gradients: with `wrt=("params", "h0")` nothing of length T.
 
     Examples
     --------
@@ -303,23 +302,23 @@ def forward(
 
 
 class ReversibleTape(ReferenceTape):
-    """A tape that holds h_0 and h_T, and finds the states between them by going back.
+    """A tape that holds h_0 and h_T, and computes the states between them backwards.
 
-    It holds every k-th state too where the problem says so, only to measure the drift there.
+    It also holds every k-th state if the problem says so, only to measure the drift there.
     """
 
     def __init__(self, problem: Problem, inverter: _Inverter) -> None:
         super().__init__(replace(problem, every=problem.every or problem.n_steps))
         self._inverter = inverter
-        self._found: dict[int, float] = {}  # how far the states that were found lie from those that were kept, by t
+        self._found: dict[int, float] = {}  # distance of the recomputed states from the kept ones, by t
 
     def undo(self, t: int, h: Array) -> Array:
-        """Return h_t from h_{t+1}; a row whose sequence had ended held its state."""
+        """Return h_t from h_{t+1}; a row whose sequence had ended kept its state."""
         before, active = self._inverter.undo(self.problem.x[t, ...], h), self.problem.active
         return before if active is None else array_namespace(h).where(active[t, ...], before, h)
 
     def states_backwards(self) -> Iterator[tuple[int, Array]]:
-        """Yield t and h_t, each found from the next, from T - 1 down to 0."""
+        """Yield t and h_t, each computed from the next, from T - 1 down to 0."""
         h = self.final_state
         for t in reversed(range(self.problem.n_steps)):
             h = self.undo(t, h)

@@ -1,6 +1,6 @@
 """The command `numrnn stability CHECKPOINT`: the report of numrnn.stability on a trained network, and its picture.
 
-It stands beside that package and not in it: its help then needs no scipy, which takes longer to import than all else.
+It is outside that package so that its help does not import scipy, which takes longer than everything else.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None, *, program: str = "numrnn stability") -> int:
-    """Print the report about a checkpoint and draw it; return the exit status, 0 or 2. `program` is its name."""
+    """Print and draw the report on a checkpoint; return the exit status, 0 or 2. `program` is the command's name."""
     parser = argparse.ArgumentParser(
-        prog=program, description="A one-page report about the stability of a trained network."
+        prog=program, description="A one-page report on the stability of a trained network."
     )
-    parser.add_argument("checkpoint", type=Path, help="a checkpoint_*.npz that numrnn.training wrote")
+    parser.add_argument("checkpoint", type=Path, help="a checkpoint_*.npz written by numrnn.training")
     parser.add_argument("--images", type=int, default=2, help="rows of input, >= 1 (default: 2)")
-    parser.add_argument("--steps", type=int, help="read the first so many steps only, >= 1 (default: all)")
-    parser.add_argument("--seed", type=int, default=0, help="of whatever is random in the input (default: 0)")
+    parser.add_argument("--steps", type=int, help="read only this many first steps, >= 1 (default: all)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of random input (default: 0)")
     parser.add_argument("--out", type=Path, help="picture to write (default: CHECKPOINT with -stability.png)")
     options = parser.parse_args(arguments)
     from numrnn.stability import stability_report

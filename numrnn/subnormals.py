@@ -1,18 +1,18 @@
-"""Flushing of subnormal numbers to zero, for as long as a block of code runs.
+"""Flushing of subnormal numbers to zero while a block of code runs.
 
 A float32 number below 1.2e-38, or a float64 number below 2.2e-308, is *subnormal*: the processor stores it with fewer
-digits. Many processors compute with such numbers in microcode, at about 150 cycles each. A gradient that vanishes is
-full of them, so that the backward pass of an LSTM or of a strongly damped cell takes 10 to 100 times as long on Intel
-processors. `flush_subnormals` lets the processor treat them as zero, both when it reads and when it writes them.
+digits. Many processors compute with such numbers in microcode, at about 150 cycles each. A vanishing gradient is full
+of them: on Intel processors the backward pass of an LSTM or of a strongly damped cell then takes 10 to 100 times as
+long. `flush_subnormals` makes the processor treat them as zero, both as operands and as results.
 
-What this changes: only numbers below the bounds above, which it replaces by zero. All other results keep their bits,
-except where a sum has a subnormal term, whose last bits may then differ.
+Only numbers below these bounds change: they become zero. All other results keep their bits, except that the last bits
+of a sum with a subnormal term may differ.
 
-How: the setting is two bits of a control register that belongs to the thread (FTZ and DAZ of MXCSR on x86, FZ of FPCR
-on Arm). The C library's `fegetenv` and `fesetenv` read and write that register. The layout of what they store differs
-from system to system, so that the setting is tried once on a product before it is trusted; where it has no effect, or
-the layout is not known, nothing is set, and `can_flush()` returns False. A thread that a library has started for
-itself, as a BLAS with several threads does, is not reached.
+Implementation: the setting is two bits of a control register of the thread (FTZ and DAZ of MXCSR on x86, FZ of FPCR on
+Arm). The C library's `fegetenv` and `fesetenv` read and write that register. The layout of the data they store depends
+on the system, so the setting is tested once on a product. If it has no effect, or the layout is unknown, nothing is set
+and `can_flush()` returns False. Threads that a library starts itself, such as those of a multithreaded BLAS, are not
+affected.
 
 References
 ----------
@@ -31,7 +31,7 @@ from types import TracebackType
 
 import numpy as np
 
-FTZ_AND_DAZ = 1 << 15 | 1 << 6  # of MXCSR: results, and operands, that are subnormal become zero
+FTZ_AND_DAZ = 1 << 15 | 1 << 6  # of MXCSR: subnormal results, and operands, become zero
 FZ = 1 << 24  # of FPCR: both
 ENVIRONMENT_BYTES = 64  # more than any system's fenv_t
 
@@ -57,7 +57,7 @@ class _Environment:
     """The floating-point environment of the calling thread."""
 
     def __init__(self, register: _Register) -> None:
-        library = ctypes.PyDLL(None)  # keeps the interpreter lock: a call takes less time than giving it up
+        library = ctypes.PyDLL(None)  # keeps the interpreter lock: releasing it takes longer than a call
         self._get, self._set = library.fegetenv, library.fesetenv
         for function in (self._get, self._set):
             function.argtypes, function.restype = [ctypes.c_void_p], ctypes.c_int
@@ -75,7 +75,7 @@ class _Environment:
         return before
 
     def set(self) -> int:
-        """Flush from now on; return what to give to `change` to restore the setting."""
+        """Start flushing; return the argument of `change` that restores the setting."""
         return self.change(self._mask)
 
 
@@ -97,7 +97,7 @@ def _environment() -> _Environment | None:
         return None
     before = environment.change(0)
     try:
-        # finfo keeps what it finds at its first use; within a block that flushes it would find no subnormal numbers.
+        # finfo caches what it finds at its first use; inside a flushing block it would find no subnormal numbers.
         for dtype in (np.float16, np.float32, np.float64, np.longdouble):
             np.finfo(dtype).smallest_subnormal  # noqa: B018
         keeps = not _flushes()
@@ -112,21 +112,19 @@ def can_flush() -> bool:
     return _environment() is not None
 
 
-class flush_subnormals:  # used as a function is, and named as one
-    """Treat subnormal numbers as zero in this thread, for as long as a `with` block runs.
+class flush_subnormals:  # named like a function because it is used like one
+    """Treat subnormal numbers as zero in this thread while a `with` block runs.
 
-    `numrnn.forward`, `numrnn.backward` and the optimisers do so for themselves, in every thread and process in which
-    they compute, and so a `Trainer` does. For loops of your own over `Cell.step` and `Cell.step_vjp`, or any other
-    NumPy code.
+    `numrnn.forward`, `numrnn.backward`, the optimisers and `Trainer` already do so, in every thread and process in
+    which they compute. Use it for your own loops over `Cell.step` and `Cell.step_vjp`, or any other NumPy code.
 
     Notes
     -----
-    The setting of the thread is restored at the end of the block, after an exception too, and blocks may be nested. It
-    reaches neither other threads nor those that a BLAS starts for itself. Entering and leaving costs a few
-    microseconds. Where a system offers no way to flush, the block runs as it would without; `numrnn info`
-    says whether it does.
+    The thread's setting is restored at the end of the block, also after an exception; blocks may be nested. Other
+    threads, including those of a BLAS, are not affected. Entering and leaving costs a few microseconds. On a system
+    that cannot flush, the block has no effect; `numrnn info` says whether it can.
 
-    Do not leave the block by `yield` or `await`: what runs in between would flush too.
+    Do not leave the block by `yield` or `await`: the code that runs in between would flush too.
 
     Examples
     --------

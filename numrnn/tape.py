@@ -1,4 +1,4 @@
-"""What the time loops leave behind: the tape of a forward pass, its states, and the gradients of a backward pass."""
+"""Results of the time loops: the tape of a forward pass, its states, and the gradients of a backward pass."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from numrnn.subnormals import flush_subnormals
 
 @dataclass(frozen=True)
 class Gradients:
-    """What `backward` returns; a field that was not asked for is None.
+    """Result of `backward`; a field is None if it was not requested.
 
     Attributes
     ----------
@@ -27,8 +27,8 @@ class Gradients:
     h0 : array, shape (B, state_size)
         dL/dh_0.
     states : array, shape (T + 1, B, state_size)
-        dL/dh_t, total derivatives: through the loss's own use of h_t and through all later states. After a row's length
-        it is the derivative with respect to the held copy.
+        Total derivatives dL/dh_t: direct, and through all later states. After a row's length: with respect to the copy
+        of its last state.
     """
 
     params: dict[str, Array] | None
@@ -38,7 +38,7 @@ class Gradients:
 
 
 class DefaultGradients(Gradients):
-    """What `backward` returns unless told what is wanted: for the type checker, params, x and h0 are there."""
+    """Result of `backward` with the default `wrt`, for the type checker: params, x and h0 are not None."""
 
     params: dict[str, Array]
     x: Array
@@ -46,7 +46,7 @@ class DefaultGradients(Gradients):
 
 
 class ParameterGradients(Gradients):
-    """What `backward` returns for wrt=("params",): for the type checker, params is there."""
+    """Result of `backward` with wrt=("params",), for the type checker: params is not None."""
 
     params: dict[str, Array]
 
@@ -54,21 +54,21 @@ class ParameterGradients(Gradients):
 class Tape(ABC):
     """What a forward pass keeps for `backward`: the problem, and all states or every k-th.
 
-    Each engine has a class of its own. The arrays are held, not copied: do not write into params, x or states between
-    forward and backward.
+    Each engine has its own subclass. The arrays are referenced, not copied: do not write into params, x or states
+    between forward and backward.
 
     Parameters
     ----------
     problem : Problem
-        What to run.
+        The forward pass to run.
     every : int
-        Steps in a segment: states are kept at the multiples of it; T where all are kept.
+        Steps per segment: states are kept at its multiples; T if all are kept.
     """
 
     def __init__(self, problem: Problem, every: int) -> None:
         self.problem, self.every = problem, every
-        self._states: Any = None  # all of them, where they are kept
-        self._recomputed: tuple[int, Array] | None = None  # the last segment that was looked at, by its first step
+        self._states: Any = None  # all states, if they are kept
+        self._recomputed: tuple[int, Array] | None = None  # first step and states of the last segment read
 
     @abstractmethod
     def run(self) -> None:
@@ -76,10 +76,10 @@ class Tape(ABC):
 
     @abstractmethod
     def propagate(self, g: Array, direct: Array | None, wrt: Collection[str]) -> Gradients:
-        """Return the gradients, from dL/dh_T and the loss's own derivatives (T + 1, B, state_size) of all states.
+        """Return the gradients, from dL/dh_T and the loss's direct derivatives (T + 1, B, state_size).
 
-        The tape may write into `g`, which has direct[T] in it already; `g` and the states are of one dtype, or else the
-        tape is of the reference engine.
+        `g` may be overwritten; it already includes direct[T]. Only the reference engine supports a dtype of `g` other
+        than that of the states.
         """
 
     @abstractmethod
@@ -93,28 +93,27 @@ class Tape(ABC):
 
     @property
     def states(self) -> Any:
-        """h_0, ..., h_T, (T + 1, B, state_size): an array, or a CheckpointedStates where not all are kept."""
-        # Made at each call: kept, it and the tape would hold each other, and all that they hold would wait for the
-        # garbage collector, which counts objects and not their bytes.
+        """h_0, ..., h_T, (T + 1, B, state_size): an array, or a CheckpointedStates if not all are kept."""
+        # Created on access: storing it would form a reference cycle and keep the arrays alive until garbage collection.
         return CheckpointedStates(self) if self._states is None else self._states
 
     def recomputed(self, start: int) -> Array:
-        """Return `segment(start)`, without work if the last call was for the same one."""
+        """Return `segment(start)`; free if the last call was for the same segment."""
         if self._recomputed is None or self._recomputed[0] != start:
             with flush_subnormals():
                 self._recomputed = start, self.segment(start)
         return self._recomputed[1]
 
     def starts(self) -> range:
-        """Return the first steps of all segments."""
+        """Return the first step of every segment."""
         return range(0, self.problem.n_steps, self.every)
 
 
 class CheckpointedStates(Sequence[Array]):
-    """The states of a checkpointed forward pass: a read-only sequence that recomputes what was not kept.
+    """The states of a forward pass with `recompute_every`: a read-only sequence that recomputes what was not kept.
 
-    `states[-1]` costs nothing, `states[t]` costs a segment unless the last call was for the same one; iterating costs
-    one forward pass; `numpy.asarray(states)` recomputes and stores all.
+    `states[-1]` is free; `states[t]` costs one segment, unless the last access was to the same one; iterating costs one
+    forward pass; `numpy.asarray(states)` recomputes and stores all.
 
     Attributes
     ----------
@@ -132,7 +131,7 @@ class CheckpointedStates(Sequence[Array]):
         return self.shape[0]
 
     def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, tuple) and index[1:] == (...,):  # states[t, ...] is how the array-API standard says it
+        if isinstance(index, tuple) and index[1:] == (...,):  # states[t, ...] is the array-API standard's form
             index = index[0]
         if isinstance(index, slice):
             wanted = range(*index.indices(len(self)))
@@ -140,7 +139,7 @@ class CheckpointedStates(Sequence[Array]):
             for position, t in enumerate(wanted):
                 out[position, ...] = self[t]
             return out
-        t = range(len(self))[index]  # raises IndexError, and counts from the end
+        t = range(len(self))[index]  # raises IndexError, and resolves negative indices
         if t == self._tape.problem.n_steps:
             return self._tape.final_state
         start = t - t % self._tape.every
@@ -151,5 +150,5 @@ class CheckpointedStates(Sequence[Array]):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if copy is False:
-            raise ValueError("checkpointed states are recomputed: copy=False cannot be met")
+            raise ValueError("states that are recomputed are copies: copy=False is impossible")
         return np.asarray(np.stack([to_numpy(h) for h in self]), dtype=dtype)

@@ -1,6 +1,6 @@
-"""Types of arguments, for annotations: the words of which an argument may be one, and dtypes.
+"""Types of arguments, for annotations: the strings that an argument may take, and dtypes.
 
-A checker of types then names a word that is misspelt, and an editor offers those that there are. Arrays are
+A type checker then reports a misspelt string, and an editor offers the valid ones. Arrays are
 `numrnn.backend.Array` and `Params`.
 """
 

@@ -1,4 +1,4 @@
-"""The cells: one file a cell, and in it the equation, its step, its tangent, its adjoint and its Jacobian."""
+"""The cells: one file per cell, with its equation, step, tangent, adjoint and Jacobian."""
 
 from numrnn.cells.antisymmetric import AntisymmetricCell
 from numrnn.cells.base import Cell

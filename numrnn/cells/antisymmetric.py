@@ -3,14 +3,14 @@ r"""The AntisymmetricRNN, equation (12) of the paper.
     h_t = h_{t-1} + eps tanh(A h_{t-1} + V x_t + b),    A = W - W^T - gamma I
 
 One step of forward Euler, of size eps, through the ODE h' = tanh(A h + V x + b). The antisymmetric part of A has an
-imaginary spectrum, so that the ODE neither forgets nor explodes; the diffusion gamma pulls the spectrum to the left by
-just enough to make the Euler steps stable as well.
+imaginary spectrum, so the ODE neither forgets nor explodes; the diffusion gamma pulls the spectrum to the left just
+enough to make the Euler steps stable as well.
 
-The file has the matrix, then the step for any matrix, then the cell, which puts the two together. The paper's ablation
-(unstructured.py) takes another matrix and the same step.
+This file defines the matrix, then the step for any matrix, then the cell that combines them. The paper's ablation
+(unstructured.py) uses the same step with another matrix.
 
-What is guaranteed: |h_t - h_{t-1}| <= eps in every element. What is not: Proposition 1 speaks of the eigenvalues of the
-Jacobian frozen at one time; for a Jacobian that moves with t it is a guide, not a theorem.
+Guaranteed: |h_t - h_{t-1}| <= eps in every element. Not guaranteed: stability. Proposition 1 is about the eigenvalues
+of the Jacobian at one fixed time; for a Jacobian that changes with t it is a guide, not a theorem.
 
 Derivation: docs/derivation.md, sections 1 and 2.
 
@@ -45,8 +45,8 @@ class AntisymmetricMatrix(RecurrentMatrix):
     triangular : bool
         True: only the n (n - 1) / 2 entries of W above the diagonal are parameters, as in the paper's counts; the other
         entries are never read and their gradient is zero. False: W is a full matrix, of which only the antisymmetric
-        part matters. Both give every antisymmetric matrix, but not the same training: for one learning rate the full
-        matrix moves A twice as fast, and for one weight_std its A is larger by sqrt(2).
+        part matters. Both represent every antisymmetric matrix, but they train differently: at the same learning rate
+        the full matrix changes A twice as fast, and at the same weight_std its A is larger by a factor sqrt(2).
 
     Raises
     ------
@@ -63,11 +63,11 @@ class AntisymmetricMatrix(RecurrentMatrix):
         self.triangular = triangular
 
     def _free(self, W: Array) -> Array:
-        """Return W with zeros for the entries that are no parameters."""
+        """Return W with zeros in the entries that are not parameters."""
         return array_namespace(W).triu(W, k=1) if self.triangular else W
 
     def value(self, W: Array) -> Array:
-        """Return A = W - W^T - gamma I, (n, n); of a triangular matrix, W above its diagonal only."""
+        """Return A = W - W^T - gamma I, (n, n); with `triangular`, from the entries of W above the diagonal only."""
         U = self._free(W)
         return U - U.T - self.diffusion * eye(self.hidden_size, like=W)  # (F1)
 
@@ -77,31 +77,31 @@ class AntisymmetricMatrix(RecurrentMatrix):
         return U_dot - U_dot.T  # (T1)
 
     def adjoint(self, dA: Array) -> Array:
-        """Return dW from dA: W[i, j] stands in A[i, j], and with a minus in A[j, i]."""
+        """Return dW from dA: W[i, j] appears in A[i, j] with +, in A[j, i] with -."""
         return self._free(dA - dA.T)  # (B6)
 
     def initial_value(self, W: np.ndarray, rotations: Sequence[float] | None) -> np.ndarray:
-        """Return the W to start from, made of normal numbers W (n, n)."""
+        """Return the initial W from a normally distributed W (n, n), with `rotations` added."""
         if rotations is not None:
             M = block_rotations(self.hidden_size, *rotations)
             W = W + (M if self.triangular else M / 2)  # the full matrix counts twice in W - W^T
         return np.triu(W, k=1) if self.triangular else W
 
     def parameter_count(self) -> int:
-        """Return how many entries of W may be chosen freely."""
+        """Return the number of free entries of W."""
         n = self.hidden_size
         return n * (n - 1) // 2 if self.triangular else n * n
 
     def config(self) -> dict[str, Any]:
-        """Return the arguments that make it again, but for the size."""
+        """Return the constructor arguments except the size."""
         return super().config() | {"triangular": self.triangular}
 
 
 class EulerStep(EulerCell):
-    """The step of equation (12), for whatever matrix A the cell makes of its W."""
+    """The step of equation (12), for any matrix A that is a function of W."""
 
     def _candidate(self, params: Params, A: Array, x: Array, h: Array) -> Array:
-        """Return c, (B, n), which every function of this cell needs, and finds anew from x and h."""
+        """Return c, (B, n); every method of this cell recomputes it from x and h."""
         u = h @ A.T + x @ params["V"].T + params["b"]  # (B, n) (F2)
         return array_namespace(h).tanh(u)  # (F3)
 
@@ -125,7 +125,7 @@ class EulerStep(EulerCell):
         Raises
         ------
         TypeError, ValueError
-            As `Cell.check_step`.
+            See `Cell.check_step`.
 
         Notes
         -----
@@ -147,7 +147,7 @@ class EulerStep(EulerCell):
 
     @checked
     def step_vjp(self, params: Params, x: Array, h: Array, dh_next: Array) -> tuple[dict[str, Array], Array, Array]:
-        """Return (dparams, dx, dh) from dh_next; see `Cell.step_vjp`. Costs three steps, one to find c."""
+        """Return (dparams, dx, dh) from dh_next; see `Cell.step_vjp`. Costs three steps, one to recompute c."""
         xp = array_namespace(h)
         A = self.matrix.value(params["W"])
         c = self._candidate(params, A, x, h)
@@ -187,8 +187,8 @@ class AntisymmetricCell(EulerStep):
     diffusion : float
         gamma >= 0, subtracted from the diagonal of A, inside the tanh.
     triangular : bool
-        True: the entries of W above its diagonal are the parameters, n (n - 1) / 2 of them, as in the paper. False: all
-        n^2 are, of which only the antisymmetric part matters. See `AntisymmetricMatrix`.
+        True: the n (n - 1) / 2 entries of W above the diagonal are the parameters, as in the paper. False: all n^2
+        entries are, but only the antisymmetric part of W matters. See `AntisymmetricMatrix`.
 
     Attributes
     ----------
@@ -203,7 +203,7 @@ class AntisymmetricCell(EulerStep):
     Notes
     -----
     At h = 0 and without input the Euler steps are stable if eps <= 2 gamma / (gamma^2 + omega^2), where omega is the
-    largest eigenvalue modulus of W - W^T. With gamma = 0 no step is.
+    largest eigenvalue modulus of W - W^T. With gamma = 0 no step size is stable.
 
     Examples
     --------

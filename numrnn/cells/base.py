@@ -1,7 +1,7 @@
-"""What all cells share: the protocol, the checks of their arguments, and initial values.
+"""Base class of all cells: the protocol, the checks of arguments, and the initial values.
 
 A cell is one step of a recurrence, h_t = step(params, x_t, h_{t-1}), with its tangent and its adjoint. A batch is a
-matrix of row vectors, so that the paper's A h + V x + b stands in the code as h @ A.T + x @ V.T + b.
+matrix of row vectors, so in the code the paper's A h + V x + b is h @ A.T + x @ V.T + b.
 """
 
 from __future__ import annotations
@@ -42,10 +42,9 @@ class Cell(ABC):
     Attributes
     ----------
     state_size : int
-        Width of the state that a step takes and gives: n, and 2n for the LSTM. The first n columns are always h, what
-        a read-out sees.
+        Width of the state: n, or 2n for the LSTM. The first n columns are always h, which the read-out uses.
     name : str
-        What configurations and command lines call the cell.
+        Name of the cell in configurations and on command lines.
     """
 
     name: ClassVar[str]
@@ -65,11 +64,11 @@ class Cell(ABC):
         """Name and shape of every parameter, in the order in which they are drawn."""
 
     def parameter_count(self) -> int:
-        """Return how many numbers the cell may choose freely, without any read-out."""
+        """Return the number of free parameters, without read-out."""
         return sum(int(np.prod(shape)) for shape in self.parameter_shapes.values())
 
     def config(self) -> dict[str, Any]:
-        """Return the cell's name and the arguments that make it again, as JSON can hold them."""
+        """Return the cell's name and constructor arguments, JSON-serialisable."""
         return {"cell": self.name, "input_size": self.input_size, "hidden_size": self.hidden_size}
 
     def __repr__(self) -> str:
@@ -94,39 +93,41 @@ class Cell(ABC):
     ) -> dict[str, Array]:
         """Draw initial values: W ~ N(0, weight_std^2 / n), V ~ N(0, input_std^2 / m), biases 0.
 
-        Those are variances, not standard deviations. Numbers are drawn on the host in float64, so that one seed gives
-        one network for every dtype and backend.
+        These are variances, not standard deviations. Numbers are drawn on the host in float64, so one seed gives the
+        same network for every dtype and backend.
 
         Parameters
         ----------
         rng : numpy.random.Generator
-            The source of randomness; it advances.
+            Source of randomness; its state advances.
         weight_std : float
             sigma_w >= 0, the standard deviation of the recurrent weights times sqrt(n); of a Lipschitz cell times 10 n.
         input_std : float
             >= 0, the standard deviation of the input weights times sqrt(m).
         gate_bias : float
-            Mean of the initial b_z; 0 for a cell that has none.
+            Mean of the initial b_z; must be 0 for a cell without b_z.
         gate_spread : float
             s >= 0: b_z rises evenly from gate_bias - s at the first unit to gate_bias + s at the last (see
-            `numrnn.initializers`); 0 for a cell that has none.
+            `numrnn.initializers`); must be 0 for a cell without b_z.
         rotations : (float, float) or None
-            Angular speeds w_min and w_max > 0 of the blocks of rotations that are added to the recurrent matrix of an
-            antisymmetric cell (see `numrnn.initializers`); weight_std = 0 leaves them alone. None for any other cell.
+            Smallest and largest angular speed, w_min and w_max > 0, of the rotation blocks added to the recurrent
+            matrix of an antisymmetric cell (see `numrnn.initializers`); with weight_std = 0 only these blocks remain.
+            Must be None for any other cell.
         input_gains : (float, float) or None
-            Smallest and largest gain > 0 by which the rows of V are multiplied, so that units remember for different
-            times; the steps of V and b want the same scales (`numrnn.initializers.gain_scales`). None for the LSTM.
+            Smallest and largest gain > 0 by which the rows of V are multiplied, so that units have different memory
+            lengths; the steps of V and b need the same scales (`numrnn.initializers.gain_scales`). Must be None for the
+            LSTM.
         bias_std : float
-            >= 0: b ~ N(0, bias_std^2); 0 for the LSTM.
+            >= 0: b ~ N(0, bias_std^2); must be 0 for the LSTM.
         forget_bias : float, "chrono" or None
-            The LSTM's initial forget bias: a number, None for the paper's 1, or "chrono", which gives each unit a time
-            scale of its own, up to `t_max` steps. None for any other cell.
+            The LSTM's initial forget bias: a number, None for the paper's 1, or "chrono", which gives each unit its own
+            time scale of up to `t_max` steps. Must be None for any other cell.
         t_max : int or None
-            >= 3, with "chrono" only: the longest dependency expected, in steps; usually the length of the sequences.
+            >= 3, only with "chrono": the longest expected dependency in steps, usually the length of the sequences.
         dtype : dtype
             float32, float64 or complex128.
         backend : {"numpy", "cupy"} or None
-            Where the arrays live; None takes NUMRNN_BACKEND, or "numpy".
+            Where the arrays live; None uses NUMRNN_BACKEND, or "numpy".
 
         Returns
         -------
@@ -136,9 +137,9 @@ class Cell(ABC):
         Raises
         ------
         TypeError
-            If `rng` is no Generator or `dtype` is not one of the three.
+            If `rng` is not a Generator or `dtype` is not one of the three.
         ValueError
-            If a number is out of range or not finite, or if the cell has no use for a value that is given.
+            If a number is out of range or not finite, or if a given value does not apply to the cell.
         """
         check_generator("rng", rng)
         initial = InitialValues(
@@ -159,12 +160,12 @@ class Cell(ABC):
         return {name: from_numpy(value.astype(dtype), backend) for name, value in values.items()}
 
     def unused_initial_values(self) -> set[str]:
-        """Return the arguments of `init_params` that this cell has no use for, and takes at their defaults only."""
+        """Return the arguments of `init_params` that do not apply to this cell and must keep their defaults."""
         gate = set() if "b_z" in self.parameter_shapes else {"gate_bias", "gate_spread"}
         return {"rotations", "forget_bias", "t_max", *gate}
 
     def _draw(self, rng: np.random.Generator, initial: InitialValues) -> dict[str, np.ndarray]:
-        """Draw by the first letter of the name: W and M recurrent, V input, b bias."""
+        """Draw each parameter by the first letter of its name: W and M recurrent, V input, b bias."""
         m, n, shapes = self.input_size, self.hidden_size, self.parameter_shapes
         recurrent = initial.weight_std / n**0.5
         stds = {"W": recurrent, "M": recurrent, "V": initial.input_std / m**0.5, "b": initial.bias_std, "b_z": 0.0}
@@ -172,7 +173,7 @@ class Cell(ABC):
         if initial.input_gains is not None:
             values["V"] *= input_gains(n, *initial.input_gains)[:, None]
         if "b_z" in values:
-            sides = np.linspace(-1, 1, n) if n > 1 else np.zeros(1)  # a lone unit is in the middle
+            sides = np.linspace(-1, 1, n) if n > 1 else np.zeros(1)  # a single unit gets the mean
             values["b_z"] += initial.gate_bias + initial.gate_spread * sides
         return values
 
@@ -247,12 +248,12 @@ class Cell(ABC):
         Returns
         -------
         dict of str to array
-            The arrays under the names that errors use, as "params['W']".
+            The arrays by the names used in errors, such as "params['W']".
 
         Raises
         ------
         TypeError
-            If `params` is no mapping, or an array has a wrong dtype.
+            If `params` is not a mapping, or an array has a wrong dtype.
         ValueError
             If a name is missing or unexpected, a shape differs, or an element is NaN or infinite.
         """
@@ -273,7 +274,7 @@ class Cell(ABC):
         Raises
         ------
         TypeError, ValueError
-            As `check_params`, and naming x, h or the argument of `others` that does not fit.
+            As for `check_params`, or if x, h or an argument in `others` does not fit; the error names it.
         """
         arrays = self.check_params(params)
         arrays |= {"x": x, "h": h}
@@ -294,7 +295,7 @@ class Cell(ABC):
 
 
 def checked(method: F) -> F:
-    """Let a cell's method check its arguments before any work.
+    """Make a cell's method check its arguments before any work.
 
     A loop over time has checked the whole sequence already and calls `unchecked(cell.step)`.
     """
@@ -311,13 +312,13 @@ def checked(method: F) -> F:
 
 
 def unchecked(method: F) -> F:
-    """Return a bound method of a cell without the checks of `checked`; any other callable as it is."""
+    """Return a bound method of a cell without the checks of `checked`; any other callable unchanged."""
     inner = getattr(method, "__wrapped__", None)
     return method if inner is None else functools.partial(inner, method.__self__)  # type: ignore[attr-defined, return-value]
 
 
 def same_step(kind: type[Cell], own: type[Cell]) -> bool:
-    """Tell whether cells of `kind` have the step and the adjoint of `own`; a subclass may replace them, or a part."""
+    """Tell whether cells of `kind` use the step and the adjoint of `own`: a subclass may override them or a helper."""
     others = ("_draw", "step_jvp", "jacobian")
     parts = [name for name, value in vars(own).items() if inspect.isfunction(value) and name[:2] != "__"]
     return issubclass(kind, own) and all(getattr(kind, name) is vars(own)[name] for name in parts if name not in others)

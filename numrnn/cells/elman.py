@@ -1,9 +1,9 @@
-r"""The Elman network, the plain recurrent network of the field.
+r"""The Elman network, the standard recurrent network.
 
     h_t = tanh(W h_{t-1} + V x_t + b)
 
-A baseline: its Jacobian diag(1 - c^2) W is a product of contractions or expansions over time, and gradients vanish or
-explode accordingly. Nothing is guaranteed but |h_t| <= 1.
+A baseline: its Jacobian over many steps is a product of factors diag(1 - c^2) W, so gradients vanish or explode. Only
+|h_t| <= 1 is guaranteed.
 
 Derivation: docs/derivation.md, section 5.
 
@@ -72,7 +72,7 @@ class ElmanCell(Cell):
 
     @checked
     def step_vjp(self, params: Params, x: Array, h: Array, dh_next: Array) -> tuple[dict[str, Array], Array, Array]:
-        """Return (dparams, dx, dh) from dh_next; see `Cell.step_vjp`. Costs three steps, one to find c."""
+        """Return (dparams, dx, dh) from dh_next; see `Cell.step_vjp`. Costs three steps, one to recompute c."""
         xp = array_namespace(h)
         W, V = params["W"], params["V"]
         c = self._output(params, x, h)

@@ -1,7 +1,7 @@
-"""What the four Euler cells share: h + eps f(A h, x), with a matrix A that is made of the parameter W.
+"""Base of the four Euler cells: h + eps f(A h, x), where the matrix A is a function of the parameter W.
 
-A cell of this kind is two things put together: a step, (12) or (13), which is its class, and a matrix, which it holds.
-Whatever one of the paper's ablations does worse is then due to the matrix alone.
+Such a cell combines a step, (12) or (13), which is its class, and a matrix, which is its attribute. If one of the
+paper's ablations does worse, only the matrix can be the reason.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class RecurrentMatrix(ABC):
         If an argument is of a wrong type or out of range.
     """
 
-    turns: ClassVar[bool] = False  # whether pairs of units may be given rotations to start from
+    turns: ClassVar[bool] = False  # whether `initial_value` accepts rotations
 
     def __init__(self, hidden_size: int, diffusion: float) -> None:
         self.hidden_size = check_integer("hidden_size", hidden_size, at_least=1)
@@ -53,15 +53,15 @@ class RecurrentMatrix(ABC):
         """Return dL/dW, (n, n), from dL/dA (n, n)."""
 
     def initial_value(self, W: np.ndarray, rotations: Sequence[float] | None) -> np.ndarray:
-        """Return the W to start from, made of normal numbers W (n, n); with `rotations`, if it `turns`."""
+        """Return the initial W from a normally distributed W (n, n), with `rotations` added if `turns`."""
         return W
 
     def parameter_count(self) -> int:
-        """Return how many entries of W may be chosen freely."""
+        """Return the number of free entries of W."""
         return self.hidden_size**2
 
     def config(self) -> dict[str, Any]:
-        """Return the arguments that make it again, but for the size."""
+        """Return the constructor arguments except the size."""
         return {"diffusion": self.diffusion}
 
 
@@ -75,7 +75,7 @@ class EulerCell(Cell):
     step_size : float
         eps > 0.
     matrix : RecurrentMatrix
-        What makes A of W; it has the number of units, n.
+        Computes A from W, and gives the number of units, n.
 
     Raises
     ------
@@ -94,11 +94,11 @@ class EulerCell(Cell):
         return self.matrix.diffusion
 
     def parameter_count(self) -> int:
-        """Return how many numbers the cell may choose freely, without any read-out."""
+        """Return the number of free parameters, without read-out."""
         return super().parameter_count() - self.hidden_size**2 + self.matrix.parameter_count()
 
     def config(self) -> dict[str, Any]:
-        """Return the cell's name and the arguments that make it again, as JSON can hold them."""
+        """Return the cell's name and constructor arguments, JSON-serialisable."""
         return super().config() | {"step_size": self.step_size} | self.matrix.config()
 
     def unused_initial_values(self) -> set[str]:
@@ -112,12 +112,12 @@ class EulerCell(Cell):
 
 
 def as_euler(cell: Cell) -> EulerCell:
-    """Return `cell`, for the type checker an EulerCell.
+    """Return `cell`, typed as an EulerCell.
 
     Raises
     ------
     TypeError
-        If it is none.
+        If it is not an EulerCell.
     """
     if not isinstance(cell, EulerCell):
         raise TypeError(f"cell must be an Euler cell, h + eps f(h), got {type(cell).__name__}")

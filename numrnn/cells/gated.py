@@ -3,12 +3,12 @@ r"""The gated AntisymmetricRNN, equation (13) of the paper.
     z_t = sigmoid(A h_{t-1} + V_z x_t + b_z)
     h_t = h_{t-1} + eps z_t * tanh(A h_{t-1} + V x_t + b),    A = W - W^T - gamma I
 
-The gate z sets, unit by unit, how much of a step is taken. It shares A with the candidate, so that it costs an input
-matrix and a bias, and no second product with h.
+The gate z scales the step of each unit. It shares A with the candidate, so it adds an input matrix and a bias, but no
+second product with h.
 
-What is not guaranteed: stability. The Jacobian of the ODE is diag(d) A with d = z ((1 - c^2) + c (1 - z)), where c is
-the candidate; d lies in [-1/4, 1] and may be negative, so that the argument for an imaginary spectrum, which the paper
-makes for (12), does not carry over.
+Stability is not guaranteed. The Jacobian of the ODE is diag(d) A with d = z ((1 - c^2) + c (1 - z)), where c is the
+candidate. Since d lies in [-1/4, 1] and may be negative, the paper's argument for an imaginary spectrum in (12) does
+not apply.
 
 Derivation: docs/derivation.md, sections 1 and 3.
 
@@ -29,10 +29,10 @@ from numrnn.cells.euler import EulerCell
 
 
 class GatedEulerStep(EulerCell):
-    """The step of equation (13), for whatever matrix A the cell makes of its W."""
+    """The step of equation (13), for any matrix A that is a function of W."""
 
     def _candidate_and_gate(self, params: Params, A: Array, x: Array, h: Array) -> tuple[Array, Array]:
-        """Return c and z, (B, n) each, which every function of this cell needs, and finds anew from x and h."""
+        """Return c and z, (B, n) each; every method of this cell recomputes them from x and h."""
         recurrent = h @ A.T  # one product serves both
         u = recurrent + x @ params["V"].T + params["b"]  # (B, n) (F5)
         u_z = recurrent + x @ params["V_z"].T + params["b_z"]  # (B, n) (F6)
@@ -58,7 +58,7 @@ class GatedEulerStep(EulerCell):
         Raises
         ------
         TypeError, ValueError
-            As `Cell.check_step`.
+            See `Cell.check_step`.
 
         Notes
         -----
@@ -82,13 +82,13 @@ class GatedEulerStep(EulerCell):
 
     @checked
     def step_vjp(self, params: Params, x: Array, h: Array, dh_next: Array) -> tuple[dict[str, Array], Array, Array]:
-        """Return (dparams, dx, dh) from dh_next; see `Cell.step_vjp`. Costs three steps, one to find c and z."""
+        """Return (dparams, dx, dh) from dh_next; see `Cell.step_vjp`. Costs three steps, one to recompute c and z."""
         xp = array_namespace(h)
         A = self.matrix.value(params["W"])
         c, z = self._candidate_and_gate(params, A, x, h)
         delta = self.step_size * z * (1 - c * c) * dh_next  # dL/du, (B, n) (B7)
         delta_z = self.step_size * z * (1 - z) * c * dh_next  # dL/du_z, (B, n) (B8)
-        both = delta + delta_z  # A feeds u and u_z alike (B9)
+        both = delta + delta_z  # A enters both u and u_z (B9)
         dh = dh_next + both @ A  # (B10)
         dx = delta @ params["V"] + delta_z @ params["V_z"]  # (B, m) (B11)
         dV, db = delta.T @ x, xp.sum(delta, axis=0)  # (n, m), (n,) (B12)
@@ -126,8 +126,8 @@ class GatedAntisymmetricCell(GatedEulerStep):
     diffusion : float
         gamma >= 0, subtracted from the diagonal of A, inside the tanh and inside the gate.
     triangular : bool
-        True: the entries of W above its diagonal are the parameters, n (n - 1) / 2 of them, as in the paper. False: all
-        n^2 are, of which only the antisymmetric part matters. See `AntisymmetricMatrix`.
+        True: the n (n - 1) / 2 entries of W above the diagonal are the parameters, as in the paper. False: all n^2
+        entries are, but only the antisymmetric part of W matters. See `AntisymmetricMatrix`.
 
     Attributes
     ----------

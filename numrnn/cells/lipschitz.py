@@ -7,14 +7,14 @@ r"""The Lipschitz RNN: a linear part and a tanh, each with a matrix that is part
     Euler's method      h_t = h_{t-1} + eps f(h_{t-1})
     midpoint rule, RK2  h_t = h_{t-1} + eps f(k),   k = h_{t-1} + (eps / 2) f(h_{t-1})
 
-with x_t held for both evaluations of a step of RK2. The paper writes U for V. beta = 1/2 leaves M as it is, beta = 1
-makes an antisymmetric matrix of it, and beta in between lets real parts of eigenvalues spread around -gamma.
+with the same x_t for both evaluations of an RK2 step. The paper writes U for V. beta = 1/2 keeps M, beta = 1 makes it
+antisymmetric, and beta in between lets the real parts of eigenvalues spread around -gamma.
 
-What is guaranteed: the symmetric part of S is 2 (1 - beta) M_sym - gamma I, so that for beta = 1 every eigenvalue has
-the real part -gamma; and a step expands no distance of two states by more than `numrnn.stability.step_bound`. What is
-not: that this bound is 1 or less. Theorem 1 of the paper, global stability, is about the ODE and not about its steps,
-for a constant x, and under a condition on A and W that its choice of beta and gamma does not bring about and that no
-step of training keeps (`numrnn.stability.contraction_rate`).
+Guaranteed: the symmetric part of S is 2 (1 - beta) M_sym - gamma I, so for beta = 1 every eigenvalue has real part
+-gamma; and a step multiplies the distance of two states at most by `numrnn.stability.step_bound`. Not guaranteed: that
+this bound is 1 or less. Theorem 1 of the paper, global stability, is about the ODE and not its steps, for constant x,
+and under a condition on A and W that its choice of beta and gamma does not ensure and that training does not preserve
+(`numrnn.stability.contraction_rate`).
 
 Derivation: docs/derivation.md, section 11.
 
@@ -38,7 +38,7 @@ from numrnn.checks import check_number
 from numrnn.initializers import InitialValues
 
 METHODS = ("euler", "rk2")
-INITIAL_STD = 0.1  # of the elements of M_A and M_W, times n
+INITIAL_STD = 0.1  # standard deviation of the elements of M_A and M_W, times n
 
 
 class SymmetricSkewMatrix(RecurrentMatrix):
@@ -49,7 +49,7 @@ class SymmetricSkewMatrix(RecurrentMatrix):
     hidden_size : int
         n >= 1.
     beta : float
-        From 0 to 1; the paper takes 1/2 to 1. 1/2 gives M - gamma I, 1 an antisymmetric matrix minus gamma I.
+        From 0 to 1; the paper uses 1/2 to 1. 1/2 gives M - gamma I, 1 an antisymmetric matrix minus gamma I.
     diffusion : float
         gamma >= 0.
 
@@ -126,14 +126,13 @@ class LipschitzCell(Cell):
     hidden_size : int
         n >= 1, the number of units.
     step_size : float
-        eps > 0. The default, and those below, are what the paper trains on MNIST's pixels with.
+        eps > 0. This default and those below are the paper's for MNIST pixel by pixel.
     beta_A, beta_W : float
         From 0 to 1: how antisymmetric A and W are; see `SymmetricSkewMatrix`.
     diffusion_A, diffusion_W : float
         gamma_A and gamma_W >= 0, subtracted from the diagonals of A and W.
     method : {"euler", "rk2"}
-        How the ODE is stepped through. "rk2", the midpoint rule, is of order 2 where Euler's method is of order 1, and
-        costs twice as much.
+        Integration method. "rk2", the midpoint rule, has order 2, Euler's method order 1; "rk2" costs twice as much.
 
     Attributes
     ----------
@@ -219,11 +218,11 @@ class LipschitzCell(Cell):
         Raises
         ------
         TypeError, ValueError
-            As `Cell.check_step`.
+            See `Cell.check_step`.
 
         Notes
         -----
-        Costs 2 B n (2 n + m) flops, with RK2 2 B n (4 n + m).
+        Costs 2 B n (2 n + m) flops; 2 B n (4 n + m) with RK2.
         """
         eps, rate = self.step_size, self.rate(params, x)
         k = h
@@ -249,7 +248,7 @@ class LipschitzCell(Cell):
 
     @checked
     def step_vjp(self, params: Params, x: Array, h: Array, dh_next: Array) -> tuple[dict[str, Array], Array, Array]:
-        """Return (dparams, dx, dh) from dh_next; see `Cell.step_vjp`. Costs three steps, one to find c and k."""
+        """Return (dparams, dx, dh) from dh_next; see `Cell.step_vjp`. Costs three steps, one to recompute c and k."""
         eps, rate, k = self.step_size, self.rate(params, x), h
         if self.method == "rk2":
             f, c_h = rate.value(h)
@@ -284,7 +283,7 @@ class LipschitzCell(Cell):
         return {"M_A": (n, n), "M_W": (n, n), "V": (n, m), "b": (n,)}
 
     def config(self) -> dict[str, Any]:
-        """Return the cell's name and the arguments that make it again, as JSON can hold them."""
+        """Return the cell's name and constructor arguments, JSON-serialisable."""
         own = {
             "step_size": self.step_size,
             "beta_A": self.matrix_A.beta,

@@ -1,12 +1,12 @@
-r"""The long short-term memory, with one bias a gate.
+r"""The long short-term memory, with one bias per gate.
 
     [u_i | u_f | u_g | u_o] = W h_{t-1} + V x_t + b
     i, f, o = sigmoid(u_i), sigmoid(u_f), sigmoid(u_o);    g = tanh(u_g)
     c_t = f * c_{t-1} + i * g
     h_t = o * tanh(c_t)
 
-The state of this cell is the row [h | c], of width 2n. A baseline: along c the Jacobian is diag(f), so that memory
-fades with the product of the forget gates.
+The state of this cell is the row [h | c], of width 2n. A baseline: along c the Jacobian is diag(f), so memory decays
+with the product of the forget gates.
 
 Derivation: docs/derivation.md, section 6.
 
@@ -28,18 +28,18 @@ from numrnn.backend import Array, Params, array_namespace, empty, eye, zeros
 from numrnn.cells.base import Cell, checked, sigmoid
 from numrnn.initializers import CHRONO, InitialValues
 
-FORGET_BIAS = 1.0  # the paper's; it lets memory pass at the start of training
+FORGET_BIAS = 1.0  # as in the paper: keeps memory at the start of training
 
 
 class LSTMCell(Cell):
-    """The LSTM; gates in the order input, forget, candidate, output; forget bias 1 at the start unless told else.
+    """The LSTM; gates in the order input, forget, candidate, output; the initial forget bias is 1 by default.
 
     Parameters
     ----------
     input_size : int
         m >= 1, the number of features of x.
     hidden_size : int
-        n >= 1, the number of units; the state has 2n numbers.
+        n >= 1, the number of units; the state is 2n wide.
 
     Raises
     ------

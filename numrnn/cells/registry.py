@@ -1,4 +1,4 @@
-"""The cells by name, and how a configuration becomes a cell again."""
+"""The cells by name, and the reconstruction of a cell from its configuration."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numrnn.cells.lstm import LSTMCell
 from numrnn.cells.stack import Stack
 from numrnn.cells.unstructured import GatedUnstructuredCell, UnstructuredCell
 
-# Those that are made from input_size and hidden_size. A stack is made from cells, and so is not among them.
+# Cells made from input_size and hidden_size. A stack is made from cells, so it is not included.
 CELLS: dict[str, type[Cell]] = {
     cell.name: cell
     for cell in (
@@ -35,7 +35,7 @@ def cell_from_config(config: Mapping[str, Any]) -> Cell:
     Parameters
     ----------
     config : mapping
-        What `Cell.config` returns, also after a way through JSON: the name of the cell under "cell", and its arguments.
+        From `Cell.config`, also after conversion to JSON and back: the cell's name under "cell", and its arguments.
 
     Returns
     -------
@@ -44,7 +44,8 @@ def cell_from_config(config: Mapping[str, Any]) -> Cell:
     Raises
     ------
     TypeError, ValueError
-        If `config` is no such mapping, names no cell of this package, or has arguments that the cell does not take.
+        If `config` is not such a mapping, does not name a cell of this package, or has arguments that the cell does not
+        take.
 
     Examples
     --------

@@ -1,16 +1,16 @@
-r"""Layers: cells on top of each other, each of which reads what the one below has just computed.
+r"""Layers: stacked cells, each of which reads the new state of the one below.
 
     h^l_t = step_l(params_l, h^{l-1}_t, h^l_{t-1}),   l = 1..L,   h^0_t = x_t
 
-A stack is a cell itself, made of cells by the chain rule. Its state is the layers' states side by side, that of the top
-layer first, [h^L | ... | h^1], so that the first hidden_size columns are h, what a read-out sees. Of an LSTM the layer
-above reads the hidden part h of the state [h | c] only.
+A stack is a cell, with derivatives by the chain rule. Its state is the layers' states side by side, the top layer's
+first, [h^L | ... | h^1], so that the first hidden_size columns are h, which the read-out uses. Above an LSTM, a layer
+reads only the hidden part h of the state [h | c].
 
-Its parameters have the names of its layers' parameters with the number of the layer before them, counted from 1 at the
-bottom: "1.W", "1.V", ..., "2.W". A slash in place of the dot would split the names in the file of a checkpoint.
+Its parameters have the names of the layers' parameters, prefixed with the number of the layer from 1 at the bottom:
+"1.W", "1.V", ..., "2.W". A slash instead of the dot would split the names in a checkpoint file.
 
-What is guaranteed: the Jacobian is block triangular, so that its eigenvalues are those of the layers' own Jacobians.
-What is not: a bound on its powers. A gradient that goes down the layers may grow with time where that of no layer does.
+Guaranteed: the Jacobian is block triangular, so its eigenvalues are those of the layers' own Jacobians. Not guaranteed:
+a bound on its powers. A gradient through the layers may grow with time even if that of no single layer does.
 
 Derivation: docs/derivation.md, section 10.
 
@@ -41,15 +41,16 @@ class Stack(Cell):
     Parameters
     ----------
     cells : iterable of Cell
-        The layers from the bottom to the top, one or more. Each has as many inputs as the one below has units.
+        The layers from the bottom to the top, one or more. The input size of each is the number of units of the one
+        below.
 
     Attributes
     ----------
     cells : tuple of Cell
     input_size : int
-        Of the lowest layer.
+        Input size of the lowest layer.
     hidden_size : int
-        Of the top layer.
+        Number of units of the top layer.
     state_size : int
         The sum of the layers' state sizes.
 
@@ -62,7 +63,7 @@ class Stack(Cell):
 
     Notes
     -----
-    A step costs the steps of its layers. `numrnn.forward` runs one layer after the other through all of time, each with
+    A step costs the steps of its layers. `numrnn.forward` runs one layer after the other through all steps, each with
     the engine that supports it.
 
     Examples
@@ -111,11 +112,11 @@ class Stack(Cell):
 
     @property
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Name and shape of every parameter, as "1.W": those of the bottom layer first."""
+        """Name and shape of every parameter, such as "1.W": those of the bottom layer first."""
         return self.named([cell.parameter_shapes for cell in self.cells])
 
     def named(self, layers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-        """Return what each layer has by the names of its parameters, by the names of the stack's parameters."""
+        """Return the layers' mappings by parameter name as one mapping by the stack's parameter names."""
         numbered = enumerate(layers, 1)
         return {f"{number}.{name}": value for number, values in numbered for name, value in values.items()}
 
@@ -125,7 +126,7 @@ class Stack(Cell):
         return [{name: params[f"{number}.{name}"] for name in cell.parameter_shapes} for number, cell in numbered]
 
     def parameter_count(self) -> int:
-        """Return how many numbers the layers may choose freely, without any read-out."""
+        """Return the number of free parameters of all layers, without read-out."""
         return sum(cell.parameter_count() for cell in self.cells)
 
     def config(self) -> dict[str, Any]:
@@ -136,11 +137,11 @@ class Stack(Cell):
         return f"{type(self).__name__}([{', '.join(map(repr, self.cells))}])"
 
     def unused_initial_values(self) -> set[str]:
-        """Return the arguments of `init_params` that no layer has a use for."""
+        """Return the arguments of `init_params` that apply to no layer."""
         return set.intersection(*(cell.unused_initial_values() for cell in self.cells))
 
     def _draw(self, rng: np.random.Generator, initial: InitialValues) -> dict[str, np.ndarray]:
-        """Draw layer by layer from the bottom; each is given what it has a use for."""
+        """Draw layer by layer from the bottom; each gets the options that apply to it."""
         default = InitialValues()
         layers = []
         for cell in self.cells:
@@ -166,7 +167,7 @@ class Stack(Cell):
         return state
 
     def _inputs_and_outputs(self, params: Params, x: Array, h: Array) -> tuple[list[Array], list[Array]]:
-        """Return what each layer reads, (B, m_l), and its next state."""
+        """Return each layer's input, (B, m_l), and its next state."""
         inputs, outputs = [], []
         for cell, own, part in zip(self.cells, self.layer_params(params), self.split(h), strict=True):
             inputs.append(x)
@@ -201,7 +202,7 @@ class Stack(Cell):
         dx = None
         for cell, own, x_l, h_l, dh_next_l in reversed(list(points)):
             if dx is not None:
-                dh_next_l = add_to_hidden(dh_next_l, dx)  # the layer above has read h of this one (B31)
+                dh_next_l = add_to_hidden(dh_next_l, dx)  # the layer above reads h of this one (B31)
             dparams_l, dx, dh_l = unchecked(cell.step_vjp)(own, x_l, h_l, dh_next_l)  # (B32)
             dparams.insert(0, dparams_l)
             dh.insert(0, dh_l)
@@ -211,13 +212,13 @@ class Stack(Cell):
     def jacobian(self, params: Params, x: Array, h: Array) -> Array:
         """Return the derivative of the next state with respect to the state for each row, (B, state_size, state_size).
 
-        Block triangular: no layer depends on those above it. Costs input_size tangents of each layer but the lowest.
+        Block triangular: no layer depends on those above it. Costs input_size tangents of each layer except the lowest.
         """
         inputs, outputs = self._inputs_and_outputs(params, x, h)
         points = zip(self.cells, self.layer_params(params), inputs, self.split(h), self.columns, strict=True)
         dtype = array_namespace(*outputs).result_type(*outputs)
         J = zeros((x.shape[0], self.state_size, self.state_size), like=h, dtype=dtype)
-        read = None  # the rows of J that are of the layer's input, (B, m_l, state_size)
+        read = None  # the rows of J for the layer's input, (B, m_l, state_size)
         for cell, own, x_l, h_l, columns in points:
             if read is not None:
                 J[:, columns, :] = by_input(cell, own, x_l, h_l) @ read  # (J9)
@@ -235,7 +236,7 @@ def add_to_hidden(g: Array, dx: Array) -> Array:
 
 
 def by_input(cell: Cell, params: Params, x: Array, h: Array) -> Array:
-    """Return the derivative of the next state with respect to x, (B, state_size, m): one tangent for each column."""
+    """Return the derivative of the next state with respect to x, (B, state_size, m): one tangent per column."""
     nothing = {name: zeros(value.shape, like=value) for name, value in params.items()}
     h_dot, columns = zeros(h.shape, like=h), []
     for k in range(cell.input_size):

@@ -2,10 +2,10 @@ r"""The paper's ablation: the same two steps with an unstructured matrix.
 
     A = W - gamma I
 
-in place of W - W^T - gamma I, and everything else as it is: the cells below take the steps of antisymmetric.py and
-gated.py and change the matrix only. Whatever they do worse is therefore due to the matrix.
+replaces W - W^T - gamma I, and everything else is unchanged: the cells below use the steps of antisymmetric.py and
+gated.py with another matrix. If they do worse, the matrix is the reason.
 
-Nothing is guaranteed of their stability: the spectrum of A is anywhere.
+Their stability is not guaranteed: the spectrum of A may lie anywhere.
 
 Derivation: docs/derivation.md, section 4.
 

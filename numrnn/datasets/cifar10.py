@@ -1,7 +1,7 @@
 """CIFAR-10: 50,000 + 10,000 colour images of ten classes, 32 x 32, binary version.
 
 A file holds 10,000 records of 3,073 bytes: one label, then 1,024 bytes of red, 1,024 of green and 1,024 of blue, each
-plane row by row. The images stay in that order, (3, 32, 32): a sequence of pixels is therefore a transpose of them.
+plane row by row. The images keep this order, (3, 32, 32), so a sequence of pixels is a transpose of them.
 
 Source: A. Krizhevsky, "Learning multiple layers of features from tiny images", 2009.
 """
@@ -40,11 +40,11 @@ def load_cifar10(root: StrPath | None = None, *, download: bool = True) -> Datas
     Parameters
     ----------
     root : path or None
-        A folder that holds data_batch_1.bin .. data_batch_5.bin and test_batch.bin, or whose folder
-        `cifar-10-batches-bin` does. None looks in $NUMRNN_DATA and in the user's cache (see `numrnn.datasets.locate`).
+        A folder with data_batch_1.bin .. data_batch_5.bin and test_batch.bin, or with a subfolder
+        `cifar-10-batches-bin` that has them. None searches $NUMRNN_DATA and the user's cache (see
+        `numrnn.datasets.locate`).
     download : bool
-        Whether to download the archive (170 MB) into the cache where the files are not found. Never happens where
-        `root` is given.
+        Whether to download the archive (170 MB) into the cache if the files are not found. Never with `root`.
 
     Returns
     -------
@@ -58,7 +58,7 @@ def load_cifar10(root: StrPath | None = None, *, download: bool = True) -> Datas
         If the files are not found: the message lists every place and how to get them.
     ValueError
         If a file does not hold exactly 10,000 records of 3,073 bytes, or a label is not in 0 .. 9: the message gives
-        its path, what was expected and what came.
+        its path, what was expected and what was found.
     """
     paths = locate(FILES, root, download=download)
     train_images, train_labels = _read_batches([paths[name] for name in TRAIN_NAMES])
@@ -96,7 +96,7 @@ def read_cifar10_batch(path: StrPath) -> tuple[np.ndarray, np.ndarray]:
         If the file cannot be opened.
     ValueError
         If the file does not hold exactly 10,000 records of 3,073 bytes, or a label is not in 0 .. 9: the message gives
-        the path, what was expected and what came.
+        the path, what was expected and what was found.
     """
     data = Path(path).read_bytes()
     if len(data) != FILE_BYTES:
@@ -113,9 +113,9 @@ def read_cifar10_batch(path: StrPath) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _unpack(archive: Path) -> None:
-    """Put the files of the archive beside it and remove it.
+    """Put the files of the archive next to it and remove it.
 
-    No name in the archive is ever used as a path, and each file gets its name only when it is whole.
+    No name in the archive is used as a path, and each file gets its name only when it is complete.
     """
     missing = {*TRAIN_NAMES, TEST_NAME}
     with tarfile.open(archive, "r:gz") as tar:
@@ -138,7 +138,7 @@ def _write_atomically(path: Path, source: IO[bytes]) -> None:
                 target.write(block)
             target.close()
             os.replace(target.name, path)
-        except BaseException:  # an interrupt too must leave no half a file behind
+        except BaseException:  # an interrupt must not leave an incomplete file either
             target.close()
             os.unlink(target.name)
             raise

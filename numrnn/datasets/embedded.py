@@ -1,4 +1,4 @@
-"""A small part of MNIST that comes with the package, so that a demonstration needs no network.
+"""A small part of MNIST in the package, so that a demonstration needs no network.
 
 The first 500 training images and the first 100 test images of every class, in the order of MNIST itself: 5,000 + 1,000
 real images. embedded/README.md gives their licence and how the file was made.
@@ -26,8 +26,8 @@ def load_embedded_mnist() -> Dataset:
     Returns
     -------
     Dataset
-        Images (5000, 28, 28) and (1000, 28, 28), labels (5000,) and (1000,), uint8, read-only, 5 MB; as many images
-        of each class.
+        Images (5000, 28, 28) and (1000, 28, 28), labels (5000,) and (1000,), uint8, read-only, 5 MB; the same number
+        of images per class.
 
     Notes
     -----

@@ -1,8 +1,8 @@
-"""Encoders: what a trainer calls, batch by batch, to turn images into sequences.
+"""Encoders turn images into sequences; a trainer calls them for each batch.
 
-Noise comes in two modes that are not equally hard. "independent" draws new noise for every image at every call, which
-is how the AntisymmetricRNN paper reads. "fixed" draws one block of noise once and shows it after every image, as public
-scripts do; a network can learn to ignore it. Name the mode beside every figure.
+Noise has two modes of different difficulty. "independent" draws new noise for every image at every call, as the
+AntisymmetricRNN paper suggests. "fixed" draws one block of noise once and uses it after every image, as public scripts
+do; a network can learn to ignore it. State the mode with every result.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ NOISE_MODES: tuple[NoiseMode, ...] = get_args(NoiseMode)
 
 
 class Encoder(Protocol):
-    """What training calls to turn a batch of images into a sequence."""
+    """Turns a batch of images into a sequence; called by `Trainer`."""
 
     input_size: int
     length: int
@@ -43,20 +43,20 @@ class Encoder(Protocol):
         """Return x (T = length, B, m = input_size) for uint8 images (B, ...); noise, if any, is drawn from `rng`."""
 
     def config(self) -> dict[str, Any]:
-        """Return what made this encoder, as types that JSON knows."""
+        """Return the encoder's configuration, JSON-serialisable."""
 
 
 class ImageEncoder(ABC):
-    """What the encoders of images share: the shape of an image, the scale of its values, and the dtype of a sequence.
+    """Base class of encoders of images: the shape of an image, the scale of its values, the dtype of a sequence.
 
     Parameters
     ----------
     image_shape : sequence of int
         (H, W) or (C, H, W).
     mean, std : float or sequence of float
-        On the scale of v / 255; one number, or one for each channel; std > 0.
+        On the scale of v / 255; one number, or one per channel; std > 0.
     dtype : {"float32", "float64"}, or NumPy's type of that name
-        Of the sequence.
+        Dtype of the sequence.
 
     Attributes
     ----------
@@ -86,12 +86,12 @@ class ImageEncoder(ABC):
 
     @property
     def _channels_first(self) -> tuple[int, ...]:
-        """(C, H, W), with C = 1 where the image has no channels."""
+        """(C, H, W), with C = 1 if the image has no channels."""
         return self.image_shape if len(self.image_shape) == 3 else (1, *self.image_shape)
 
     @property
     def _values(self) -> dict[str, Any]:
-        """How values become numbers, as arguments of `pixels`, `rows_with_noise` and `Resident`."""
+        """The scaling of values, as arguments of `pixels`, `rows_with_noise` and `Resident`."""
         return {"mean": self.mean, "std": self.std, "dtype": self.dtype}
 
     @abstractmethod
@@ -99,13 +99,13 @@ class ImageEncoder(ABC):
         """Return x (length, B, input_size) for uint8 images (B, *image_shape)."""
 
     def on_device(self, images: np.ndarray, like: Array) -> Resident:
-        """Copy uint8 images (N, *image_shape) to the device of a CuPy array; return what makes their batches there."""
+        """Copy uint8 images (N, *image_shape) to the device of a CuPy array; return a maker of batches there."""
         self._check_images(images)
         return self._resident(images, like, shape=(self.length, self.input_size), **self._values)
 
     @abstractmethod
     def _resident(self, images: np.ndarray, like: Array, **common: Any) -> Resident:
-        """Return what makes batches on the device; `common` are arguments of `Resident`."""
+        """Return the maker of batches on the device; `common` are arguments of `Resident`."""
 
     def _check_images(self, images: np.ndarray) -> None:
         if isinstance(images, np.ndarray) and images.shape[1:] != self.image_shape:
@@ -113,7 +113,7 @@ class ImageEncoder(ABC):
             raise ValueError(f"images must be (B, {sizes}), got {images.shape}")
 
     def config(self) -> dict[str, Any]:
-        """Return the arguments of the constructor, and its name under "encoder", as types that JSON knows."""
+        """Return the constructor arguments, and the name under "encoder", JSON-serialisable."""
         shape, values = list(self.image_shape), {**self._values, "dtype": self.dtype.name}
         return {"encoder": self.name, "image_shape": shape, **self._config(), **values}
 
@@ -128,7 +128,7 @@ class PixelEncoder(ImageEncoder):
     Parameters
     ----------
     permutation_seed : int or None
-        The seed of `fixed_permutation`, >= 0; None shows the pixels row by row.
+        The seed of `fixed_permutation`, >= 0; None means row by row.
     image_shape, mean, std, dtype
         As for `ImageEncoder`.
 
@@ -185,9 +185,9 @@ class RowNoiseEncoder(ImageEncoder):
     Parameters
     ----------
     length : int
-        Steps in all, >= H.
+        Total steps, >= H.
     noise : {"independent", "fixed"}
-        New noise for every image at every call, or one block that every image shares.
+        New noise for every image at every call, or one block for all images.
     noise_seed : int
         The seed of the shared block, >= 0; not used by "independent", which draws from the `rng` of the call.
     image_shape, mean, std, dtype

@@ -1,14 +1,14 @@
-"""Where data files are: the only file that looks for them, and the only one that downloads.
+"""Search for data files: the only file that looks for them, and the only one that downloads.
 
 Places, in this order:
 
-1. `root`, where it is given: then nowhere else, and nothing is downloaded;
-2. the folder that the environment variable NUMRNN_DATA names;
-3. the user's cache: $XDG_CACHE_HOME/numrnn, or ~/.cache/numrnn where that variable is not set;
-4. a download into the cache, by pooch, which checks the SHA-256 before a file gets its name.
+1. `root`, if given: then no other place, and no download;
+2. the folder named by the environment variable NUMRNN_DATA;
+3. the user's cache: $XDG_CACHE_HOME/numrnn, or ~/.cache/numrnn if that variable is not set;
+4. a download into the cache, by pooch, which verifies the SHA-256 before a file gets its name.
 
-In each place the folder itself and the data set's own folder inside it are looked at. A folder counts only if it holds
-every file, so that no set is put together from two places.
+In each place the folder itself and the data set's subfolder are searched. A folder counts only if it holds every file,
+so that no set is combined from two places.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ StrPath = str | os.PathLike[str]
 
 @dataclass(frozen=True)
 class Download:
-    """One public file: the name that it gets, its SHA-256 in hexadecimal, and its addresses in the order of trial."""
+    """One public file: its local name, its SHA-256 in hexadecimal, and its URLs in order of preference."""
 
     filename: str
     sha256: str
@@ -40,15 +40,15 @@ class DataFiles:
     Parameters
     ----------
     title : str
-        What messages call the set.
+        Name of the set in messages.
     folder : str
-        The name of its own folder inside a place.
+        Name of its subfolder.
     names : mapping of str to tuple of str
-        For each file a key, and the names under which it is accepted; messages use the first.
+        For each file a key and its accepted names; messages use the first.
     downloads : tuple of Download
-        What to fetch where the set is nowhere found.
+        Files to download if the set is not found.
     unpack : callable or None
-        Called with each downloaded file; leaves the files of `names` beside it.
+        Called with each downloaded file; puts the files of `names` next to it.
     """
 
     title: str
@@ -60,7 +60,7 @@ class DataFiles:
 
 def cache_folder() -> Path:
     """Return the user's cache folder of this package, which need not exist."""
-    # The XDG specification has programs ignore a relative path.
+    # By the XDG specification a relative path is ignored.
     base = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "numrnn"
 
@@ -71,11 +71,11 @@ def locate(data: DataFiles, root: StrPath | None = None, *, download: bool = Tru
     Parameters
     ----------
     data : DataFiles
-        What to look for.
+        The data set.
     root : path or None
-        The only place to look in, where given.
+        If given, the only place to search.
     download : bool
-        Whether to download what is found nowhere. Never happens where `root` is given.
+        Whether to download files that are not found. Never with `root`.
 
     Returns
     -------
@@ -85,7 +85,7 @@ def locate(data: DataFiles, root: StrPath | None = None, *, download: bool = Tru
     Raises
     ------
     TypeError
-        If root is no path.
+        If root is not a path.
     ValueError
         If root is empty.
     FileNotFoundError
@@ -104,7 +104,7 @@ def locate(data: DataFiles, root: StrPath | None = None, *, download: bool = Tru
 
 
 def _folders(name: str, root: StrPath | None) -> Iterator[tuple[Path, str]]:
-    """Yield every folder to look at and the reason for it, in order."""
+    """Yield every folder to search and its origin, in order."""
     for place, origin in _places(root):
         yield place, origin
         yield place / name, origin
@@ -122,13 +122,13 @@ def _places(root: StrPath | None) -> Iterator[tuple[Path, str]]:
 def _checked_root(root: StrPath) -> Path:
     if not isinstance(root, str | os.PathLike):
         raise TypeError(f"root must be the path of a folder, got {root!r}")
-    if not os.fspath(root):  # Path("") is the working directory, which nobody means by it
+    if not os.fspath(root):  # Path("") is the working directory, which is not intended
         raise ValueError("root must be the path of a folder, got ''")
     return Path(root).expanduser()
 
 
 def _look(folder: Path, names: Mapping[str, tuple[str, ...]]) -> tuple[dict[str, Path], str]:
-    """Return the files of `names` in a folder, or nothing and what is wrong with that folder."""
+    """Return the files of `names` in a folder, or nothing and the problem with that folder."""
     if not folder.exists():
         return {}, "no such folder"
     if not folder.is_dir():

@@ -4,8 +4,8 @@ An IDX file is a header of big-endian bytes, then the values, last index fastest
 
     00 00 | type (08: uint8) | rank r | r sizes of 4 bytes each | values
 
-Every byte of the header is checked, and the file must end exactly where the header says. What the images show is not:
-other sets in the same format and size (Fashion-MNIST) load as well.
+Every byte of the header is checked, and the file must end exactly where the header says. The content of the images is
+not checked: other sets in the same format and size (Fashion-MNIST) load as well.
 
 Source: Y. LeCun, C. Cortes and C. J. C. Burges, "The MNIST database of handwritten digits", 1998.
 """
@@ -42,7 +42,7 @@ SHA256 = {
 
 
 def _spellings(split: str, kind: str, rank: int) -> tuple[str, ...]:
-    """Return the names under which one file is found in the wild."""
+    """Return the names in use for one file."""
     dashed, dotted = f"{split}-{kind}-idx{rank}-ubyte", f"{split}-{kind}.idx{rank}-ubyte"
     return f"{dashed}.gz", dashed, f"{dotted}.gz", dotted
 
@@ -68,10 +68,10 @@ def load_mnist(root: StrPath | None = None, *, download: bool = True) -> Dataset
     Parameters
     ----------
     root : path or None
-        A folder that holds the four files, or whose folder `mnist` does. None looks in $NUMRNN_DATA and in the user's
-        cache (see `numrnn.datasets.locate`).
+        A folder with the four files, or with a subfolder `mnist` that has them. None searches $NUMRNN_DATA and the
+        user's cache (see `numrnn.datasets.locate`).
     download : bool
-        Whether to download the files into the cache where they are not found. Never happens where `root` is given.
+        Whether to download the files into the cache if they are not found. Never with `root`.
 
     Returns
     -------
@@ -83,12 +83,12 @@ def load_mnist(root: StrPath | None = None, *, download: bool = True) -> Dataset
     FileNotFoundError
         If the files are not found: the message lists every place and how to get them.
     ValueError
-        If a file is no IDX file of 28 x 28 images or of labels 0 .. 9, is truncated or too long, or holds another
-        number of labels than there are images: the message gives its path, what was expected and what came.
+        If a file is not an IDX file of 28 x 28 images or of labels 0 .. 9, is truncated or too long, or if the numbers
+        of labels and images differ: the message gives its path, what was expected and what was found.
 
     Notes
     -----
-    The number of images is not checked against 60,000 and 10,000, so that smaller sets in the same form load too.
+    The number of images is not checked against 60,000 and 10,000, so smaller sets in the same format load too.
     """
     paths = locate(FILES, root, download=download)
     train_images, train_labels = _read_split(paths["train_images"], paths["train_labels"])
@@ -115,8 +115,7 @@ def _read_split(images_path: Path, labels_path: Path) -> tuple[np.ndarray, np.nd
 def read_idx(path: StrPath) -> np.ndarray:
     """Read an IDX file of uint8, compressed by gzip or not.
 
-    Whether it is compressed is told by its first bytes, not by its name: some programs decompress what they download
-    and leave the name.
+    Compression is detected by the first bytes, not by the name: some programs decompress a download and keep its name.
 
     Parameters
     ----------
@@ -126,15 +125,15 @@ def read_idx(path: StrPath) -> np.ndarray:
     Returns
     -------
     numpy.ndarray
-        uint8, of the shape that the header gives, read-only.
+        uint8, with the shape in the header, read-only.
 
     Raises
     ------
     OSError
         If the file cannot be opened.
     ValueError
-        If it is no IDX file of uint8, if it is shorter or longer than its header says, or if it is corrupt gzip: the
-        message gives the path, what was expected and what came.
+        If it is not an IDX file of uint8, is shorter or longer than its header says, or is corrupt gzip: the message
+        gives the path, what was expected and what was found.
     """
     data = _read_bytes(path)
     rank = data[3] if len(data) >= 4 else 0

@@ -1,9 +1,9 @@
-"""Batches made on the GPU, from images that lie there as uint8: by index, normalised, time first, in one launch.
+"""Batches made on the GPU from uint8 images stored there: by index, normalised, time first, in one launch.
 
-The values are those that the encoders make on the host, (v / 255 - mean) / std, operation by operation. Only noise that
-is new for every image is another: its numbers are drawn on the device, from the same distribution. A call takes one
-64-bit key from the generator that it is given, and every element of the batch makes its own number from that key and
-its place, by Philox; so a resumed run draws the same noise again, and nothing has to be stored for that.
+The values are the same as those of the encoders on the host, (v / 255 - mean) / std, operation by operation. Only
+independent noise differs: it is drawn on the device, from the same distribution. A call draws one 64-bit key from the
+given generator, and every element of the batch computes its number from that key and its position, by Philox. So a
+resumed run draws the same noise again, and nothing needs to be stored for it.
 
 References
 ----------
@@ -26,7 +26,7 @@ from numrnn.typing import RealDType
 
 __all__ = ["Resident", "ResidentPixels", "ResidentRows"]
 
-# One thread an element of x (T, B, m). `order` is the permutation; m is the number of channels.
+# One thread per element of x (T, B, m). `order` is the permutation; m is the number of channels.
 PIXELS = Kernel(
     name="pixels",
     inputs="raw uint8 images, raw int64 rows, raw int64 order, raw T mean, raw T std, int64 B, int64 m, int64 size",
@@ -73,18 +73,18 @@ INDEPENDENT_NOISE = Kernel(
 
 
 class Resident(ABC):
-    """Images on the device and what an encoder does with them; a call makes the batch of some rows.
+    """Images on the device with the work of an encoder; a call makes the batch of some rows.
 
     Parameters
     ----------
     images : numpy.ndarray
         (N, ...) uint8, of the encoder's shape; copied to the device once.
     like : array
-        A CuPy array whose device is to hold them.
+        A CuPy array on the device to use.
     mean, std : sequence of float
-        One for each channel.
+        One per channel.
     dtype : dtype
-        Of x.
+        Dtype of x.
     shape : tuple of int
         (T, m).
     """
@@ -115,7 +115,7 @@ class Resident(ABC):
 
 
 class ResidentPixels(Resident):
-    """Pixel by pixel: what `PixelEncoder` does.
+    """Pixel by pixel, as `PixelEncoder`.
 
     Parameters
     ----------
@@ -140,14 +140,14 @@ class ResidentPixels(Resident):
 
 
 class ResidentRows(Resident):
-    """Row by row, then noise: what `RowNoiseEncoder` does.
+    """Row by row, then noise, as `RowNoiseEncoder`.
 
     Parameters
     ----------
     images, like, **common
         As for `Resident`.
     noise : numpy.ndarray or None
-        The block that every image shares, or None for new noise.
+        The block for all images, or None for new noise.
     """
 
     def __init__(self, images: np.ndarray, like: Array, *, noise: np.ndarray | None, **common: Any) -> None:

@@ -1,6 +1,6 @@
-"""How images become sequences.
+"""Functions that turn images into sequences.
 
-Images stay uint8 in memory; these functions turn one batch of them into a C-contiguous floating-point sequence x
+Images stay uint8 in memory; these functions turn one batch into a C-contiguous floating-point sequence x
 (T, B, m), time first. A value v becomes (v / 255 - mean) / std.
 
 =====================  ======  =====  ==========================================================
@@ -39,7 +39,7 @@ __all__ = [
     "rows_with_noise",
 ]
 
-PerChannel = float | Sequence[float]  # one number for all channels, or one for each
+PerChannel = float | Sequence[float]  # one number for all channels, or one per channel
 
 
 def pixels(
@@ -66,12 +66,12 @@ def pixels(
     Returns
     -------
     numpy.ndarray
-        (H * W, B, C), C-contiguous; C = 1 where the images have no channels.
+        (H * W, B, C), C-contiguous; C = 1 if the images have no channels.
 
     Raises
     ------
     TypeError
-        If images are no uint8 array, or permutation, mean, std or dtype is of another type.
+        If images are not a uint8 array, or permutation, mean, std or dtype is of another type.
     ValueError
         If a shape, the permutation or a number is out of range.
 
@@ -96,7 +96,7 @@ def pixels(
 
 
 def fixed_permutation(length: int, seed: int) -> np.ndarray:
-    """Return the permutation of 0 .. length - 1 that belongs to a seed.
+    """Return the permutation of 0 .. length - 1 for a seed.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ def fixed_permutation(length: int, seed: int) -> np.ndarray:
     Raises
     ------
     TypeError
-        If an argument is no integer.
+        If an argument is not an integer.
     ValueError
         If an argument is out of range.
     """
@@ -137,10 +137,10 @@ def rows_with_noise(
     images : numpy.ndarray
         (B, H, W) or (B, C, H, W) uint8.
     noise : numpy.random.Generator or numpy.ndarray
-        A generator draws N(0, 1) noise of its own for each image ("independent"). An array (length - H, C * W) is shown
+        A generator draws separate N(0, 1) noise for each image ("independent"). An array (length - H, C * W) is used
         after every image ("fixed"; see `fixed_noise`).
     length : int
-        Steps in all, >= H.
+        Total steps, >= H.
     mean, std : float or sequence of float
         On the scale of v / 255; one number, or one for each channel; std > 0.
     dtype : numpy.float32 or numpy.float64
@@ -154,7 +154,7 @@ def rows_with_noise(
     Raises
     ------
     TypeError
-        If images are no uint8 array, noise is neither of the two, or another argument is of another type.
+        If images are not a uint8 array, noise is neither of the two, or another argument is of a wrong type.
     ValueError
         If a shape or a number is out of range, or the noise is not finite.
     """
@@ -176,7 +176,7 @@ def rows_with_noise(
 
 
 def fixed_noise(length: int, input_size: int, seed: int, *, dtype: RealDType = np.float32) -> np.ndarray:
-    """Return the block of N(0, 1) noise that belongs to a seed.
+    """Return the block of N(0, 1) noise for a seed.
 
     Parameters
     ----------
@@ -187,7 +187,7 @@ def fixed_noise(length: int, input_size: int, seed: int, *, dtype: RealDType = n
     seed : int
         >= 0.
     dtype : numpy.float32 or numpy.float64
-        Of the result; the two draw different numbers.
+        Dtype of the result; the two draw different numbers.
 
     Returns
     -------
@@ -197,7 +197,7 @@ def fixed_noise(length: int, input_size: int, seed: int, *, dtype: RealDType = n
     Raises
     ------
     TypeError
-        If a number is no integer, or the dtype another.
+        If a number is not an integer, or the dtype is another.
     ValueError
         If a number is out of range.
     """
@@ -217,14 +217,14 @@ def pixel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float
     Returns
     -------
     mean, std : tuple of float
-        One number for each channel, as `pixels` and the encoders take them.
+        One number per channel, as for `pixels` and the encoders.
 
     Raises
     ------
     TypeError
-        If images are no uint8 array.
+        If images are not a uint8 array.
     ValueError
-        If their shape is another, or a channel has one and the same value everywhere.
+        If their shape is wrong, or a channel is constant.
 
     Notes
     -----
@@ -241,7 +241,7 @@ def pixel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float
         std.append(float(np.sqrt(weights @ (values - mean[-1]) ** 2)))
         if np.count_nonzero(weights) == 1:
             raise ValueError(
-                f"images must vary in every channel, got the value {plane.flat[0]} all over channel {channel}"
+                f"images must vary in every channel, got the value {plane.flat[0]} everywhere in channel {channel}"
             )
     return tuple(mean), tuple(std)
 
@@ -259,7 +259,7 @@ def _scaled(images: np.ndarray, mean: PerChannel, std: PerChannel, dtype: RealDT
 
 
 def _with_channels(images: np.ndarray) -> np.ndarray:
-    """Return uint8 images (B, H, W) or (B, C, H, W) as (B, C, H, W), after checking that they are such."""
+    """Return uint8 images (B, H, W) or (B, C, H, W) as (B, C, H, W), after checking them."""
     if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
         got = f"dtype {images.dtype}" if isinstance(images, np.ndarray) else type(images).__name__
         raise TypeError(f"images must be a numpy.ndarray of dtype uint8, got {got}")
@@ -269,7 +269,7 @@ def _with_channels(images: np.ndarray) -> np.ndarray:
 
 
 def per_channel(name: str, value: PerChannel, channels: int, *, above: float | None = None) -> list[float]:
-    """Return one checked number for each channel."""
+    """Return one checked number per channel."""
     values = list(value) if isinstance(value, Sequence | np.ndarray) else [value] * channels
     if len(values) != channels:
         raise ValueError(f"{name} must be one number, or {channels}, one for each channel, got {len(values)}")

@@ -1,8 +1,8 @@
-"""Japanese Vowels: 640 utterances of nine speakers, of 7 to 29 steps, which come with the package.
+"""Japanese Vowels: 640 utterances of nine speakers, of 7 to 29 steps, included in the package.
 
 Nine men said the two Japanese vowels /ae/ one after the other. An utterance is a sequence of 12 LPC cepstrum
-coefficients a frame (sampled at 10 kHz, frames of 25.6 ms every 6.4 ms, 12 linear prediction coefficients). The task is
-to tell who spoke. 30 utterances of each speaker are for training, 24 to 88 for testing, as published.
+coefficients per frame (sampled at 10 kHz, frames of 25.6 ms every 6.4 ms, 12 linear prediction coefficients). The task
+is to identify the speaker. 30 utterances of each speaker are for training, 24 to 88 for testing, as published.
 
 embedded/README.md gives the licence of the file and how it was made.
 
@@ -55,7 +55,7 @@ def load_speakers() -> SequenceSplit:
 
 
 def _part(arrays: Mapping[str, np.ndarray], part: str) -> Sequences:
-    """Return one of the two sets, of which the file has all frames one below the other."""
+    """Return one of the two sets, from the concatenated frames in the file."""
     frames, lengths, y = (arrays[f"{part}_{name}"] for name in ("frames", "lengths", "labels"))
     padded = np.zeros((len(lengths), lengths.max(), frames.shape[1]), frames.dtype)
     padded[np.arange(padded.shape[1]) < lengths[:, None]] = frames

@@ -1,4 +1,4 @@
-"""Two synthetic tasks of long memory, copying and adding, drawn from a generator.
+"""Two synthetic long-memory tasks, copying and adding, drawn from a generator.
 
 Sources
 -------
@@ -38,13 +38,13 @@ def copying(
     batch_size : int
         B, >= 1.
     delay : int
-        >= 1, the T of Arjovsky et al.: from the end of the symbols to the first step of recall.
+        >= 1, the T of Arjovsky et al.: steps from the end of the symbols to the first step of recall.
     n_memory : int
         Symbols to remember, >= 1.
     n_symbols : int
         Kinds of symbols, >= 1.
     dtype : numpy.float32 or numpy.float64
-        Of the input.
+        Dtype of the input.
 
     Returns
     -------
@@ -63,8 +63,8 @@ def copying(
 
     Notes
     -----
-    The best predictor without memory says blank before the recall and guesses in it. Its cross-entropy, averaged over
-    all T steps, is
+    The best predictor without memory predicts blank before the recall and guesses during it. Its cross-entropy,
+    averaged over all T steps, is
 
         n_memory log(n_symbols) / (delay + 2 n_memory)
 
@@ -113,7 +113,7 @@ def adding(
     length : int
         T, >= 2.
     dtype : numpy.float32 or numpy.float64
-        Of input and target.
+        Dtype of input and target.
 
     Returns
     -------
@@ -131,7 +131,7 @@ def adding(
 
     Notes
     -----
-    The best predictor without memory always says 1. Its mean squared error is the variance of the sum of two
+    The best predictor without memory always predicts 1. Its mean squared error is the variance of the sum of two
     independent uniform numbers, 2/12 = 0.167.
 
     This is the form of Arjovsky et al.; Hochreiter and Schmidhuber draw from [-1, 1], mark two early steps and scale

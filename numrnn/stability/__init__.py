@@ -1,10 +1,10 @@
-r"""Stability of a cell as numbers: spectra, Jacobians through time, Lyapunov exponents, energy, and a report.
+r"""Stability analysis of a cell: spectra, Jacobians through time, Lyapunov exponents, energy, and a report.
 
     numrnn stability CHECKPOINT
 
-shows all that applies to a trained network on one page. Each module states what it guarantees and what not; one limit
-holds for all: Propositions 1 and 2 of the paper speak of a Jacobian frozen at one time, and are no theorems about a
-Jacobian that moves with t. Of the gated cell no stability is claimed anywhere.
+shows all that applies to a trained network on one page. Each module states what is guaranteed and what is not. One
+limit applies to all: Propositions 1 and 2 of the paper are about a Jacobian at one fixed time, and are not theorems
+about a Jacobian that changes with t. No stability is claimed for the gated cell.
 
 spectra.py        A = W - W^T - gamma I: frequencies, norm, critical step size, amplification
 euler.py          the ODE behind an Euler cell: rate and slopes

@@ -1,18 +1,18 @@
-r"""The end-to-end Jacobian dh_T/dh_0 = J_T ... J_1: whole for small n, as a linear operator for large n, in logs.
+r"""The end-to-end Jacobian dh_T/dh_0 = J_T ... J_1: explicit for small n, a linear operator for large n, in logarithms.
 
-The paper's chain of Jacobians says whether gradients vanish or explode. Its entries leave the range of floating point
-where gradients do: an LSTM's fall by a factor of 1e34 within a few hundred steps. So a product is a matrix of moderate
-size and the logarithm of a factor; singular values and eigenvalues come as logarithms.
+The paper's product of Jacobians shows whether gradients vanish or explode. Its entries can leave the range of floating
+point: an LSTM's fall by a factor of 1e34 within a few hundred steps. So a product is stored as a matrix of moderate
+size and the logarithm of a factor; singular values and eigenvalues are returned as logarithms.
 
-    explicit      J = M exp(s), made by n tangents at a time          2 T n^3 flops a row
-    matrix-free   J v by T tangent steps, J^T g by T adjoint steps    2 T n^2 flops a product; Lanczos, Arnoldi
-    smallest      sigma_min(J) = 1 / sigma_max(J^-1), with each step undone by a Neumann series
+    explicit      J = M exp(s), from n tangents at a time             2 T n^3 flops per row
+    matrix-free   J v by T tangent steps, J^T g by T adjoint steps    2 T n^2 flops per product; Lanczos, Arnoldi
+    smallest      sigma_min(J) = 1 / sigma_max(J^-1), with each step inverted by a Neumann series
 
-Singular values bound what a gradient can become. For the antisymmetric cell they lie in
+Singular values bound the gradient. For the antisymmetric cell they lie in
 [(1 - eps norm(A))^T, (1 + eps norm(A))^T]; nothing sharper follows from the eigenvalues of the single steps, since the
 slopes differ from step to step.
 
-ARPACK, behind scipy.sparse.linalg, runs on the host; the products run where the arrays live, and vectors are moved.
+ARPACK, used by scipy.sparse.linalg, runs on the host; the products run where the arrays live, and vectors are copied.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ __all__ = [
     "rescaled",
 ]
 
-RESCALE_EVERY = 8  # steps; float32 holds eight that each change a vector by a factor of 1e4
-LANCZOS_VECTORS = 40  # Krylov vectors beyond twice the wanted number; more memory, fewer restarts
+RESCALE_EVERY = 8  # steps; float32 can represent eight steps that each change a vector by a factor of 1e4
+LANCZOS_VECTORS = 40  # Krylov vectors beyond twice the requested number: more memory, fewer restarts
 
 
 @dataclass(frozen=True, eq=False)
 class ScaledMatrix:
-    """A batch of matrices, each the matrix times exp(log_scale).
+    """A batch of matrices, each equal to matrix times exp(log_scale).
 
     Attributes
     ----------
@@ -65,9 +65,9 @@ class ScaledMatrix:
     log_scale: Array
 
     def log_singular_values(self) -> Array:
-        """Return the logarithms of the singular values, (B, s), falling.
+        """Return the logarithms of the singular values, (B, s), in descending order.
 
-        Those below s units of rounding of the largest are lost in it, and only say "not more than that".
+        Values below s units of rounding of the largest are lost in rounding; they only mean "not more than that".
         """
         xp = array_namespace(self.matrix)
         if hasattr(xp.linalg, "svdvals"):
@@ -77,10 +77,10 @@ class ScaledMatrix:
         return log_or_minus_infinity(values) + self.log_scale[:, None]
 
     def log_eigenvalues(self) -> np.ndarray:
-        """Return the logarithms of the eigenvalues, (B, s), complex: log |lambda| + i arg lambda, by falling modulus.
+        """Return the logarithms of the eigenvalues, (B, s), complex: log |lambda| + i arg lambda.
 
-        On the host. Small ones are lost in rounding as for `log_singular_values`, and sooner where the matrix is far
-        from normal.
+        By descending modulus, computed on the host. Small ones are lost in rounding as for `log_singular_values`, and
+        earlier if the matrix is far from normal.
         """
         values = np.linalg.eigvals(to_numpy(self.matrix))
         return _sorted_logs(values) + to_numpy(self.log_scale)[:, None]
@@ -93,13 +93,13 @@ def log_or_minus_infinity(values: Array) -> Array:
 
 
 def _sorted_logs(values: np.ndarray) -> np.ndarray:
-    """Return log |lambda| + i arg lambda by falling modulus."""
+    """Return log |lambda| + i arg lambda by descending modulus."""
     values = np.take_along_axis(values, np.argsort(-np.abs(values), axis=-1), axis=-1)
     return log_or_minus_infinity(np.abs(values)) + 1j * np.angle(values)
 
 
 def rescaled(v: Array) -> tuple[Array, Array]:
-    """Return v / factor and log(factor), factor = max |v| for each row of (B, k, s); v itself where that is 0."""
+    """Return v / factor and log(factor), factor = max |v| for each row of (B, k, s); v itself if that is 0."""
     xp = array_namespace(v)
     factor = xp.max(xp.abs(v), axis=(1, 2))
     return v / xp.where(factor > 0, factor, 1)[:, None, None], log_or_minus_infinity(factor)
@@ -121,7 +121,7 @@ def end_to_end_jacobian(lin: Linearization) -> ScaledMatrix:
     Raises
     ------
     TypeError
-        If `lin` is no Linearization.
+        If `lin` is not a Linearization.
 
     Notes
     -----
@@ -143,19 +143,19 @@ def end_to_end_jacobian(lin: Linearization) -> ScaledMatrix:
 
 
 def log_singular_value_history(lin: Linearization, times: Sequence[int]) -> Array:
-    """Return the logarithms of all singular values of dh_t/dh_0 at some times: how an end-to-end Jacobian comes about.
+    """Return the logarithms of all singular values of dh_t/dh_0 at the given times.
 
     Parameters
     ----------
     lin : Linearization
         From `linearize`.
     times : sequence of int
-        Steps t, rising, 1 to T.
+        Steps t, ascending, 1 to T.
 
     Returns
     -------
     array, shape (len(times), B, state_size)
-        Falling along the last axis; see `ScaledMatrix.log_singular_values` for what of them is lost in rounding.
+        Descending along the last axis; see `ScaledMatrix.log_singular_values` for those lost in rounding.
 
     Raises
     ------
@@ -164,7 +164,7 @@ def log_singular_value_history(lin: Linearization, times: Sequence[int]) -> Arra
 
     Notes
     -----
-    Costs `end_to_end_jacobian` up to the last time, and a singular value decomposition a time.
+    Costs `end_to_end_jacobian` up to the last time, and one singular value decomposition per time.
     """
     check_linearization(lin)
     steps = checked_times(times, lin.n_steps)
@@ -177,7 +177,7 @@ def log_singular_value_history(lin: Linearization, times: Sequence[int]) -> Arra
 
 
 def _products(lin: Linearization, times: Sequence[int]) -> Iterator[tuple[int, ScaledMatrix]]:
-    """Yield t and dh_t/dh_0 for rising times."""
+    """Yield t and dh_t/dh_0 for ascending times."""
     like, s = lin.states, lin.state_size
     v = zeros((lin.batch, s, s), like=like) + eye(s, like=like)
     total = zeros((lin.batch,), like=like)
@@ -187,7 +187,7 @@ def _products(lin: Linearization, times: Sequence[int]) -> Iterator[tuple[int, S
             v, log_factor = rescaled(v)
             total = total + log_factor
         if t in times:
-            yield t, ScaledMatrix(transposed(v), total)  # a tangent is a row of v, and a column of J
+            yield t, ScaledMatrix(transposed(v), total)  # a tangent is a row of v and a column of J
 
 
 def check_linearization(lin: object) -> None:
@@ -204,16 +204,16 @@ def jacobian_operator(lin: Linearization, row: int = 0, *, seed: int = 0) -> tup
     lin : Linearization
         From `linearize`.
     row : int
-        Of the batch, 0 to B - 1.
+        Row of the batch, 0 to B - 1.
     seed : int
-        Of the random vector that finds the factor, >= 0.
+        Seed of the random vector that determines the factor, >= 0.
 
     Returns
     -------
     operator : scipy.sparse.linalg.LinearOperator, shape (s, s)
-        J exp(-log_scale), with matvec, rmatvec, matmat and rmatmat; of the dtype of the states.
+        J exp(-log_scale), with matvec, rmatvec, matmat and rmatmat; has the dtype of the states.
     log_scale : float
-        log of about norm(J): the operator's norm is then moderate, whatever that of J.
+        log of about norm(J), so that the operator's norm is moderate for any norm of J.
 
     Raises
     ------
@@ -222,8 +222,8 @@ def jacobian_operator(lin: Linearization, row: int = 0, *, seed: int = 0) -> tup
 
     Notes
     -----
-    A product costs T steps. The factor is spread evenly over the steps, so that vectors which shrink or grow at an even
-    pace stay in range on the way.
+    A product costs T steps. The factor is spread evenly over the steps, so that vectors that shrink or grow at a
+    constant rate stay in range.
     """
     check_linearization(lin)
     lin = lin.row(_checked_row(lin, row))
@@ -266,7 +266,7 @@ def _through(lin: Linearization, v: Array, adjoint: bool, per_step: float) -> Ar
 
 
 def _pilot(lin: Linearization, seed: int) -> float:
-    """Return log |J v| / |v| for a random v; a fair guess of log norm(J), and never out of range."""
+    """Return log(|J v| / |v|) for a random v: a good estimate of log norm(J), and never out of range."""
     start = np.random.default_rng(seed).standard_normal((1, 1, lin.state_size))
     v, log_start = rescaled(astype(asarray(start, like=lin.states), lin.states.dtype))
     total = -log_start
@@ -294,32 +294,32 @@ def log_singular_values(
     k : int
         How many, 1 to state_size - 2.
     which : {"largest", "smallest"}
-        The smallest need steps that can be undone by a Neumann series: Euler cells with eps norm(A) < 1.
+        "smallest" needs steps that a Neumann series can invert: Euler cells with eps norm(A) < 1.
     row : int
-        Of the batch.
+        Row of the batch.
     seed : int
-        Of the start vector, >= 0; the result depends on it by rounding only.
+        Seed of the start vector, >= 0; it changes the result only by rounding.
     tolerance : float
         Relative accuracy at which to stop, >= 0; 0 means rounding.
 
     Returns
     -------
     numpy.ndarray, shape (k,)
-        Natural logarithms, falling; -inf where the Jacobian is 0 in floating point.
+        Natural logarithms, descending; -inf where the Jacobian is 0 in floating point.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is of a wrong type or out of range, or if the smallest are asked for where a step has no such
-        inverse: take `end_to_end_jacobian` there.
+        If an argument is of a wrong type or out of range, or if the smallest are requested and a step has no such
+        inverse: use `end_to_end_jacobian` then.
     scipy.sparse.linalg.ArpackNoConvergence
-        If the iteration does not end.
+        If the iteration does not converge.
 
     Notes
     -----
-    Lanczos on J^T J: a singular value sigma comes with a relative error of about (sigma_max / sigma)^2 units of
-    rounding. Each product with J or J^T costs T steps; one or two hundred of them are usual. For the smallest, a step
-    of a product is itself log(rounding) / log(eps max|d| norm(A)) products with A.
+    Lanczos on J^T J: a singular value sigma has a relative error of about (sigma_max / sigma)^2 units of rounding. Each
+    product with J or J^T costs T steps; one or two hundred products are usual. For the smallest, each step of a product
+    needs log(rounding) / log(eps max|d| norm(A)) products with A.
     """
     check_linearization(lin)
     k = check_integer("k", k, at_least=1)
@@ -340,7 +340,7 @@ def log_singular_values(
 def _leading_singular_values(operator: LinearOperator, k: int, seed: int, tolerance: float) -> np.ndarray:
     start = np.random.default_rng(seed).standard_normal(operator.shape[0]).astype(operator.dtype)
     n_vectors = min(operator.shape[0] - 1, 2 * k + LANCZOS_VECTORS)
-    with one_thread_each():  # the products are small: threads of BLAS would wait for each other
+    with one_thread_each():  # the products are small: BLAS threads would block each other
         return svds(operator, k, ncv=n_vectors, tol=tolerance, v0=start, return_singular_vectors=False)
 
 
@@ -363,7 +363,7 @@ def _inverse_operator(lin: Linearization, row: int, seed: int) -> tuple[LinearOp
 
 
 def _contraction(lin: Linearization) -> float:
-    """Return max |S_t| norm(A), which is < 1 where each step's Neumann series converges; refuse otherwise."""
+    """Return max |S_t| norm(A); raise ValueError unless it is < 1, so that each step's Neumann series converges."""
     name = type(lin.cell).__name__
     if not isinstance(lin.cell, EulerCell) or not isinstance(lin, SlopeLinearization):
         raise ValueError(
@@ -381,7 +381,7 @@ def _contraction(lin: Linearization) -> float:
 
 
 class _Inverse(Linearization):
-    """The steps of another linearization, undone in reverse order: step t of this is (J_{T+1-t})^-1.
+    """The steps of another linearization, inverted in reverse order: step t of this is (J_{T+1-t})^-1.
 
     (I + N)^-1 v = v - N v + N^2 v - ..., N = diag(S_t) A, summed by Horner's rule y <- v - N y.
     """
@@ -405,7 +405,7 @@ class _Inverse(Linearization):
         return y
 
     def row(self, index: int) -> _Inverse:
-        """Return that of one row."""
+        """Return the inverse linearization of one row."""
         return _Inverse(self.lin.row(index), self.terms)
 
 
@@ -417,23 +417,23 @@ def log_eigenvalues(lin: Linearization, k: int = 5, *, row: int = 0, seed: int =
     lin, row, seed
         As for `log_singular_values`.
     k : int
-        How many, 1 to state_size - 2. A complex pair that k would cut counts as one value too many, and is cut.
+        How many, 1 to state_size - 2. If k splits a complex pair, only one of the pair is returned.
 
     Returns
     -------
     numpy.ndarray, shape (k,)
-        complex: log |lambda| + i arg lambda, by falling modulus; -inf where the Jacobian is 0 in floating point.
+        complex: log |lambda| + i arg lambda, by descending modulus; -inf where the Jacobian is 0 in floating point.
 
     Raises
     ------
     TypeError, ValueError
         If an argument is of a wrong type or out of range.
     scipy.sparse.linalg.ArpackNoConvergence
-        If the iteration does not end.
+        If the iteration does not converge.
 
     Notes
     -----
-    Arnoldi. Many eigenvalues of nearly one modulus, as at gamma = 0, make it slow: take `end_to_end_jacobian` there.
+    Arnoldi. Many eigenvalues of nearly equal modulus, as at gamma = 0, make it slow: use `end_to_end_jacobian` then.
     """
     check_linearization(lin)
     k = check_integer("k", k, at_least=1)

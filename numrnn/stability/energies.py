@@ -1,16 +1,16 @@
-r"""Energy, gradients over time, and saturation: what a trajectory shows without an eigenvalue.
+r"""Energy, gradients over time, and saturation: analysis of a trajectory without eigenvalues.
 
 With constant input, u = A h + V x + b and tau = tanh(u), the ungated antisymmetric ODE (8) has the energy
 
     Phi = sum_i log cosh(u_i),      dPhi/dt = tau^T A tau = -gamma norm(tau)^2
 
-for M drops out of tau^T A tau: without diffusion Phi is conserved, with it Phi falls. A step of Euler's method, for
-log cosh is convex and its second derivative at most 1, changes it by
+since M cancels in tau^T A tau: without diffusion Phi is conserved, with it Phi decreases. Because log cosh is convex
+with a second derivative of at most 1, a step of Euler's method changes it by
 
     -eps gamma norm(tau)^2  <=  Phi_t - Phi_{t-1}  <=  -eps gamma norm(tau)^2 + eps^2/2 norm(A tau)^2,
 
-so that Phi cannot rise if eps <= 2 gamma / (gamma^2 + omega^2), and cannot fall at gamma = 0. Neither holds of the
-gated cell, of an unstructured matrix, or where the input changes.
+so Phi cannot rise if eps <= 2 gamma / (gamma^2 + omega^2), and cannot fall at gamma = 0. Neither holds for the gated
+cell, for an unstructured matrix, or if the input changes.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from numrnn.stability.linearization import Linearization, lipschitz_candidates, 
 
 __all__ = ["Saturation", "energy", "energy_change_bounds", "log_cosh", "log_gradient_norms", "saturation"]
 
-SATURATED = 0.99  # |tanh| above it has a slope below 0.02; a sigmoid within 0.01 of its ends one below 0.01
+SATURATED = 0.99  # |tanh| above it has a slope below 0.02; a sigmoid within 0.01 of its limits has a slope below 0.01
 
 
 def log_cosh(u: Array) -> Array:
-    """Return log cosh(u), accurate to a few units of rounding for every u, and without overflow.
+    """Return log cosh(u), accurate to a few units of rounding for every u, without overflow.
 
     Parameters
     ----------
@@ -45,11 +45,11 @@ def log_cosh(u: Array) -> Array:
     Returns
     -------
     array
-        >= 0, of u's shape and dtype.
+        >= 0, with u's shape and dtype.
 
     Notes
     -----
-    Near 0 as log1p(2 sinh(u/2)^2), which does not cancel; elsewhere as |u| + log1p(exp(-2|u|)) - log 2.
+    Near 0 as log1p(2 sinh(u/2)^2), which has no cancellation; elsewhere as |u| + log1p(exp(-2|u|)) - log 2.
 
     Examples
     --------
@@ -65,7 +65,7 @@ def log_cosh(u: Array) -> Array:
 
 
 def _form(cell: Cell, params: Params, x: Array, h: Array) -> EulerForm:
-    reason = "an AntisymmetricCell, for the energy of others, the gated one among them, obeys no such law"
+    reason = "an AntisymmetricCell, because the energy of other cells, the gated one included, obeys no such law"
     form = EulerForm(check_cell(cell, AntisymmetricCell, reason), params)
     form.check(x, h)
     return form
@@ -77,7 +77,7 @@ def energy(cell: Cell, params: Params, x: Array, h: Array) -> Array:
     Parameters
     ----------
     cell : AntisymmetricCell
-        No other: of others it is no energy.
+        No other: for other cells it is not an energy.
     params : mapping of str to array
         Its parameters.
     x : array, shape (..., m)
@@ -92,14 +92,14 @@ def energy(cell: Cell, params: Params, x: Array, h: Array) -> Array:
     Raises
     ------
     TypeError, ValueError
-        If the cell is another or an argument does not fit.
+        If the cell is of another class or an argument does not fit.
     """
     form = _form(cell, params, x, h)
     return array_namespace(h).sum(log_cosh(form.pre_activation(x, h)), axis=-1)
 
 
 def energy_change_bounds(cell: Cell, params: Params, x: Array, h: Array) -> tuple[Array, Array]:
-    """Return bounds of Phi(h_next) - Phi(h) for one step from h with the input held, (...) each.
+    """Return bounds of Phi(h_next) - Phi(h) for one step from h with constant input, (...) each.
 
     Arguments and errors as for `energy`. Returns -eps gamma norm(tau)^2 and that plus eps^2/2 norm(A tau)^2.
     """
@@ -112,7 +112,7 @@ def energy_change_bounds(cell: Cell, params: Params, x: Array, h: Array) -> tupl
 
 
 def log_gradient_norms(lin: Linearization, d_final: Array) -> Array:
-    """Return log norm_2(dL/dh_t) for t = 0..T, of a loss that reads the last state only.
+    """Return log norm_2(dL/dh_t) for t = 0..T, for a loss of the last state only.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ def log_gradient_norms(lin: Linearization, d_final: Array) -> Array:
     Returns
     -------
     array, shape (T + 1, B)
-        Natural logarithms, of gradients however small or large; -inf where they are 0.
+        Natural logarithms, for gradients of any size; -inf where they are 0.
 
     Raises
     ------
@@ -133,8 +133,8 @@ def log_gradient_norms(lin: Linearization, d_final: Array) -> Array:
 
     Notes
     -----
-    T products with J_t^T. `numrnn.backward(..., wrt=("states",))` gives the gradients themselves, and of any loss, as
-    far as their numbers stay in range.
+    Costs T products with J_t^T. `numrnn.backward(..., wrt=("states",))` returns the gradients themselves, for any loss,
+    while they stay in range.
     """
     check_linearization(lin)
     check_array("d_final", d_final, ("B", "n"), B=lin.batch, n=lin.state_size)
@@ -153,14 +153,14 @@ def log_gradient_norms(lin: Linearization, d_final: Array) -> Array:
 
 @dataclass(frozen=True)
 class Saturation:
-    """Shares, 0 to 1, of units and steps at which a nonlinearity passes next to no gradient.
+    """Fractions, 0 to 1, of units and steps at which a nonlinearity passes almost no gradient.
 
     Attributes
     ----------
     candidate : float
         |tanh| > 0.99 in the candidate.
     closed, open : float or None
-        Gate < 0.01 and > 0.99; None where there is no gate. Of an LSTM over its three gates together.
+        Gate < 0.01 and > 0.99; None without a gate. For an LSTM, over its three gates together.
     """
 
     candidate: float
@@ -169,7 +169,7 @@ class Saturation:
 
 
 def saturation(cell: Cell, params: Params, x: Array, states: Array) -> Saturation:
-    """Return how often tanh and gates are saturated along a trajectory.
+    """Return the fractions of saturated tanh and gates along a trajectory.
 
     Parameters
     ----------
@@ -180,7 +180,7 @@ def saturation(cell: Cell, params: Params, x: Array, states: Array) -> Saturatio
     x : array, shape (T, B, m)
         Input.
     states : array, shape (T + 1, B, state_size)
-        What `numrnn.forward` returned for x, without lengths.
+        The states from `numrnn.forward` for x, without lengths.
 
     Returns
     -------

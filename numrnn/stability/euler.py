@@ -1,16 +1,16 @@
-r"""What every analysis of an Euler cell needs: the matrix A made once, the rate of the ODE, and the slopes.
+r"""Basis of every analysis of an Euler cell: the matrix A, built once, the rate of the ODE, and the slopes.
 
     h' = f(h),   f = tanh(u)  or  sigmoid(u_z) tanh(u),   u = A h + V x + b,   u_z = A h + V_z x + b_z        (8), (13)
     df/dh = diag(d) A,   d = 1 - c^2   or   d = z (1 - c^2) + c z (1 - z)                                        (9)
 
 with c = tanh(u) and z = sigmoid(u_z): (J1) to (J3) of docs/derivation.md without the step. The cells build A in every
-step, since they are read one step at a time; an analysis takes thousands of steps with one A.
+step; an analysis runs thousands of steps with one A.
 
 The slopes of the ungated cells lie in [0, 1]. Those of the gated ones lie in [-1/4, 1]:
 
     z (1 - c^2) <= z   and   c z (1 - z) <= 1 - z   add up to 1,   z (1 - c^2) >= 0   and   c z (1 - z) >= -1/4.
 
-Hence |d| <= 1 in every Euler cell, and f is Lipschitz with the constant norm(A).
+Hence |d| <= 1 in every Euler cell, and f is Lipschitz with constant norm(A).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def check_any_cell(cell: object) -> Cell:
 
 
 def check_cell(cell: object, kind: type[C], wanted: str) -> C:
-    """Return `cell`; raise TypeError unless it is of `kind`; `wanted` says what the function needs and why."""
+    """Return `cell`; raise TypeError unless it is of `kind`; `wanted` says what is expected and why."""
     check_any_cell(cell)
     if not isinstance(cell, kind):
         raise TypeError(f"cell must be {wanted}, got {type(cell).__name__}")
@@ -55,16 +55,16 @@ def check_cell(cell: object, kind: type[C], wanted: str) -> C:
 def check_euler(cell: Cell) -> EulerCell:
     """Return `cell`; raise TypeError unless its step is (12) or (13), with any matrix."""
     if not isinstance(check_any_cell(cell), EulerCell):
-        reason = "there is no ODE behind any other"
-        raise TypeError(f"cell must be an Euler cell, h + eps f(h), for {reason}, got {type(cell).__name__}")
-    # Not isinstance: a subclass may have a step of its own.
+        reason = "because no other cell is a step of an ODE"
+        raise TypeError(f"cell must be an Euler cell, h + eps f(h), {reason}, got {type(cell).__name__}")
+    # Not isinstance: a subclass may have its own step.
     if type(cell).step not in (EulerStep.step, GatedEulerStep.step):
         raise TypeError(f"cell must have the step of equation (12) or (13), got {type(cell).__name__} with its own")
     return as_euler(cell)
 
 
 def has_antisymmetric_matrix(cell: object) -> bool:
-    """Tell whether the cell has a matrix A, and this is W - W^T - gamma I."""
+    """Tell whether the cell has a matrix A = W - W^T - gamma I."""
     return isinstance(cell, EulerCell) and isinstance(cell.matrix, AntisymmetricMatrix)
 
 
@@ -79,7 +79,7 @@ def transposed(M: Array) -> Array:
 
 
 class EulerForm:
-    """The ODE h' = f(h) behind an Euler cell, with its parameters put in.
+    """The ODE h' = f(h) of an Euler cell with given parameters.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ class EulerForm:
     Raises
     ------
     TypeError, ValueError
-        If the cell is no Euler cell, or as `Cell.check_params`.
+        If the cell is not an Euler cell, or as for `Cell.check_params`.
     """
 
     def __init__(self, cell: EulerCell, params: Params) -> None:
@@ -121,7 +121,7 @@ class EulerForm:
         return h @ self.A.T + x @ self.params[V].T + self.params[b]  # (F2) (F5) (F6)
 
     def candidate_and_gate(self, x: Array, h: Array) -> tuple[Array, Array | None]:
-        """Return c and z, (..., n) each; z is None where there is no gate."""
+        """Return c and z, (..., n) each; z is None without a gate."""
         c = array_namespace(h).tanh(self.pre_activation(x, h))
         return c, sigmoid(self.pre_activation(x, h, gate=True)) if self.gated else None
 

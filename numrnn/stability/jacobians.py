@@ -2,12 +2,12 @@ r"""The Jacobian of one step along a trajectory, and its spectrum.
 
     dh_t / dh_{t-1} = I + eps J_t,   J_t = diag(d_t) A                                     (9), (11) of the paper
 
-with the slopes d_t of euler.py. Of the ungated antisymmetric cell, Re lambda(J_t) lies in [-gamma max d, -gamma min d]:
-J_t is similar to D^1/2 A D^1/2, whose symmetric part is -gamma D.
+with the slopes d_t of euler.py. For the ungated antisymmetric cell, Re lambda(J_t) lies in [-gamma max d, -gamma min
+d]: J_t is similar to D^1/2 A D^1/2, whose symmetric part is -gamma D.
 
-What is not guaranteed: stability of the gated cell. Its d may be negative, and then eigenvalues with positive real part
-exist (trained and random states show them); the functions here find them, and promise nothing. And for every cell:
-frozen eigenvalues inside the disc at each time do not bound a product over time.
+Stability of the gated cell is not guaranteed. Its d may be negative, and then eigenvalues with positive real part exist
+(at trained and random states); the functions here find them. For every cell: eigenvalues inside the disc at each fixed
+time do not bound a product over time.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = [
 
 
 def slopes(cell: Cell, params: Params, x: Array, h: Array) -> Array:
-    """Return d of J = diag(d) A, the Jacobian of the ODE behind an Euler cell.
+    """Return d of J = diag(d) A, the Jacobian of the ODE of an Euler cell.
 
     Parameters
     ----------
@@ -50,12 +50,12 @@ def slopes(cell: Cell, params: Params, x: Array, h: Array) -> Array:
     Returns
     -------
     array, shape (..., n)
-        1 - c^2, in [0, 1]; of a gated cell z (1 - c^2) + c z (1 - z), in [-1/4, 1].
+        1 - c^2, in [0, 1]; for a gated cell z (1 - c^2) + c z (1 - z), in [-1/4, 1].
 
     Raises
     ------
     TypeError, ValueError
-        If the cell is no Euler cell, or an argument does not fit.
+        If the cell is not an Euler cell, or an argument does not fit.
     """
     euler = check_euler(cell)
     form = EulerForm(euler, params)
@@ -75,7 +75,7 @@ def step_jacobians(cell: Cell, params: Params, x: Array, states: Array) -> Array
     x : array, shape (T, B, m)
         Input.
     states : array, shape (T + 1, B, state_size)
-        What `numrnn.forward` returned for x, without lengths; the last is not read.
+        The states from `numrnn.forward` for x, without lengths; the last is not used.
 
     Returns
     -------
@@ -89,7 +89,7 @@ def step_jacobians(cell: Cell, params: Params, x: Array, states: Array) -> Array
 
     Notes
     -----
-    T B state_size^2 numbers of memory: for a long trajectory take `linearize`.
+    T B state_size^2 numbers of memory: for a long trajectory use `linearize`.
     """
     check_trajectory(cell, params, x, states)
     n_steps, batch, s = x.shape[0], x.shape[1], cell.state_size
@@ -114,7 +114,7 @@ def check_trajectory(cell: Cell, params: Params, x: Array, states: Array) -> Non
 
 
 def checked_times(times: Sequence[int], n_steps: int) -> list[int]:
-    """Return steps as a list after checking that there are some and that each is from 1 to T."""
+    """Return steps as a list after checking that it is not empty and that each is from 1 to T."""
     steps = [check_integer("every time", t, at_least=1) for t in times]
     if not steps or max(steps) > n_steps:
         raise ValueError(f"times must be from 1 to T={n_steps}, got {list(times)}")
@@ -124,7 +124,7 @@ def checked_times(times: Sequence[int], n_steps: int) -> list[int]:
 def flow_eigenvalues(
     cell: Cell, params: Params, x: Array, states: Array, *, times: Sequence[int] | None = None
 ) -> np.ndarray:
-    """Return the eigenvalues of J_t = diag(d_t) A along a trajectory: the frozen spectrum of Proposition 1.
+    """Return the eigenvalues of J_t = diag(d_t) A along a trajectory: the spectrum of Proposition 1 at each time.
 
     Parameters
     ----------
@@ -133,21 +133,21 @@ def flow_eigenvalues(
     params, x, states
         As for `step_jacobians`.
     times : sequence of int, optional
-        Steps t to look at, 1 to T; all of them unless given.
+        Steps t, 1 to T; all of them by default.
 
     Returns
     -------
     numpy.ndarray, shape (T, B, n), or (len(times), B, n)
-        complex, in no order. On the host: a general eigenvalue problem has no solver elsewhere.
+        complex, unordered. Computed on the host, which has the only solver for general eigenvalue problems.
 
     Raises
     ------
     TypeError, ValueError
-        If the cell is no Euler cell, or an argument does not fit.
+        If the cell is not an Euler cell, or an argument does not fit.
 
     Notes
     -----
-    About 10 n^3 flops a step and row. J_t is far from normal where slopes differ much; then rounding moves eigenvalues
+    About 10 n^3 flops per step and row. J_t is far from normal if slopes differ much; then rounding moves eigenvalues
     by more than a few units of rounding of norm(A).
     """
     euler = check_euler(cell)
@@ -162,7 +162,7 @@ def step_eigenvalues(cell: Cell, params: Params, x: Array, states: Array) -> np.
     """Return the eigenvalues of dh_t / dh_{t-1} along a trajectory, for any cell.
 
     Parameters, errors and cost as for `step_jacobians` and `flow_eigenvalues`; shape (T, B, state_size), complex, on
-    the host. Of an Euler cell they are 1 + eps lambda(J_t), and found so: I + eps J_t would lose digits of lambda.
+    the host. For an Euler cell they are computed as 1 + eps lambda(J_t): I + eps J_t would lose digits of lambda.
     """
     if isinstance(cell, EulerCell):
         return 1 + cell.step_size * flow_eigenvalues(cell, params, x, states)
@@ -170,7 +170,7 @@ def step_eigenvalues(cell: Cell, params: Params, x: Array, states: Array) -> np.
 
 
 def share_outside_disc(eigenvalues: np.ndarray, step_size: float) -> float:
-    """Return the share of Jacobians that have an eigenvalue outside the disc |1 + eps lambda| <= 1 of Euler's method.
+    """Return the fraction of Jacobians with an eigenvalue outside the disc |1 + eps lambda| <= 1 of Euler's method.
 
     Parameters
     ----------
@@ -182,12 +182,12 @@ def share_outside_disc(eigenvalues: np.ndarray, step_size: float) -> float:
     Returns
     -------
     float
-        0 to 1. A modulus counts as outside where it exceeds 1 by more than 10 sqrt(n) units of rounding.
+        0 to 1. A modulus counts as outside if it exceeds 1 by more than 10 sqrt(n) units of rounding.
 
     Raises
     ------
     TypeError, ValueError
-        If `step_size` is no finite number > 0, or there are no eigenvalues.
+        If `step_size` is not a finite number > 0, or there are no eigenvalues.
     """
     eps = check_number("step_size", step_size, above=0)
     if eigenvalues.size == 0:

@@ -1,4 +1,4 @@
-r"""A trajectory and the linear map of each of its steps, with all that repeats made once.
+r"""A trajectory and the linear map of each of its steps, with repeated quantities computed once.
 
     dh_t / dh_{t-1} = J_t,   tangents  v -> J_t v,   cotangents  g -> J_t^T g
 
@@ -9,9 +9,8 @@ r"""A trajectory and the linear map of each of its steps, with all that repeats 
 
 A stack of layers has the blocks (J9) and (J10).
 
-A cell's step_jvp and step_vjp build A again, and take tanh again, at every call; here A and the slopes are made once,
-for all steps at a time, and a step costs one product. That is what makes hundreds of products with the end-to-end
-Jacobian affordable.
+A cell's step_jvp and step_vjp recompute A and tanh at every call. Here A and the slopes are computed once for all
+steps, and a step costs one product, so hundreds of products with the end-to-end Jacobian are affordable.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ __all__ = [
 
 
 class Linearization(ABC):
-    """The Jacobians of all steps of a trajectory, as linear maps. Made by `linearize`.
+    """The Jacobians of all steps of a trajectory, as linear maps. Created by `linearize`.
 
     Tangents and cotangents are rows: v is (B, k, state_size), k directions for each row of the batch.
 
@@ -81,16 +80,16 @@ class Linearization(ABC):
 
     @abstractmethod
     def row(self, index: int) -> Linearization:
-        """Return the linearization of one row of the batch alone, B = 1."""
+        """Return the linearization of one row of the batch, B = 1."""
 
 
 class SlopeLinearization(Linearization):
-    """J_t = carry I + diag(S_t) A: of an Euler cell, carry = 1 and S_t = eps d_t; of Elman's, carry = 0 and A = W.
+    """J_t = carry I + diag(S_t) A: carry = 1 and S_t = eps d_t for an Euler cell; carry = 0 and A = W for Elman's.
 
     Attributes
     ----------
     slopes : array, shape (T, B, n)
-        S_t, with the step size in it.
+        S_t, including the step size.
     A : array, shape (n, n)
     carry : int
     """
@@ -98,7 +97,7 @@ class SlopeLinearization(Linearization):
     def __init__(self, cell: Cell, states: Array, slopes: Array, A: Array, carry: int) -> None:
         super().__init__(cell, states)
         self.slopes, self.A, self.carry = slopes, A, carry
-        self._A_T = empty(A.shape, like=A)  # C-contiguous, so that either product runs along rows
+        self._A_T = empty(A.shape, like=A)  # C-contiguous, so that both products run along rows
         self._A_T[...] = A.T
 
     def apply(self, t: int, v: Array) -> Array:
@@ -154,7 +153,7 @@ class LSTMLinearization(Linearization):
 
 
 class LipschitzLinearization(Linearization):
-    """J_t = I + eps G(h), or of the midpoint rule I + eps G(k) (I + (eps / 2) G(h)), G = A + diag(S) W  (J11) to (J13).
+    """J_t = I + eps G(h), or, midpoint rule, I + eps G(k) (I + (eps / 2) G(h)), G = A + diag(S) W  (J11) to (J13).
 
     Attributes
     ----------
@@ -194,7 +193,7 @@ class LipschitzLinearization(Linearization):
 
 
 class StackLinearization(Linearization):
-    """The Jacobian of all layers together (J9) (J10), made anew for each product.
+    """The Jacobian of all layers together (J9) (J10), recomputed for each product.
 
     Attributes
     ----------
@@ -247,7 +246,7 @@ def linearize(
     x : array, shape (T, B, m)
         Input; every row has T steps.
     h0 : array, shape (B, state_size), optional
-        First state; zero unless given.
+        First state; zero by default.
     engine : {"auto", "reference", "fused"}
         As for `numrnn.forward`.
 
@@ -258,11 +257,11 @@ def linearize(
     Raises
     ------
     TypeError, ValueError
-        As `numrnn.forward`; and for complex arrays or a cell that is not one of this package's.
+        As for `numrnn.forward`; also for complex arrays, or a cell that is not one of this package's.
 
     Notes
     -----
-    Costs a forward pass and one more product with all states; 2 T B n numbers of memory, 8 T B n of an LSTM. Each
+    Costs a forward pass and one more product with all states; 2 T B n numbers of memory, 8 T B n for an LSTM. Each
     product J_t v then costs 2 B k n^2 flops, four times that for an LSTM.
 
     Examples

@@ -1,6 +1,6 @@
-r"""How far two states of a Lipschitz RNN come apart: in the ODE, and in one step.
+r"""Bounds on the distance of two states of a Lipschitz RNN: in the ODE, and in one step.
 
-Let e = h - h~ for one input. tanh is 1-Lipschitz, so that |tanh(W h + p) - tanh(W h~ + p)| <= norm(W) |e|.
+Let e = h - h~ for one input. tanh is 1-Lipschitz, so |tanh(W h + p) - tanh(W h~ + p)| <= norm(W) |e|.
 
     ODE      (1/2) d/dt |e|^2 <= e^T A e + |e| norm(W) |e|
              |e(t)| <= exp(mu t) |e(0)|,    mu = lambda_max((A + A^T) / 2) + norm(W)
@@ -9,10 +9,10 @@ Let e = h - h~ for one input. tanh is 1-Lipschitz, so that |tanh(W h + p) - tanh
                                                   + eps norm(W) (norm(I + (eps / 2) A) + (eps / 2) (norm(A) + norm(W)))
 
 mu < 0 is condition (a) of Theorem 1 of Erichson et al. (ICLR 2021, arXiv:2006.12070), which calls an equilibrium of
-such a network globally exponentially stable. Two things it does not say. It is about the ODE: a step may expand where
-the ODE contracts, Euler's method with a linear part alone (W = 0, beta_A = 1) for eps > 2 gamma / (gamma^2 + omega^2),
-as in Proposition 2 of Chang et al. And it is about the parameters at hand: even with beta_A = 1 it takes
-gamma_A > norm(W), some hundred times what the paper trains with, and training does not keep it.
+such a network globally exponentially stable. It has two limits. It is about the ODE: a step may expand although the ODE
+contracts, for example Euler's method with only a linear part (W = 0, beta_A = 1) for eps > 2 gamma / (gamma^2 +
+omega^2), as in Proposition 2 of Chang et al. And it depends on the current parameters: even with beta_A = 1 it requires
+gamma_A > norm(W), some hundred times the paper's value, and training does not preserve it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["contraction_rate", "step_bound"]
 
 
 def contraction_rate(cell: LipschitzCell, params: Params) -> float:
-    """Return mu: two solutions of the ODE with one input come apart no faster than exp(mu t).
+    """Return mu: two solutions of the ODE with the same input diverge at most like exp(mu t).
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def contraction_rate(cell: LipschitzCell, params: Params) -> float:
     Returns
     -------
     float
-        Negative: they come together, whatever their first states, and the input.
+        If negative, they converge to each other for any first states and input.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def contraction_rate(cell: LipschitzCell, params: Params) -> float:
 
 
 def step_bound(cell: LipschitzCell, params: Params) -> float:
-    """Return rho: a step with one input brings no two states further apart than rho times their distance.
+    """Return rho: a step multiplies the distance of two states with the same input at most by rho.
 
     Parameters
     ----------

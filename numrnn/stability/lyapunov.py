@@ -2,13 +2,13 @@ r"""Finite-time Lyapunov exponents, by QR.
 
     Q_0 = I,   J_t Q_{t-1} = Q_t R_t,   exponent_i = (1/T) sum_t log |R_t|_ii
 
-are the mean rates at which k directions, volumes of 1, 2, ..., k dimensions, grow along one trajectory: the sums of the
-first j exponents are those of j-dimensional volumes spanned by the first j columns of Q_0. Unlike the eigenvalues of
-single steps they see how the Jacobians of different times work together: they decide about gradients over long
-horizons, where Proposition 1, which freezes the Jacobian, is a guide only.
+are mean growth rates along one trajectory: the sum of the first j exponents is the growth rate of the j-dimensional
+volume spanned by the first j columns of Q_0. Unlike the eigenvalues of single steps, they include how the Jacobians of
+different times combine. They determine gradients over long horizons, where Proposition 1, which is about a Jacobian at
+one fixed time, is only a guide.
 
-What is guaranteed: the sum of all exponents is log |det dh_T/dh_0| / T. What is not: a single exponent of a finite time
-depends on Q_0, and comes near its limit, and near the logarithm of a singular value over T, as 1/T only.
+Guaranteed: the sum of all exponents is log |det dh_T/dh_0| / T. Not guaranteed: a single exponent over a finite time
+depends on Q_0, and approaches its limit, and the logarithm of a singular value over T, only as 1/T.
 
 References
 ----------
@@ -37,15 +37,15 @@ def lyapunov_exponents(lin: Linearization, k: int | None = None, *, every: int =
     lin : Linearization
         From `linearize`.
     k : int or None
-        How many, the largest first, 1 to state_size; None takes all.
+        How many, the largest first, 1 to state_size; None means all.
     every : int
-        Steps between two QR decompositions, >= 1. More are faster; too many let directions fall together.
+        Steps between two QR decompositions, >= 1. More are faster; with too many, directions become parallel.
 
     Returns
     -------
     array, shape (B, k)
-        Per step, falling, in units of 1; divide by the step size for the rate in the time of the ODE. -inf where a
-        direction is lost altogether, as where a slope is 0 in floating point.
+        Per step, descending, dimensionless; divide by the step size for the rate in the time of the ODE. -inf if a
+        direction is lost completely, as when a slope is 0 in floating point.
 
     Raises
     ------

@@ -1,11 +1,10 @@
-r"""A one-page report about a trained network: what of numrnn.stability applies to it, in the terminal and as a picture.
+r"""A one-page stability report on a trained network, in the terminal and as a picture.
 
     numrnn stability runs/mnist/checkpoint_00002345.npz
 
-The network reads what it was trained to read: images of the embedded part of MNIST through the checkpoint's own
-encoder. Where that does not fit, because the encoder takes other images or is a function that the checkpoint only
-names, it reads random images or random numbers, and the report says so. All is computed in float64, whatever the
-training's dtype.
+The network reads images of the embedded part of MNIST through the checkpoint's own encoder. If that does not fit,
+because the encoder takes other images or is a function that the checkpoint only names, it reads random images or random
+numbers, and the report says so. Everything is computed in float64, whatever the dtype of the training.
 """
 
 from __future__ import annotations
@@ -33,42 +32,42 @@ from numrnn.stability.spectra import EulerStability, Spectrum, euler_stability, 
 
 __all__ = ["StabilityReport", "stability_report"]
 
-SAMPLED_STEPS = 24  # of the trajectory, at which the Jacobian's eigenvalues are found
-SAMPLED_TIMES = 24  # at which the singular values of dh_t/dh_0 are
-DEFAULT_STEPS = 200  # of random input, where the checkpoint does not say how long a sequence is
+SAMPLED_STEPS = 24  # steps of the trajectory at which the Jacobian's eigenvalues are computed
+SAMPLED_TIMES = 24  # times at which the singular values of dh_t/dh_0 are computed
+DEFAULT_STEPS = 200  # steps of random input if the checkpoint does not give a sequence length
 
 
 @dataclass(frozen=True, eq=False)
 class StabilityReport:
-    """What the page shows; a field that does not apply to the cell is None.
+    """Contents of the page; a field that does not apply to the cell is None.
 
     Attributes
     ----------
     path : Path
-        Of the checkpoint.
+        Path of the checkpoint.
     step : int
-        Updates done.
+        Number of updates.
     cell : Cell
     input : str
-        What the network read.
+        Description of the input.
     n_steps, batch : int
-        T and B of it.
+        T and B of the input.
     norm : float or None
-        Spectral norm of A; of the Euler cells.
+        Spectral norm of A, for the Euler cells.
     spectrum : Spectrum or None
-        Of A; of the antisymmetric cells.
+        Spectrum of A, for the antisymmetric cells.
     stability : EulerStability or None
-        Proposition 2 at the origin; of the ungated antisymmetric cell.
+        Proposition 2 at the origin, for the ungated antisymmetric cell.
     contraction_rate, step_bound : float or None
-        Of the Lipschitz cell: of its ODE, and of its step.
+        For the Lipschitz cell: of its ODE, and of its step.
     flow_eigenvalues : numpy.ndarray, shape (K, B, n), or None
-        lambda(J_t) at K steps; of the Euler cells.
+        lambda(J_t) at K steps, for the Euler cells.
     outside : float or None
-        Share of these Jacobians that have an eigenvalue outside Euler's disc.
+        Fraction of these Jacobians with an eigenvalue outside Euler's disc.
     times : numpy.ndarray, shape (L,)
-        Steps at which the next field stands.
+        Steps of the next field.
     log_singular_values : numpy.ndarray, shape (L, B, state_size)
-        Of dh_t/dh_0, natural logarithms.
+        Natural logarithms, for dh_t/dh_0.
     exponents : numpy.ndarray, shape (B, state_size)
         Finite-time Lyapunov exponents, per step.
     saturation : Saturation
@@ -103,7 +102,7 @@ class StabilityReport:
         ]
 
     def _matrix(self) -> list[str]:
-        """Return the lines about A, without input."""
+        """Return the lines about A."""
         if self.contraction_rate is not None:
             rate, bound = self.contraction_rate, self.step_bound
             forgets = "forgets" if rate < 0 else "need not forget"
@@ -114,7 +113,10 @@ class StabilityReport:
                 f"  bound of a step         {bound:.6f} times the distance of two states",
             ]
         if self.norm is None or not isinstance(self.cell, EulerCell):
-            return ["", f"Matrix: {type(self.cell).__name__} is no Euler step; no A, and no critical step size"]
+            return [
+                "",
+                f"Matrix: {type(self.cell).__name__} is not an Euler step: no A, no critical step size",
+            ]
         lines = ["", "Matrix A, which does not depend on input"]
         if self.spectrum is not None:
             lines.append(f"  omega                   {self.spectrum.omega:.4g}")
@@ -131,21 +133,21 @@ class StabilityReport:
             f"  step size eps           {found.step_size:.4g}, {verdict} at the origin",
             f"  critical step size      {found.critical_step_size:.4g} with diffusion {self.cell.diffusion:.4g}",
             f"  this step would need    {needed}",
-            f"  largest amplification   {found.amplification.max():.6f} a step, {self._over_time()} in T steps",
+            f"  largest amplification   {found.amplification.max():.6f} per step, {self._over_time()} in T steps",
         ]
 
     @staticmethod
     def _reversible(q: float) -> str:
-        return f"{q:.4g}: steps can{'' if q < 1 else 'not'} be undone by fixed-point iteration"
+        return f"{q:.4g}: steps can{'' if q < 1 else 'not'} be inverted by fixed-point iteration"
 
     def _over_time(self) -> str:
         assert self.stability is not None
         return _power(self.n_steps * math.log(self.stability.amplification.max()))
 
     def _trajectory(self) -> list[str]:
-        """Return the lines about what the network does with its input."""
+        """Return the lines about the trajectory."""
         rate, logs = self.exponents, self.log_singular_values[-1]
-        lines = ["", "Along the trajectory (the saturation of tanh damps what the matrix alone would do)"]
+        lines = ["", "Along the trajectory (saturation of tanh damps the effect of the matrix)"]
         if self.flow_eigenvalues is not None and self.outside is not None:
             real = self.flow_eigenvalues.real
             steps, rows = self.flow_eigenvalues.shape[:2]
@@ -155,40 +157,40 @@ class StabilityReport:
             ]
         lines += [
             f"  singular values         {_power(logs.max())} to {_smallest(logs)} of dh_T/dh_0",
-            f"  Lyapunov exponents      {rate.max():+.3g} to {rate.min():+.3g} a step",
+            f"  Lyapunov exponents      {rate.max():+.3g} to {rate.min():+.3g} per step",
             f"  saturated tanh          {self.saturation.candidate:.1%}",
         ]
         if self.saturation.closed is not None and self.saturation.open is not None:
             lines.append(
                 f"  gates                   {self.saturation.closed:.1%} closed, {self.saturation.open:.1%} open"
             )
-        return [*lines, "Eigenvalues of single steps are a guide, not a theorem, for a Jacobian that moves with t."]
+        return [*lines, "Eigenvalues of single steps are a guide, not a theorem, for a Jacobian that changes with t."]
 
 
 def _power(log: float) -> str:
-    """Return exp(log) as text, whether or not floating point could hold it."""
+    """Return exp(log) as text, also if it is out of the range of floating point."""
     return "0" if log == -math.inf else f"10^{log / math.log(10):+.1f}"
 
 
 def _smallest(logs: np.ndarray) -> str:
-    """Return the smallest singular value as text; what rounding of the largest hides is not told apart."""
+    """Return the smallest singular value as text, or an upper bound if rounding of the largest hides it."""
     floor = logs.max() + math.log(logs.shape[-1] * np.finfo(logs.dtype).eps)
     return _power(logs.min()) if logs.min() > floor else f"less than {_power(floor)}"
 
 
 def stability_report(path: str | Path, *, images: int = 2, steps: int | None = None, seed: int = 0) -> StabilityReport:
-    """Return the report about a checkpoint.
+    """Return the report on a checkpoint.
 
     Parameters
     ----------
     path : path
-        A checkpoint that numrnn.training wrote.
+        A checkpoint written by numrnn.training.
     images : int
         Rows of input, >= 1.
     steps : int or None
-        Read the first so many steps of each sequence only, >= 1; None reads all.
+        Read only this many first steps of each sequence, >= 1; None reads all.
     seed : int
-        Of whatever is random in the input, >= 0.
+        Seed of random input, >= 0.
 
     Returns
     -------
@@ -197,15 +199,15 @@ def stability_report(path: str | Path, *, images: int = 2, steps: int | None = N
     Raises
     ------
     numrnn.training.CheckpointError
-        If the file is missing, damaged or no checkpoint, or says nothing of its model.
+        If the file is missing, damaged or not a checkpoint, or does not describe its model.
     TypeError, ValueError
         If another argument is of a wrong type or out of range.
 
     Notes
     -----
-    About (images) T steps of n tangents and QR decompositions of n^3: some seconds for 128 units and 784 steps.
+    About images times T steps of n tangents and QR decompositions of n^3: some seconds for 128 units and 784 steps.
     """
-    # Imported here: numrnn.training is a floor above this one, and only the report needs it.
+    # Imported here: numrnn.training is a layer above this one, and only the report needs it.
     from numrnn.training.checkpoint import CheckpointError, load_checkpoint
 
     images = check_integer("images", images, at_least=1)
@@ -236,7 +238,7 @@ def _cell(path: Path, config: Mapping[str, Any]) -> Cell:
 
 
 def _input(config: Any, cell: Cell, images: int, steps: int | None, rng: np.random.Generator) -> tuple[np.ndarray, str]:
-    """Return x (T, B, m), float64, and what it is."""
+    """Return x (T, B, m), float64, and its description."""
     from numrnn.datasets import PixelEncoder, RowNoiseEncoder, load_embedded_mnist
 
     kinds: dict[str, Any] = {"PixelEncoder": PixelEncoder, "RowNoiseEncoder": RowNoiseEncoder}

@@ -5,11 +5,10 @@ r"""Spectra of the antisymmetric matrix, and the step size that Proposition 2 of
     |1 + eps lambda_j|^2 = (1 - eps gamma)^2 + eps^2 omega_j^2 <= 1 for all j
         if and only if   eps <= eps* = 2 gamma / (gamma^2 + omega^2)                          (11)
 
-What is guaranteed: (11) decides the linear step, and with it the stability of the origin without input; eps <= eps*
-also keeps one step of (12) from expanding, at any state, in a norm that depends on that state. What is not: anything
-over many steps from the eigenvalues alone. Propositions 1 and 2 speak of a Jacobian frozen at one time.
-Nothing here holds of the gated cell, whose Jacobian is diag(d) A with d that may be negative: `euler_stability` refuses
-it.
+Guaranteed: (11) decides the stability of the linear step, and so that of the origin without input; eps <= eps* also
+keeps one step of (12) from expanding, at any state, in a norm that depends on that state. Not guaranteed: anything over
+many steps from the eigenvalues alone. Propositions 1 and 2 are about a Jacobian at one fixed time. Nothing here holds
+for the gated cell, whose Jacobian is diag(d) A where d may be negative: `euler_stability` rejects it.
 
 References
 ----------
@@ -51,7 +50,7 @@ class Spectrum:
     Attributes
     ----------
     frequencies : array, shape (n,)
-        omega_j, rising: the eigenvalues of M are i omega_j. They come in pairs +- omega_j; for odd n one is 0.
+        omega_j, ascending: the eigenvalues of M are i omega_j. They come in pairs +- omega_j; for odd n one is 0.
     diffusion : float
         gamma.
     """
@@ -82,13 +81,13 @@ class EulerStability:
     Attributes
     ----------
     spectrum : Spectrum
-        Of A.
+        Spectrum of A.
     step_size : float
         eps of the cell.
     critical_step_size : float
         eps* = 2 gamma / (gamma^2 + omega^2), the largest stable step; 0 at gamma = 0, unless omega is 0 too.
     required_diffusion : float or None
-        The smallest gamma with which `step_size` is stable; None where no gamma does, which is where eps omega > 1.
+        The smallest gamma with which `step_size` is stable; None if there is none, which means eps omega > 1.
     amplification : array, shape (n,)
         |1 + eps lambda_j|, in the order of `spectrum.frequencies`.
     """
@@ -116,19 +115,19 @@ def frequencies(M: Array) -> Array:
     Returns
     -------
     array, shape (..., n)
-        Real, rising, of M's precision.
+        Real, ascending, of M's precision.
 
     Raises
     ------
     TypeError
-        If M is no array of float32 or float64.
+        If M is not an array of float32 or float64.
     ValueError
         If M is not square, not antisymmetric or not finite.
 
     Notes
     -----
-    -i M is Hermitian, so that its eigenvalues come out real, with errors of a few units of rounding of norm(M),
-    whatever pairs coincide. Costs about 4/3 n^3 complex multiplications a matrix, and one complex copy of M.
+    -i M is Hermitian, so its computed eigenvalues are real, with errors of a few units of rounding of norm(M), even if
+    pairs coincide. Costs about 4/3 n^3 complex multiplications per matrix, and one complex copy of M.
 
     Examples
     --------
@@ -153,7 +152,7 @@ def _kind(value: object) -> str:
 
 
 def _complex(array: Array) -> Array:
-    """Return a real array as the complex one of its precision."""
+    """Return a real array as a complex one of its precision."""
     xp = array_namespace(array)
     return astype(array, xp.complex64 if dtype_name(array) == "float32" else xp.complex128)
 
@@ -164,7 +163,7 @@ def spectrum(cell: Cell, params: Params) -> Spectrum:
     Parameters
     ----------
     cell : AntisymmetricCell or GatedAntisymmetricCell
-        For the gated cell this is the spectrum of A, and says nothing of the cell's stability.
+        For the gated cell this is the spectrum of A, and says nothing about the cell's stability.
     params : mapping of str to array
         Its parameters, float32 or float64.
 
@@ -175,7 +174,7 @@ def spectrum(cell: Cell, params: Params) -> Spectrum:
     Raises
     ------
     TypeError, ValueError
-        If the cell has no antisymmetric matrix, or as `Cell.check_params`.
+        If the cell has no antisymmetric matrix, or as for `Cell.check_params`.
 
     Notes
     -----
@@ -192,7 +191,7 @@ def spectrum(cell: Cell, params: Params) -> Spectrum:
 def spectral_norm(cell: Cell, params: Params) -> float:
     """Return norm_2(A) of an Euler cell: sqrt(gamma^2 + omega^2) of an antisymmetric A, a singular value otherwise.
 
-    Parameters and errors as for `spectrum`, but any Euler cell. The singular value is found on the host.
+    Parameters and errors as for `spectrum`, but for any Euler cell. The singular value is computed on the host.
     """
     euler = check_euler(cell)
     if has_antisymmetric_matrix(euler):
@@ -214,12 +213,12 @@ def critical_step_size(diffusion: float, omega: float) -> float:
     Returns
     -------
     float
-        0 where gamma = 0 < omega: then no step is stable. Infinite where both are 0: then every step is.
+        0 if gamma = 0 < omega: then no step is stable. Infinite if both are 0: then every step is.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is no finite number in range.
+        If an argument is not a finite number in range.
 
     Examples
     --------
@@ -234,7 +233,7 @@ def critical_step_size(diffusion: float, omega: float) -> float:
 
 
 def required_diffusion(step_size: float, omega: float) -> float | None:
-    """Return the smallest gamma with step_size <= eps*, or None where no gamma does.
+    """Return the smallest gamma with step_size <= eps*, or None if there is none.
 
     Parameters
     ----------
@@ -247,13 +246,13 @@ def required_diffusion(step_size: float, omega: float) -> float | None:
     -------
     float or None
         The smaller root of eps gamma^2 - 2 gamma + eps omega^2 = 0, which is
-        eps omega^2 / (1 + sqrt(1 - eps^2 omega^2)); None if eps omega > 1. Every gamma between the two roots will do;
-        a larger one than 1 / eps overshoots.
+        eps omega^2 / (1 + sqrt(1 - eps^2 omega^2)); None if eps omega > 1. Every gamma between the two roots works;
+        above 1 / eps it overshoots.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is no finite number in range.
+        If an argument is not a finite number in range.
 
     Examples
     --------
@@ -266,12 +265,12 @@ def required_diffusion(step_size: float, omega: float) -> float | None:
     omega = check_number("omega", omega, at_least=0)
     if eps * omega > 1:
         return None
-    # Written without 1 - sqrt(...), which would cancel where the step is small.
+    # Written without 1 - sqrt(...), which would cancel for small steps.
     return eps * omega * omega / (1 + math.sqrt((1 - eps * omega) * (1 + eps * omega)))
 
 
 def amplification_factors(eigenvalues: Array, step_size: float) -> Array:
-    """Return |1 + eps lambda|, by which one Euler step of h' = lambda h multiplies h; shape of `eigenvalues`.
+    """Return |1 + eps lambda|, the factor of one Euler step of h' = lambda h; same shape as `eigenvalues`.
 
     Parameters
     ----------
@@ -288,19 +287,20 @@ def amplification_factors(eigenvalues: Array, step_size: float) -> Array:
     Raises
     ------
     TypeError, ValueError
-        If `step_size` is no finite number > 0, or `eigenvalues` no array.
+        If `step_size` is not a finite number > 0, or `eigenvalues` is not an array.
     """
     eps = check_number("step_size", step_size, above=0)
     return array_namespace(eigenvalues).abs(1 + eps * eigenvalues)
 
 
 def euler_stability(cell: Cell, params: Params) -> EulerStability:
-    """Return whether an AntisymmetricCell's step is stable at the origin, and what would make it so.
+    """Return whether an AntisymmetricCell's step is stable at the origin, and the limits of stability.
 
     Parameters
     ----------
     cell : AntisymmetricCell
-        No other: of the gated cell and the ablation no such statement holds, and the baselines are no Euler steps.
+        No other: the criterion does not hold for the gated cell and the ablation, and the baselines are not Euler
+        steps.
     params : mapping of str to array
         Its parameters, float32 or float64.
 
@@ -311,7 +311,7 @@ def euler_stability(cell: Cell, params: Params) -> EulerStability:
     Raises
     ------
     TypeError, ValueError
-        If the cell is another, or as `Cell.check_params`.
+        If the cell is of another class, or as for `Cell.check_params`.
 
     Examples
     --------
@@ -323,7 +323,7 @@ def euler_stability(cell: Cell, params: Params) -> EulerStability:
     >>> stability.stable, round(float(stability.amplification.max()), 4), round(stability.required_diffusion, 3)
     (False, 1.0051, 0.202)
     """
-    reason = "an AntisymmetricCell, for the criterion needs a Jacobian diag(d) (M - gamma I) with d >= 0"
+    reason = "an AntisymmetricCell, because the criterion needs a Jacobian diag(d) (M - gamma I) with d >= 0"
     own, found = check_cell(cell, AntisymmetricCell, reason), spectrum(cell, params)
     return EulerStability(
         spectrum=found,

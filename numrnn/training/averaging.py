@@ -1,14 +1,14 @@
-r"""Averages of the weights along the training, to be evaluated in place of the last weights.
+r"""Averages of the weights during training, evaluated instead of the last weights.
 
 After update k = 1, 2, ..., K the average a moves towards the parameters p by a weight w_k:
 
     a_k = a_{k-1} + w_k (p_k - a_{k-1})
 
-    exponential:  w_k = max(1 / k, 1 / N)                 the mean of all so far, then one of time constant N
-    tail:         w_k = 1 for k <= K - N, else 1 / (k - (K - N))    the plain mean of the last N updates
+    exponential:  w_k = max(1 / k, 1 / N)                 the mean of all so far, then a mean of time constant N tail:
+    w_k = 1 for k <= K - N, else 1 / (k - (K - N))    the plain mean of the last N updates
 
-with N = average_updates. Averaging smooths out what the size of the steps and the choice of batches do to the weights,
-and costs neither gradients nor training: the course of the run is the same with and without.
+with N = average_updates. Averaging reduces the noise of step sizes and batches in the weights. It needs no gradients
+and does not affect training: the run is the same with and without it.
 
 References
 ----------
@@ -36,6 +36,6 @@ def average_weight(kind: Average, updates: int, step: int, total_steps: int) -> 
 
 
 def move_average(average: Params, params: Params, weight: float) -> dict[str, Array]:
-    """Return the average after it has moved by `weight` towards the parameters; new arrays of the same dtypes."""
-    # Not a + w (p - a): that is not p where w = 1.
+    """Return the average moved by `weight` towards the parameters; new arrays of the same dtypes."""
+    # Not a + w (p - a), which is not exactly p for w = 1.
     return {name: (1 - weight) * a + weight * params[name] for name, a in average.items()}

@@ -1,4 +1,4 @@
-"""Where batches come from: images with an encoder, or sequences of one's own; each made beside the parameters."""
+"""Sources of batches: images with an encoder, or your own sequences; batches are on the parameters' device."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Encoder = Callable[[np.ndarray, np.random.Generator], Array]
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """What a model is given: x (T, B, m) and targets on the device of the parameters, and how many targets count."""
+    """Input of a model: x (T, B, m) and targets on the parameters' device, and the number of targets that count."""
 
     x: Array
     y: Array
@@ -37,10 +37,10 @@ Batches = Callable[[np.ndarray, np.random.Generator], Batch]
 class Source(Protocol):
     """Data to train on, or to evaluate."""
 
-    lengths: np.ndarray | None  # of the sequences, where they are known and differ
+    lengths: np.ndarray | None  # of the sequences, if known and different
 
     def __len__(self) -> int:
-        """Return how many sequences there are."""
+        """Return the number of sequences."""
         ...
 
     def batches(self, like: Array) -> Batches:
@@ -48,16 +48,16 @@ class Source(Protocol):
         ...
 
     def targets(self, rows: np.ndarray) -> Any:
-        """Return the targets of some rows: an array, or a list where they stand at every step."""
+        """Return the targets of some rows: an array, or a list for targets at every step."""
         ...
 
     def describe(self) -> dict[str, Any]:
-        """Return what the data are, as JSON can hold it."""
+        """Return a description of the data, JSON-serialisable."""
         ...
 
 
 def source_of(encoder: Encoder | None, data: Any, model: Model) -> Source:
-    """Return the source that `Trainer` makes of its arguments `encoder` and `data`.
+    """Return the source for the arguments `encoder` and `data` of `Trainer`.
 
     Raises
     ------
@@ -75,7 +75,7 @@ def source_of(encoder: Encoder | None, data: Any, model: Model) -> Source:
 
 
 class Images:
-    """Labelled images, and the encoder that shows them as sequences."""
+    """Labelled images, and the encoder that turns them into sequences."""
 
     lengths: np.ndarray | None = None
 
@@ -144,16 +144,16 @@ class OwnSequences:
 
 
 def encoder_config(source: Source) -> Any:
-    """Return what `Trainer.describe` says of the encoder; None where there is none."""
+    """Return the description of the encoder for `Trainer.describe`; None without encoder."""
     return describe(source.encoder) if isinstance(source, Images) else None
 
 
 def batches_of(encoder: Encoder, images: np.ndarray, labels: np.ndarray, like: Array) -> Batches:
-    """Return a function from row numbers and a generator to a batch, x (T, B, m) and labels (B,), beside `like`.
+    """Return a function from row numbers and a generator to a batch, x (T, B, m) and labels (B,), on `like`'s device.
 
-    Where `like` is a CuPy array, the images are uint8 and the encoder can, the images are copied to the device once and
-    the batches made there (see `numrnn.datasets.resident`); otherwise every batch is encoded on the host and copied. No
-    call synchronises the device.
+    If `like` is a CuPy array, the images are uint8 and the encoder supports it, the images are copied to the device
+    once and batches are made there (see `numrnn.datasets.resident`). Otherwise every batch is encoded on the host and
+    copied. Calls do not synchronise with the device.
 
     Parameters
     ----------
@@ -186,7 +186,7 @@ class _Resident:
         self._labels = asarray(labels.astype(np.int64), like=like)
 
     def __call__(self, rows: np.ndarray, rng: np.random.Generator) -> Batch:
-        # Row numbers of a data set, always in range: nothing on the device checks them.
+        # Row numbers of a data set are always in range: the device does not check them.
         index = asarray(np.ascontiguousarray(rows, np.int64), like=self._like)
         x = self._x_of(index, rng)
         labels = array_namespace(index).take(self._labels, index, axis=0)
@@ -195,7 +195,7 @@ class _Resident:
 
 
 def check_data(data: tuple[np.ndarray, np.ndarray], n_classes: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return images and labels after a check of both; all labels are looked at now, not in the middle of an epoch."""
+    """Return images and labels after checking both; all labels are checked now, not during an epoch."""
     if not isinstance(data, tuple) or len(data) != 2 or not all(isinstance(part, np.ndarray) for part in data):
         raise TypeError("data must be Sequences, or a tuple of two NumPy arrays, images and labels")
     images, labels = data
@@ -210,10 +210,10 @@ def check_data(data: tuple[np.ndarray, np.ndarray], n_classes: int | None) -> tu
 
 
 def by_length(order: np.ndarray, lengths: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Return the rows of an epoch so that those of a batch are of like length, and the batches in a random order.
+    """Return the rows of an epoch with similar lengths within a batch, and the batches in random order.
 
-    Rows are sorted within windows of WINDOW batches, so that a batch is another one in each epoch. The last batch of an
-    epoch, which may be smaller, stays the last.
+    Rows are sorted within windows of WINDOW batches, so that batches differ between epochs. The last batch of an epoch,
+    which may be smaller, stays last.
     """
     rows = np.concatenate(
         [part[np.argsort(lengths[part], kind="stable")] for part in _cut(order, size * WINDOW)],

@@ -1,4 +1,4 @@
-"""What callbacks are told, and what is remembered of validation: the lowest loss, and how long ago it was."""
+"""The argument of callbacks, and the record of the lowest validation loss."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ __all__ = ["Best", "Callback", "EpochEnd"]
 
 @dataclass(frozen=True, eq=False)
 class EpochEnd:
-    """What a callback is called with at the end of an epoch, when the checkpoint is written.
+    """Argument of a callback at the end of an epoch, after the checkpoint is written.
 
     Attributes
     ----------
     epoch, step : int
-        Epochs and updates done.
+        Number of epochs and updates so far.
     params : dict of str to array
-        What was validated: the average of the weights where one is kept, else the parameters. Do not write to them.
+        The validated weights: the average if one is kept, else the parameters. Do not write to them.
     training, validation : dict
-        The last lines of metrics of both kinds; `validation` is empty where nothing is held out.
+        The last lines of metrics of both kinds; `validation` is empty without validation data.
     out : Path
         The folder of the run.
     """
@@ -48,7 +48,7 @@ class Best:
     waited: int = 0
 
     def note(self, loss: float, step: int) -> bool:
-        """Take notice of a validation loss, and tell whether it is the lowest."""
+        """Record a validation loss, and tell whether it is the lowest so far."""
         if self.loss is None or loss < self.loss:
             self.loss, self.step, self.waited = loss, step, 0
             return True

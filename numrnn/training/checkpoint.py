@@ -1,8 +1,8 @@
-"""Checkpoints: one .npz file that holds all that a run needs to go on bit for bit.
+"""Checkpoints: one .npz file with everything that a run needs to continue bit for bit.
 
-A file is written beside its final place, forced to the disk and then renamed, so that under its name there is either
-the whole file or nothing, whenever the process is killed. A SHA-256 over names, dtypes, shapes, bytes and metadata
-stands in the file; reading compares it. Nothing is pickled: reading a file from a stranger runs no code.
+A file is written under a temporary name, forced to the disk and then renamed, so that its name has either the whole
+file or nothing, whenever the process is killed. The file contains a SHA-256 over names, dtypes, shapes, bytes and
+metadata, which is verified on reading. Nothing is pickled: reading an untrusted file runs no code.
 
 Entries of the archive: "params/NAME", "optimizer/SLOT/NAME", "average/NAME", "metadata" (JSON in UTF-8) and "checksum".
 """
@@ -42,11 +42,11 @@ FORMAT = "numrnn checkpoint"
 VERSION = 1
 _NAME = re.compile(r"checkpoint_(\d{8,})\.npz")
 _TEMPORARY = re.compile(r"\.checkpoint_\d{8,}\.npz\.tmp")
-_ARRAY = "__array__"  # stands in the metadata where an array stood in the optimiser's state
+_ARRAY = "__array__"  # replaces an array of the optimiser's state in the metadata
 
 
 class CheckpointError(Exception):
-    """A checkpoint cannot be used: the message names its path and what is wrong with it."""
+    """A checkpoint cannot be used; the message gives its path and the reason."""
 
 
 @dataclass(frozen=True)
@@ -56,19 +56,19 @@ class Checkpoint:
     Attributes
     ----------
     step : int
-        Updates done.
+        Number of updates.
     params : dict of str to array
         Parameters.
     optimizer : dict
         The optimiser's state: numbers, arrays, and dictionaries of them.
     average : dict of str to array
-        The average of the weights, like `params`; empty where none is kept.
+        The average of the weights, like `params`; empty if there is none.
     generators : dict of str to dict
         States of random generators, see `generator_state`.
     config : dict
-        What makes the run; JSON.
+        The configuration of the run; JSON.
     progress : dict
-        Whatever else the run must know to go on; JSON.
+        Anything else the run needs to continue; JSON.
     path : Path or None
         Where it was read or written.
     """
@@ -84,7 +84,7 @@ class Checkpoint:
 
 
 def checkpoint_path(directory: str | os.PathLike[str], step: int) -> Path:
-    """Return the path of the checkpoint of `step` in `directory`, as checkpoint_00000469.npz."""
+    """Return the path of the checkpoint of `step` in `directory`, such as checkpoint_00000469.npz."""
     return Path(directory) / f"checkpoint_{check_integer('step', step, at_least=0):08d}.npz"
 
 
@@ -94,7 +94,7 @@ def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> Pat
     Parameters
     ----------
     path : path
-        A file name in a directory that exists; what stands there is replaced.
+        A file name in an existing directory; an existing file is replaced.
     checkpoint : Checkpoint
         Its arrays may live on a GPU; they are copied to the host.
 
@@ -106,7 +106,7 @@ def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> Pat
     Raises
     ------
     ValueError
-        If an array or a number in it is NaN or infinite: such a state is not worth keeping in place of a good one.
+        If an array or a number in it is NaN or infinite: such a state must not replace a good one.
     TypeError
         If JSON cannot hold something in `generators`, `config` or `progress`.
     OSError
@@ -114,7 +114,7 @@ def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> Pat
 
     Notes
     -----
-    Costs a pass over all bytes for the checksum and two waits for the disk: the file's content, then its name.
+    Costs one pass over all bytes for the checksum and two disk synchronisations: the file's content, then its name.
     """
     path = Path(path)
     entries = _entries(checkpoint)
@@ -133,7 +133,7 @@ def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> Pat
 
 
 def _entries(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Return what goes into the archive, name by name."""
+    """Return the entries of the archive by name."""
     arrays = {f"params/{name}": to_numpy(array) for name, array in checkpoint.params.items()}
     arrays |= {f"average/{name}": to_numpy(array) for name, array in checkpoint.average.items()}
     optimizer, slots = _split(checkpoint.optimizer)
@@ -160,14 +160,14 @@ def _checksum(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
     digest = hashlib.sha256()
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
-        # The header says how many bytes follow, so that no two sets of arrays give one stream of bytes.
+        # The header fixes the number of bytes that follow, so different arrays never give the same stream of bytes.
         digest.update(json.dumps([name, array.dtype.str, arrays[name].shape]).encode() + b"\n")
         digest.update(array.data if array.size else b"")
     return np.frombuffer(digest.digest(), np.uint8)
 
 
 def _split(state: Mapping[str, Any], prefix: str = "") -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Return the numbers of a nested state, with a mark where arrays stood, and the arrays under slash-joined names."""
+    """Return the numbers of a nested state, with marks in place of arrays, and the arrays by slash-joined names."""
     tree: dict[str, Any] = {}
     arrays: dict[str, np.ndarray] = {}
     for key, value in state.items():
@@ -217,7 +217,7 @@ def load_checkpoint(path: str | os.PathLike[str], *, backend: Backend | None = N
     path : path
         A file that `save_checkpoint` wrote.
     backend : {"numpy", "cupy"} or None
-        Where its arrays shall live; None takes NUMRNN_BACKEND, or "numpy".
+        Where its arrays will live; None uses NUMRNN_BACKEND, or "numpy".
 
     Returns
     -------
@@ -264,7 +264,7 @@ def _read_archive(path: Path) -> dict[str, np.ndarray]:
 
 
 def list_checkpoints(directory: str | os.PathLike[str]) -> list[Path]:
-    """Return the paths in `directory` named like checkpoints, by rising step; none where there is no directory."""
+    """Return the paths in `directory` named like checkpoints, by ascending step; none if it does not exist."""
     directory = Path(directory)
     if not directory.is_dir():
         return []
@@ -289,7 +289,7 @@ def latest_checkpoint(directory: str | os.PathLike[str], *, backend: Backend | N
     Warns
     -----
     RuntimeWarning
-        For each newer file that is refused: its path, and what is wrong with it.
+        For each newer file that is rejected: its path and the reason.
     """
     for path in reversed(list_checkpoints(directory)):
         try:
@@ -300,7 +300,7 @@ def latest_checkpoint(directory: str | os.PathLike[str], *, backend: Backend | N
 
 
 def prune_checkpoints(directory: str | os.PathLike[str], *, keep: int = 2) -> None:
-    """Delete all but the newest `keep` >= 1 checkpoints, and what writers that were killed left half-written."""
+    """Delete all but the newest `keep` >= 1 checkpoints, and incomplete files of killed writers."""
     keep = check_integer("keep", keep, at_least=1)
     for path in list_checkpoints(directory)[:-keep]:
         path.unlink(missing_ok=True)
@@ -310,7 +310,7 @@ def prune_checkpoints(directory: str | os.PathLike[str], *, keep: int = 2) -> No
 
 
 def generator_state(generator: np.random.Generator) -> dict[str, Any]:
-    """Return the state of a generator as JSON can hold it; integers of any size are exact."""
+    """Return the state of a generator, JSON-serialisable; integers of any size are exact."""
     return _plain(generator.bit_generator.state)
 
 
@@ -321,7 +321,7 @@ def _plain(value: Any) -> Any:
 
 
 def generator_from_state(state: Mapping[str, Any]) -> np.random.Generator:
-    """Return a generator that goes on exactly where the one of `state` stood.
+    """Return a generator that continues exactly from `state`.
 
     Raises
     ------

@@ -31,15 +31,15 @@ def clip_by_global_norm(grads: Params, max_norm: float) -> tuple[dict[str, Array
     Returns
     -------
     grads : dict of str to array
-        grads * min(1, max_norm / norm), dtypes kept; the same arrays where nothing is to be scaled.
+        grads * min(1, max_norm / norm), dtypes kept; the same arrays if nothing is scaled.
     norm : float
-        The norm before. NaN or infinity where a gradient holds one: then nothing is scaled, for a factor of 0 or NaN
-        would only hide where it came from.
+        The norm before scaling. NaN or infinity if a gradient has one: then nothing is scaled, since a factor of 0 or
+        NaN would only hide its source.
 
     Raises
     ------
     TypeError, ValueError
-        If `max_norm` is no number > 0.
+        If `max_norm` is not a number > 0.
 
     Examples
     --------
@@ -67,7 +67,7 @@ SCALE = Kernel(name="scale", inputs="T g, float64 factor", outputs="T scaled", o
 
 
 def clip_on_device(grads: Params, max_norm: float) -> tuple[dict[str, Array], Array]:
-    """Return what `clip_by_global_norm` returns, bit for bit, without a wait: the norm is an array of shape ().
+    """Return the result of `clip_by_global_norm`, bit for bit, without synchronising: the norm has shape ().
 
     Gradients that need no scaling are multiplied by one.
     """
@@ -85,31 +85,31 @@ def clip_on_device(grads: Params, max_norm: float) -> tuple[dict[str, Array], Ar
 def global_norm(arrays: Params) -> float:
     """Return the Euclidean norm of all elements of all arrays together, summed in float64.
 
-    Elements are divided by the largest one first, so that no square overflows or vanishes.
+    Elements are first divided by the largest one, so that no square overflows or underflows.
     """
     return float(norm_on_device(arrays)) if arrays else 0.0
 
 
-# `norm_on_device` as kernels, for float32 only: no square of a float32 overflows or vanishes in float64.
+# `norm_on_device` as kernels, for float32 only: no square of a float32 overflows or underflows in float64.
 SQUARES = Reduction(name="squares", inputs="T g", outputs="float64 total", term="double(g) * double(g)")
 
 
 @functools.cache
 def _norm_of(count: int) -> Kernel:
-    """Return the kernel that makes a norm of so many sums of squares, each of shape ()."""
+    """Return the kernel for the norm from `count` sums of squares, each of shape ()."""
     names = [f"s{k}" for k in range(count)]
     inputs, total = ", ".join(f"float64 {name}" for name in names), " + ".join(names)
     return Kernel(name=f"norm_{count}", inputs=inputs, outputs="float64 length", operation=f"length = sqrt({total});")
 
 
 def norm_on_device(arrays: Params) -> Array:
-    """Return the norm of `global_norm` as an array of shape (), float64, without a wait; at least one array."""
+    """Return the norm of `global_norm` as an array of shape (), float64, without synchronising; at least one array."""
     values = list(arrays.values())
     xp = array_namespace(*values)
     if all(has_kernel(array) and dtype_name(array) == "float32" for array in values):
         return _norm_of(len(values))(*(SQUARES(array, like=array) for array in values), like=values[0])
     peak = xp.max(xp.stack([astype(xp.max(xp.abs(array)), xp.float64) for array in values]))
-    # A peak of 0, NaN or infinity is the norm; the sum is then not looked at, and must not warn.
+    # A peak of 0, NaN or infinity is the norm; the sum is then unused and must not warn.
     sound = xp.isfinite(peak) & (peak > 0)
     divisor = xp.where(sound, peak, xp.full_like(peak, sys.float_info.max))
     total = xp.zeros_like(peak)

@@ -1,4 +1,4 @@
-"""What a training run is asked to do, and how two such requests are compared."""
+"""The configuration of a training run, and the comparison of two configurations."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from numrnn.typing import Backend, Engine, Precision
 
 __all__ = ["TrainingConfig", "check_resumable", "first_difference", "walk"]
 
-# A run may be resumed with other values of these: they change neither parameters nor metrics.
+# A run may be resumed with other values of these; they change neither parameters nor metrics.
 FREE = ("checkpoint_interval",)
 LENGTHS = ("epochs", "iterations", "seconds")
 DTYPES = ("float32", "float64")
@@ -40,12 +40,10 @@ class TrainingConfig:
         None,
         "length of the run in seconds of training, {range}, in place of epochs; such a run is not reproducible",
         above=0,
-        more="They go by the clock. Validations and checkpoints on the way count, the validation of the end does not; "
-        "the update that is under way when they end is the last.",
+        more="Validations and checkpoints during the run count, the final validation does not; the update in progress "
+        "when the time is over is the last.",
     )
-    batch_size: int = option(
-        128, "sequences in an update", at_least=1, more="The last batch of an epoch may be smaller."
-    )
+    batch_size: int = option(128, "sequences per update", at_least=1, more="The last batch of an epoch may be smaller.")
     seed: int = option(
         0,
         "{range}; decides initial values, the held-out sequences and the order of batches",
@@ -63,28 +61,28 @@ class TrainingConfig:
     t_max: int | None = inherited(InitialValues, "t_max", None)
     average: Average | None = option(
         None,
-        "which average of the weights is validated and tested in their place",
+        "average of the weights that is validated and tested instead of them",
         choices=AVERAGES,
         none="the last weights",
         more="See `numrnn.training.averaging`.",
     )
     average_updates: int = option(
         1000,
-        "of tail: the last updates that are averaged; of exponential: its time constant; {range}",
+        "tail: number of last updates to average; exponential: time constant in updates; {range}",
         at_least=1,
     )
     input_dropout: float = option(
         0.0,
-        "probability of an element of the input to be zero in an update",
+        "probability that an element of the input is set to zero in an update",
         at_least=0,
         below=1,
         more="See `numrnn.training.dropout`.",
     )
     clip: float | None = option(None, "largest global norm of the gradient", above=0, none="no clipping")
     validation_size: int = option(
-        0, "training sequences held out for validation", at_least=0, more="They are drawn by the seed."
+        0, "training sequences held out for validation", at_least=0, more="The seed chooses them."
     )
-    evaluation_batch_size: int = option(500, "sequences in a batch where no gradient is taken", at_least=1)
+    evaluation_batch_size: int = option(500, "sequences per batch in evaluations", at_least=1)
     log_interval: int = option(
         50,
         "updates between two lines of metrics",
@@ -92,9 +90,9 @@ class TrainingConfig:
         more="Their loss and accuracy are means over the interval.",
     )
     checkpoint_interval: int = option(
-        500, "updates between two checkpoints, {range}; each epoch writes one at its end as well", at_least=1
+        500, "updates between two checkpoints, {range}; each epoch also ends with one", at_least=1
     )
-    dtype: Precision = option("float32", "of parameters and inputs", choices=DTYPES)
+    dtype: Precision = option("float32", "dtype of parameters and inputs", choices=DTYPES)
     backend: Backend | None = option(
         None,
         "numpy on the CPU, cupy on an NVIDIA GPU",
@@ -106,23 +104,23 @@ class TrainingConfig:
     )
     recompute_every: int | Literal["sqrt"] | None = option(
         None,
-        "keep every k-th state only and compute the others again, for long sequences in little memory",
+        "keep only every k-th state and recompute the others, for long sequences in little memory",
         more="As for `numrnn.forward`: an integer, or 'sqrt'.",
     )
     patience: int | None = option(
         None,
-        "stop early, after so many epochs without a validation loss below the lowest so far",
+        "stop after this many epochs without a new lowest validation loss",
         at_least=1,
         none="train to the end",
     )
     keep_best: bool = option(
         False,
         "keep the parameters of the lowest validation loss so far, as best.npz",
-        more="With `patience` they are kept in any case.",
+        more="With `patience` they are always kept.",
     )
     group_lengths: bool = option(
         False,
-        "put sequences of like length into a batch, so that less is padded",
+        "put sequences of similar length into a batch, to reduce padding",
         more="The order of the batches is random.",
     )
 
@@ -153,7 +151,7 @@ class TrainingConfig:
         object.__setattr__(self, name, value)
 
     def initial_values(self) -> dict[str, Any]:
-        """Return the arguments of `init_params` that decide the initial values."""
+        """Return the arguments of `init_params` for the initial values."""
         names = [field.name for field in fields(InitialValues)]
         return vars(InitialValues(**{name: getattr(self, name) for name in names}))
 
@@ -173,35 +171,35 @@ class TrainingConfig:
         return -(-n_training // self.batch_size)
 
     def total_steps(self, n_sequences: int) -> int | None:
-        """Return the number of updates of the whole run, what a schedule needs to know; arguments as above.
+        """Return the number of updates of the whole run, for schedules; arguments as above.
 
-        It is None where the length is in seconds.
+        None if the length is in seconds.
         """
         per_epoch = self.steps_per_epoch(n_sequences)
         return self.iterations if self.epochs is None else self.epochs * per_epoch
 
     def config(self) -> dict[str, Any]:
-        """Return all fields, as JSON can hold them."""
+        """Return all fields, JSON-serialisable."""
         return asdict(self)
 
 
 def check_resumable(stored: Mapping[str, Any], given: Mapping[str, Any]) -> str | None:
-    """Compare the configuration in a checkpoint with that of the run that is to go on from it.
+    """Compare the configuration in a checkpoint with that of the run that resumes from it.
 
     Parameters
     ----------
     stored, given : mapping
-        As `Trainer.describe` makes them: "training" holds the fields of a `TrainingConfig`.
+        From `Trainer.describe`: "training" holds the fields of a `TrainingConfig`.
 
     Returns
     -------
     str or None
-        None if the run may go on: nothing differs that changes its course. A longer run may go on from a shorter one,
-        unless its learning rate or the average of its weights depends on its length. Otherwise a text that names the
-        field, what was expected and what came.
+        None if the run may resume, that is, if no difference affects the results. A longer run may resume from a
+        shorter one, unless its learning rate or the average of its weights depends on its length. Otherwise a text that
+        names the field, what was expected and what was given.
     """
     stored, given = json.loads(json.dumps(stored)), json.loads(json.dumps(given))
-    for known in fields(TrainingConfig):  # a setting that is younger than the checkpoint had its default
+    for known in fields(TrainingConfig):  # a setting newer than the checkpoint had its default
         if known.name in given["training"]:
             stored["training"].setdefault(known.name, known.default)
     for name in FREE:
@@ -237,7 +235,7 @@ def walk(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 def first_difference(expected: Mapping[str, Any], got: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
     """Return the dotted path of the first field in which two nested dictionaries differ, and its two values.
 
-    Fields come in the order of `got`; one that either of them lacks has the value None there.
+    Fields are in the order of `got`; a missing field has the value None.
     """
     left, right = dict(walk(expected)), dict(walk(got))
     for path in [*right, *(path for path in left if path not in right)]:

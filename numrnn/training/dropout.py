@@ -1,10 +1,10 @@
-r"""Dropout of the input: values of a sequence are set to zero at random while the network learns.
+r"""Dropout of the input: values of a sequence are set to zero at random during training.
 
-    x'_i = k_i x_i / (1 - p),    k_i = 1 with probability 1 - p, else 0, on its own for every element of every batch
+    x'_i = k_i x_i / (1 - p),    k_i = 1 with probability 1 - p, else 0, independently for every element of every batch
 
-so that the mean of x' is x; validation and test see x itself. The network cannot lean on single values, and what it
-learns from the training images holds better for others. No dropout is applied to the states: what is lost there in one
-of many hundred steps is lost for all that follow.
+so that the mean of x' is x; validation and test use x itself. The network cannot rely on single values, so it
+generalises better from the training images. No dropout is applied to the states: a value lost in one of many hundred
+steps is lost for all later ones.
 
 References
 ----------
@@ -21,7 +21,7 @@ from numrnn.kernels import PHILOX, Kernel, has_kernel
 
 __all__ = ["drop_inputs"]
 
-# An element is kept where a word of 32 random bits reaches the threshold, p 2^32.
+# An element is kept if a word of 32 random bits reaches the threshold, p 2^32.
 DROPOUT = Kernel(
     name="dropout",
     inputs="T x, uint64 key, uint64 threshold, T scale",
@@ -41,21 +41,21 @@ def drop_inputs(x: Array, probability: float, rng: np.random.Generator) -> Array
     Parameters
     ----------
     x : array
-        Of any shape, float32 or float64.
+        Any shape, float32 or float64.
     probability : float
-        p of an element to be dropped, 0 <= p < 1; at 0, x itself is returned and nothing is drawn.
+        p that an element is dropped, 0 <= p < 1; at 0, x itself is returned and nothing is drawn.
     rng : numpy.random.Generator
-        Where the choice comes from: a number for each element, or one key for a batch on a GPU, whose kernel makes its
-        own numbers from that (see `numrnn.datasets.resident`).
+        Source of randomness: one number per element, or one key for a batch on a GPU, whose kernel generates its
+        numbers from it (see `numrnn.datasets.resident`).
 
     Returns
     -------
     array
-        Of the shape, dtype and device of x, new.
+        New, with the shape, dtype and device of x.
 
     Notes
     -----
-    One pass over x; on a GPU one launch, without a wait.
+    One pass over x; on a GPU one launch without synchronisation.
     """
     if probability == 0:
         return x

@@ -26,7 +26,7 @@ def evaluate_rows(
     size: int,
     engine: Engine,
 ) -> Evaluation:
-    """Return loss, accuracy and predictions on the sequences of numbers `rows`; a GPU is synchronised at the end only.
+    """Return loss, accuracy and predictions on the sequences `rows`; synchronises with a GPU only at the end.
 
     Parameters
     ----------
@@ -38,9 +38,9 @@ def evaluate_rows(
     rows : numpy.ndarray, shape (N,)
         int64; N >= 1.
     rng : numpy.random.Generator
-        For the noise of an encoder that draws some.
+        For the noise of an encoder that needs it.
     size : int
-        Sequences a batch, >= 1. Sums over a batch are taken in its dtype, those over batches in float64.
+        Sequences per batch, >= 1. Sums over a batch use its dtype, sums over batches use float64.
     engine : {"auto", "reference", "fused"}
         As for `forward`.
     """
@@ -76,7 +76,7 @@ def outputs_of_rows(
     size: int,
     engine: Engine,
 ) -> Any:
-    """Return `take(outputs)` for the sequences of numbers `rows`, in the form of `Evaluation.predictions`.
+    """Return `take(outputs)` for the sequences `rows`, in the form of `Evaluation.predictions`.
 
     The other arguments are those of `evaluate_rows`.
     """
@@ -91,7 +91,7 @@ def outputs_of_rows(
 def _joined(parts: list[tuple[Array, Lengths, bool]]) -> Any:
     """Return values (B, ...) of all batches as one array on the host, and values at every step, (T, B, ...), as a list.
 
-    The list has one array (T_i, ...) for each sequence.
+    The list has one array (T_i, ...) per sequence.
     """
     if not parts[0][2]:
         first = parts[0][0]

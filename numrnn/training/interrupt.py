@@ -1,4 +1,4 @@
-"""Ctrl-C that lets the current step end."""
+"""Ctrl-C that lets the current step finish."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from types import FrameType
 
 
 class Interrupt:
-    """Tells whether Ctrl-C was pressed."""
+    """Records whether Ctrl-C was pressed."""
 
     pressed: bool = False
 
 
 @contextmanager
 def deferred_interrupt() -> Iterator[Interrupt]:
-    """Turn the first Ctrl-C into a mark that the loop looks at between steps; the second one raises at once.
+    """Turn the first Ctrl-C into a flag that the loop checks between steps; the second one raises at once.
 
     Yields
     ------
@@ -26,9 +26,8 @@ def deferred_interrupt() -> Iterator[Interrupt]:
 
     Notes
     -----
-    The handler that was there before comes back at the end, whatever happens. Outside the main thread, where Python
-    allows no handlers, and where code other than Python's owns the signal, nothing is installed and Ctrl-C does what it
-    did before.
+    The previous handler is always restored at the end. Outside the main thread, where Python allows no handlers, and if
+    code other than Python's owns the signal, nothing is installed and Ctrl-C works as before.
     """
     interrupt = Interrupt()
     previous = signal.getsignal(signal.SIGINT)

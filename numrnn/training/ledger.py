@@ -1,9 +1,9 @@
-"""What the updates of a run have to tell, kept beside the parameters until it is read.
+"""Per-update statistics, buffered on the device until read.
 
-On a GPU, to read a number is to wait until everything before it is done, and then nothing is in line for the device to
-do next. So an update writes its loss, its correct predictions and its gradient's norm into a small array on the device,
-and, for every quantity that must stay finite, the first update after which it was not. The host reads that array at
-once for up to WAIT_EVERY updates. On the CPU, where reading is free, it does so after each.
+On a GPU, reading a number waits for all work before it, and then no work is queued for the device. So an update writes
+its loss, its correct predictions and its gradient's norm into a small array on the device, and, for every quantity that
+must stay finite, the first update after which it was not. The host reads that array once for up to WAIT_EVERY updates.
+On the CPU, where reading is free, it does so after each.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from numrnn.checks import dtype_name
 from numrnn.kernels import Kernel, has_kernel
 from numrnn.training.config import walk
 
-WAIT_EVERY = 50  # updates between two readings where a reading waits for a GPU
+WAIT_EVERY = 50  # updates between two readings if a reading waits for a GPU
 LOSS, NORM = "loss", "the gradient's norm"
-NUMBERS = 3  # of an update: loss, correct predictions, norm
+NUMBERS = 3  # per update: loss, correct predictions, norm
 
 
 @dataclass(frozen=True)
 class Update:
-    """What one update told.
+    """Statistics of one update.
 
     Attributes
     ----------
     step : int
         Its number, from 1.
     images, correct : int
-        Targets that count in its batch, one for each image or sequence or one for each step, and how many of them were
-        predicted rightly; None where there is no right or wrong.
+        Targets that count in its batch, one per image or sequence or one per step, and how many were predicted
+        correctly; None if there is no right or wrong.
     loss, norm : float
         Mean loss of the batch, and the gradient's norm before clipping.
     """
@@ -63,9 +63,9 @@ RECORD = Kernel(
 
 @functools.cache
 def not_finite(count: int) -> Kernel:
-    """Return the kernel that notes for so many arrays of one shape, each at its own place, that it is not finite.
+    """Return the kernel that records for `count` arrays of one shape, each in its own place, that it is not finite.
 
-    All threads that write into a place write the same number.
+    All threads that write to a place write the same number.
     """
     places = range(count)
     return Kernel(
@@ -77,7 +77,7 @@ def not_finite(count: int) -> Kernel:
 
 
 class Ledger:
-    """Notes of updates, and a reading of them that waits once.
+    """Records statistics of updates, and reads them with one synchronisation.
 
     Parameters
     ----------
@@ -92,11 +92,11 @@ class Ledger:
         self.every = 1 if array_namespace(like).__name__ == "numpy" else WAIT_EVERY
         watched = _must_be_finite(params, optimizer)
         self._quantities = [LOSS, NORM, *watched]
-        self._alike: dict[Any, list[str]] = {}  # names of the watched arrays, by what one launch must have in common
+        self._alike: dict[Any, list[str]] = {}  # names of the watched arrays, by shape and dtype: one launch each
         for name, array in watched.items():
             self._alike.setdefault((tuple(array.shape), dtype_name(array)), []).append(name)
         self._first_bad = NUMBERS * self.every
-        # By name: a state from a checkpoint may have another order than the one that an update makes of it.
+        # By name: a state from a checkpoint may have another order than the state after an update.
         self._place = {name: place for place, name in enumerate(self._quantities, start=self._first_bad)}
         xp = array_namespace(like)
         self._array = empty((self._first_bad + len(self._quantities),), like=like, dtype=xp.float64)
@@ -105,7 +105,7 @@ class Ledger:
 
     @property
     def full(self) -> bool:
-        """Whether it must be read before the next note."""
+        """Whether it must be read before the next `note`."""
         return len(self._noted) == self.every
 
     def note(
@@ -118,7 +118,7 @@ class Ledger:
         params: Mapping[str, Array],
         optimizer: Mapping[str, Any],
     ) -> None:
-        """Write down an update, without a wait: its three numbers, and what it left."""
+        """Record an update without synchronising: its three numbers, and which arrays are not finite."""
         arrays = _must_be_finite(params, optimizer)
         row, bad, ledger = NUMBERS * len(self._noted), self._first_bad, self._array
         self._noted.append((step, images, correct is not None))
@@ -142,7 +142,7 @@ class Ledger:
     def read(self) -> tuple[list[Update], tuple[int, str] | None]:
         """Return the updates since the last reading, up to the first that failed, and its step and what was not finite.
 
-        Waits once, and only if there is something to read.
+        Synchronises once, and only if there is something to read.
         """
         noted, self._noted = self._noted, []
         if not noted:
@@ -160,7 +160,7 @@ class Ledger:
 
 
 def _must_be_finite(params: Mapping[str, Array], optimizer: Mapping[str, Any]) -> dict[str, Array]:
-    """Return the arrays that an update leaves, under the names that errors use."""
+    """Return the arrays after an update, by the names used in errors."""
     leaves = walk({"parameter": params, "optimizer": optimizer})
     return {name.replace(".", " ", 1): value for name, value in leaves if not isinstance(value, int | float)}
 
@@ -177,7 +177,7 @@ class Interval:
     largest_norm: float = 0.0
 
     def add(self, update: Update) -> dict[str, float]:
-        """Count an update; return what the progress bar shows."""
+        """Add an update; return the values for the progress bar."""
         self.updates += 1
         self.images += update.images
         self.correct += update.correct or 0
@@ -188,7 +188,7 @@ class Interval:
         return {"loss": update.loss, **accuracy, "gradient norm": update.norm}
 
     def means(self, scored: bool = True) -> dict[str, float]:
-        """Return what a line of metrics says of these updates; `scored` where predictions are right or wrong."""
+        """Return the values of a line of metrics for these updates; `scored` if predictions are right or wrong."""
         accuracy = {"accuracy": self.correct / self.images} if scored else {}
         return {
             "loss": self.loss / self.images,

@@ -6,8 +6,8 @@ Softmax cross-entropy of logits z, (B, K), and labels y in 0..K-1, by log-sum-ex
     loss = mean over the batch of  log(sum_k exp(s_k)) - s_y
     dloss/dz_k = (softmax(z)_k - [k = y]) / B
 
-No exponent is positive, so nothing overflows. The shift is constant along an imaginary direction, so that the loss is
-an analytic function of complex logits near the real axis: that is what a derivative by complex step needs.
+No exponent is positive, so nothing overflows. The shift is constant along an imaginary direction, so the loss is an
+analytic function of complex logits near the real axis, as a complex-step derivative requires.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ def softmax_cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
     Returns
     -------
     loss : array, shape ()
-        In nats, of the dtype of `logits`.
+        In nats, with the dtype of `logits`.
     d_logits : array, shape (B, K)
-        dloss/dlogits, of the dtype of `logits`.
+        dloss/dlogits, with the dtype of `logits`.
 
     Raises
     ------
@@ -49,8 +49,8 @@ def softmax_cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
 
     Notes
     -----
-    Costs about 6 B K flops and B K exponentials; on a GPU one launch and one sum, and two waits, to know
-    that the labels are in range.
+    Costs about 6 B K flops and B K exponentials; on a GPU one launch and one sum, and two synchronisations, to
+    check that the labels are in range.
 
     Examples
     --------
@@ -98,7 +98,7 @@ CROSS_ENTROPY = Kernel(
 
 
 def _cross_entropy_in_one_launch(logits: Array, labels: Array) -> tuple[Array, Array]:
-    """Return what `softmax_cross_entropy` returns."""
+    """Return the result of `softmax_cross_entropy`."""
     xp, (batch, n_classes) = array_namespace(logits), logits.shape
     losses, d_logits = empty((batch,), like=logits), empty(logits.shape, like=logits)
     labels, z = astype(labels, xp.int64), xp.ascontiguousarray(logits)
@@ -139,7 +139,7 @@ def mean_squared_error(outputs: Array, targets: Array) -> tuple[Array, Array]:
 
 
 def accuracy(logits: Array, labels: Array) -> float:
-    """Return the share of rows whose largest logit is at the label, from 0 to 1; of equal logits the first counts.
+    """Return the fraction of rows whose largest logit is at the label, 0 to 1; of equal logits the first counts.
 
     Parameters
     ----------
@@ -151,7 +151,7 @@ def accuracy(logits: Array, labels: Array) -> float:
     Raises
     ------
     TypeError, ValueError
-        As `softmax_cross_entropy`.
+        As for `softmax_cross_entropy`.
     """
     check_array("logits", logits, ("B", "K"))
     check_labels(labels, logits)
@@ -174,9 +174,9 @@ CORRECT = Kernel(
 
 
 def correct_rows(logits: Array, labels: Array) -> Array:
-    """Return how many rows have their largest logit at the label, an int64 of shape ().
+    """Return the number of rows whose largest logit is at the label, an int64 of shape ().
 
-    Arguments as for `accuracy`, not checked; nothing waits for the device.
+    Arguments as for `accuracy`, not checked; does not synchronise with the device.
     """
     xp = array_namespace(logits)
     labels = astype(labels, xp.int64)
@@ -186,14 +186,14 @@ def correct_rows(logits: Array, labels: Array) -> Array:
 
 
 def check_labels(labels: Array, logits: Array) -> None:
-    """Check that `labels` are integers, one for each row of `logits`, each of them the number of a column.
+    """Check that `labels` are integers, one per row of `logits`, each the index of a column.
 
     Raises
     ------
     TypeError
-        If they are no integers, or of another library than `logits`.
+        If they are not integers, or of another library than `logits`.
     ValueError
-        If there are too many or too few, one is out of range, or they lie on another device.
+        If there are too many or too few, one is out of range, or they are on another device.
     """
     xp = array_namespace(logits, labels)
     if dtype_name(labels) not in INTEGERS:
@@ -211,7 +211,7 @@ def check_labels(labels: Array, logits: Array) -> None:
 
 
 def _one_hot(labels: Array, like: Array) -> Any:
-    """Return [k = y] as numbers, (B, K); by comparison, which every array library can do."""
+    """Return [k = y] as numbers, (B, K); by comparison, which every array library supports."""
     xp = array_namespace(like)
     classes = asarray(list(range(like.shape[1])), like=like, dtype=xp.int64)
     return astype(astype(labels, xp.int64)[:, None] == classes[None, :], like.dtype)

@@ -5,8 +5,8 @@
     squared error     loss = 1/(N K)  sum over counted (t, b), k of  (y_tbk - target_tbk)^2
                       dloss/dy_tbk = 2/(N K)  (y_tbk - target_tbk)  where (t, b) counts, else 0
 
-N is the number of counted pairs of a step and a row of the batch. What stands at the others is not read: it may be any
-number, NaN too. The functions of one vector a row are in losses.py.
+N is the number of counted pairs of a step and a row of the batch. The other elements are not read: they may be any
+number, even NaN. The losses with one vector per row are in losses.py.
 """
 
 from __future__ import annotations
@@ -111,14 +111,14 @@ def masked_squared_error(outputs: Array, targets: Array, mask: Array) -> tuple[A
 
 
 def correct_steps(logits: Array, labels: Array, mask: Array) -> Array:
-    """Return at how many counted steps the largest logit is at the label, an int64 of shape (); nothing is checked."""
+    """Return the number of counted steps whose largest logit is at the label, an int64 of shape (); unchecked."""
     xp = array_namespace(logits)
     right = xp.argmax(logits, axis=2) == astype(labels, xp.int64)
     return xp.sum(astype(xp.logical_and(right, mask), xp.int64))
 
 
 def check_mask(mask: Array, outputs: Array) -> None:
-    """Check that `mask` is of bool, (T, B) as `outputs` (T, B, K), on its device, and somewhere True.
+    """Check that `mask` is a bool array (T, B) for `outputs` (T, B, K), on its device, and somewhere True.
 
     Raises
     ------
@@ -141,7 +141,7 @@ def _check_place(name: str, array: Array, outputs: Array, shape: tuple[int, ...]
 
 
 def _weights(mask: Array, like: Array) -> tuple[Array, Array]:
-    """Return the mask as numbers, (T, B, 1), and how many steps count, of shape ()."""
+    """Return the mask as numbers, (T, B, 1), and the number of counted steps, of shape ()."""
     xp = array_namespace(like)
     weights = astype(mask, like.dtype)
     return weights[:, :, None], xp.sum(weights)

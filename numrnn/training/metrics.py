@@ -1,4 +1,4 @@
-"""Metrics as JSON lines: one object a line, appended while the run goes on, cut back when it is resumed."""
+"""Metrics as JSON lines: one object per line, appended during the run, truncated when it is resumed."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ __all__ = ["JsonLines", "cut_back", "read_json_lines", "training_seconds"]
 
 
 class JsonLines:
-    """A file of JSON lines that is written in order of the field "step".
+    """A file of JSON lines, written in the order of the field "step".
 
-    Each line reaches the operating system at once, so that a killed process loses no whole line.
+    Each line is passed to the operating system at once, so a killed process loses no whole line.
 
     Parameters
     ----------
     path : path
-        The file; made if it is not there, appended to if it is.
+        The file; created if it is missing, else appended to.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -31,7 +31,7 @@ class JsonLines:
         Raises
         ------
         ValueError
-            If a number is NaN or infinite, which JSON has no word for.
+            If a number is NaN or infinite, which JSON cannot represent.
         """
         self._file.write(json.dumps(record, allow_nan=False).encode() + b"\n")
         self._file.flush()
@@ -54,25 +54,24 @@ def read_json_lines(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If a line is no JSON, as the last one of a process that was killed may be.
+        If a line is not JSON, such as the last one of a killed process.
     """
     return [json.loads(line) for line in Path(path).read_bytes().splitlines()]
 
 
 def training_seconds(path: str | os.PathLike[str]) -> float:
-    """Return the seconds of a whole run, all its processes together, from its timings.jsonl.
+    """Return the seconds of a whole run, summed over its processes, from its timings.jsonl.
 
-    What a process did after its last line there, and what was done twice after a kill, is not counted.
+    Work of a process after its last line there, and work repeated after a kill, is not counted.
     """
     last = {record.get("since", 0): record["seconds"] for record in read_json_lines(path)}
     return sum(last.values())
 
 
 def cut_back(path: str | os.PathLike[str], step: int) -> int:
-    """Shorten a file of JSON lines to the whole lines that lead up to `step`, and return its size in bytes.
+    """Truncate a file of JSON lines to the whole lines up to `step`, and return its size in bytes.
 
-    Everything from the first record of a later step on goes, and so does a line that was half written. A file that is
-    not there has size 0.
+    Removes everything from the first record of a later step on, and an incomplete line. A missing file has size 0.
     """
     path = Path(path)
     if not path.exists():

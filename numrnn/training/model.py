@@ -1,7 +1,7 @@
 """Models of sequences: a cell, an affine read-out of its last state or of every state, and a loss.
 
-`Classifier` reads the logits of K classes; its loss is softmax cross-entropy. `Regressor` reads K numbers; its loss is
-the mean squared error. Losses are means over the batch, or over those of its steps that count.
+`Classifier` computes the logits of K classes; its loss is softmax cross-entropy. `Regressor` computes K numbers; its
+loss is the mean squared error. Losses are means over the batch, or over its counted steps.
 """
 
 from __future__ import annotations
@@ -70,15 +70,15 @@ class Classifier(ReadOut):
         return masked_cross_entropy(outputs, y, mask)
 
     def correct(self, outputs: Array, y: Array, mask: Array | None = None) -> Array:
-        """Return how many labels are predicted rightly, an int64 of shape (); nothing is checked."""
+        """Return the number of labels predicted correctly, an int64 of shape (); unchecked."""
         return correct_rows(outputs, y) if self.output == "last" else correct_steps(outputs, y, mask)
 
     def predictions(self, outputs: Array) -> Array:
-        """Return the number of the largest logit, (B,) or (T, B); of equal ones the first."""
+        """Return the index of the largest logit, (B,) or (T, B); of equal ones the first."""
         return array_namespace(outputs).argmax(outputs, axis=-1)
 
     def check_targets(self, targets: str | None, n_outputs: int | None, n_features: int) -> None:
-        """Raise ValueError unless the targets are labels below K, and the features those of the cell."""
+        """Raise ValueError unless the targets are labels below K and the features fit the cell."""
         wanted = "label" if self.output == "last" else "labels at every step"
         self._check_sizes(targets, wanted, n_features)
         if n_outputs is not None and n_outputs > self.n_classes:
@@ -101,7 +101,7 @@ class Classifier(ReadOut):
     def accuracy(
         self, params: Params, x: Array, labels: Array, *, lengths: Lengths = None, engine: Engine = "auto"
     ) -> float:
-        """Return the share of labels predicted rightly, 0 to 1; arguments as for `loss_and_gradient`."""
+        """Return the fraction of labels predicted correctly, 0 to 1; arguments as for `loss_and_gradient`."""
         logits = self.outputs(params, x, lengths, engine=engine)
         if self.output == "last":
             return accuracy(logits, labels)
@@ -152,14 +152,14 @@ class Regressor(ReadOut):
         return masked_squared_error(outputs, y, mask)
 
     def correct(self, outputs: Array, y: Array, mask: Array | None = None) -> None:
-        """Return None: numbers are near or far, not right or wrong."""
+        """Return None: a number is not right or wrong."""
 
     def predictions(self, outputs: Array) -> Array:
         """Return the outputs, (B, K) or (T, B, K)."""
         return outputs
 
     def check_targets(self, targets: str | None, n_outputs: int | None, n_features: int) -> None:
-        """Raise ValueError unless the targets are K numbers, and the features those of the cell."""
+        """Raise ValueError unless the targets are K numbers and the features fit the cell."""
         wanted = "numbers" if self.output == "last" else "numbers at every step"
         self._check_sizes(targets, wanted, n_features)
         if n_outputs != self.n_outputs:

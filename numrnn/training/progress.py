@@ -1,4 +1,4 @@
-"""What a run shows while it goes on: a bar of tqdm where that is installed, else a plain line now and then."""
+"""Progress display of a run: a tqdm bar if tqdm is installed, else a line from time to time."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ BAR_OF_SECONDS = "{percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s{postfix}"
 
 
 class Progress:
-    """A display of what is done of a run, with a few numbers beside it, on the standard error stream.
+    """A progress display with a few numbers, on the standard error stream.
 
     Parameters
     ----------
     total : int or float
         Length of the whole run, in steps or in seconds.
     done : int or float
-        What was done before, by the run that this one resumes.
+        Part done by the run that this one resumes.
     unit : {"step", "s"}
-        What `total` and `done` count.
+        Unit of `total` and `done`.
     show : bool
         False shows nothing.
     """
@@ -42,7 +42,7 @@ class Progress:
             self._bar = tqdm(total=total, initial=self.done, unit=unit, dynamic_ncols=True, mininterval=0.5, **layout)
 
     def update(self, done: float, values: Mapping[str, float]) -> None:
-        """Show that so many steps or seconds are done, and `values` beside that."""
+        """Show the number of steps or seconds done, and `values`."""
         new = min(done, self.total) - self.done
         self.done += new
         if self._bar is not None:
@@ -58,7 +58,7 @@ class Progress:
         return f"step {self.done}/{self.total}"
 
     def _left(self) -> float:
-        """Return the seconds to the end; where steps are counted, from how long those so far took."""
+        """Return the seconds to the end; for steps, estimated from the time of those done so far."""
         left = self.total - self.done
         return left if self.unit == "s" else (self._last - self._start) / (self.done - self._first) * left
 

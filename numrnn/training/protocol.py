@@ -1,4 +1,4 @@
-"""What a model must be able to do for `Trainer` to train it."""
+"""The methods that `Trainer` requires of a model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Lengths = Sequence[int] | Array | None
 
 @runtime_checkable
 class Model(Protocol):
-    """What `Trainer` asks of a model: write a class with these methods to train a model of your own.
+    """Interface of a model for `Trainer`: write a class with these methods to train your own model.
 
     x is (T, B, m); y, mask and lengths are as in `numrnn.datasets.Batch`, on the device of the parameters.
     """
@@ -31,19 +31,19 @@ class Model(Protocol):
         backend: Backend | None = None,
         **initial: Any,
     ) -> dict[str, Array]:
-        """Return the parameters to start from; `initial` are the values of `TrainingConfig` that decide them."""
+        """Return the initial parameters; `initial` are the values of `TrainingConfig` for them."""
         ...
 
     def config(self) -> dict[str, Any]:
-        """Return what makes the model, as JSON can hold it: a run is resumed only if it is the same."""
+        """Return the model's configuration, JSON-serialisable: a run is resumed only if it is the same."""
         ...
 
     def check_targets(self, targets: str | None, n_outputs: int | None, n_features: int) -> None:
-        """Raise ValueError unless sequences of so many features and targets of this kind suit the model."""
+        """Raise ValueError unless the number of features and the kind of targets fit the model."""
         ...
 
     def outputs(self, params: Params, x: Array, lengths: Lengths = None, *, engine: Engine = "auto") -> Array:
-        """Return what the model makes of a batch, (B, K) or (T, B, K)."""
+        """Return the model's outputs for a batch, (B, K) or (T, B, K)."""
         ...
 
     def loss_of(self, outputs: Array, y: Array, mask: Array | None = None) -> tuple[Array, Array]:
@@ -65,9 +65,9 @@ class Model(Protocol):
         ...
 
     def correct(self, outputs: Array, y: Array, mask: Array | None = None) -> Array | None:
-        """Return how many predictions are right, an int64 of shape (); None where there is no right or wrong."""
+        """Return the number of correct predictions, an int64 of shape (); None if there is no right or wrong."""
         ...
 
     def predictions(self, outputs: Array) -> Array:
-        """Return the predictions: of a classifier the class with the largest logit, else the outputs."""
+        """Return the predictions: for a classifier the class with the largest logit, else the outputs."""
         ...

@@ -1,10 +1,10 @@
-"""An affine read-out of a cell's states, and the way of the gradient through both.
+"""An affine read-out of a cell's states, and the gradient through both.
 
-    h_t = the states of the cell, from h_0 = 0; a row that has ended holds its last one
+    h_t = the states of the cell, from h_0 = 0; a row that has ended keeps its last one
     y = W_out h_T + b_out            output="last":  one vector y (B, K) for each sequence
     y_t = W_out h_t + b_out          output="every": one for each step, (T, B, K)
 
-Of a state [h | ...], as the LSTM's, only h is read.
+Of a state [h | ...], such as the LSTM's, only h is read.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ READOUT = ("W_out", "b_out")
 
 
 class ReadOut(ABC):
-    """A cell with an affine read-out: what `Classifier` and `Regressor` share.
+    """A cell with an affine read-out: base class of `Classifier` and `Regressor`.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ class ReadOut(ABC):
         return self.cell.parameter_count() + self.n_outputs * (self.cell.hidden_size + 1)
 
     def config(self) -> dict[str, Any]:
-        """Return what makes the model again, as JSON can hold it."""
+        """Return the model's configuration, JSON-serialisable."""
         output = {} if self.output == "last" else {"output": self.output}
         return {"model": self.kind, self.outputs_name: self.n_outputs, "cell": self.cell.config()} | output
 
@@ -103,7 +103,7 @@ class ReadOut(ABC):
         Raises
         ------
         TypeError, ValueError
-            As `Cell.init_params`.
+            As for `Cell.init_params`.
         """
         params = self.cell.init_params(rng, dtype=dtype, backend=backend, **initial)
         K, n = self.n_outputs, self.cell.hidden_size
@@ -120,7 +120,7 @@ class ReadOut(ABC):
         x : array, shape (T, B, m)
             Input, of the parameters' dtype.
         lengths : sequence of int, shape (B,), or None
-            How many steps of each row are valid, 1 to T; None takes all.
+            Number of valid steps of each row, 1 to T; None means all.
         engine : {"auto", "reference", "fused"}
             As for `numrnn.forward`.
 
@@ -131,7 +131,7 @@ class ReadOut(ABC):
         Raises
         ------
         TypeError, ValueError
-            As `numrnn.forward`; and if a parameter of the read-out does not fit.
+            As for `numrnn.forward`; also if a parameter of the read-out does not fit.
         """
         core = self._split(params)
         check_array("x", x, ("T", "B", "m"), m=self.cell.input_size)
@@ -171,9 +171,9 @@ class ReadOut(ABC):
         params, x, lengths, engine
             As for `outputs`.
         y : array
-            Targets, beside `x`: labels (B,), or (T, B) at every step; numbers (B, K), or (T, B, K).
+            Targets, on the device of `x`: labels (B,), or (T, B) at every step; numbers (B, K), or (T, B, K).
         mask : array of bool, shape (T, B), or None
-            With output="every": which targets count; None takes all before `lengths`.
+            With output="every": which targets count; None means all before `lengths`.
         recompute_every : int, "sqrt" or None
             As for `numrnn.forward`.
 
@@ -187,9 +187,9 @@ class ReadOut(ABC):
         Raises
         ------
         TypeError, ValueError
-            As `numrnn.forward` and the loss.
+            As for `numrnn.forward` and the loss.
         FloatingPointError
-            If the loss is NaN or infinite; there is nothing to propagate then. Not within `trusted_values`.
+            If the loss is NaN or infinite: then there is nothing to propagate. Not within `trusted_values`.
         """
         core = self._split(params)
         states, tape = forward(self.cell, core, x, lengths=lengths, engine=engine, recompute_every=recompute_every)
@@ -213,7 +213,7 @@ class ReadOut(ABC):
         mask: Array | None = None,
         engine: Engine = "auto",
     ) -> Array:
-        """Return dloss/dh_t for t = 0..T, (T+1, B, state_size): how the gradient travels back in time.
+        """Return dloss/dh_t for t = 0..T, (T+1, B, state_size): the gradient at every step.
 
         Arguments and errors as for `loss_and_gradient`.
         """
@@ -234,15 +234,15 @@ class ReadOut(ABC):
 
     @abstractmethod
     def correct(self, outputs: Array, y: Array, mask: Array | None = None) -> Array | None:
-        """Return how many predictions are right, an int64 of shape (); None where there is no right or wrong."""
+        """Return the number of correct predictions, an int64 of shape (); None if there is no right or wrong."""
 
     @abstractmethod
     def predictions(self, outputs: Array) -> Array:
-        """Return the predictions that the outputs stand for."""
+        """Return the predictions for the outputs."""
 
     @abstractmethod
     def check_targets(self, targets: str | None, n_outputs: int | None, n_features: int) -> None:
-        """Raise ValueError unless sequences of so many features and targets of this kind suit the model."""
+        """Raise ValueError unless the number of features and the kind of targets fit the model."""
 
     def _check_sizes(self, targets: str | None, wanted: str, n_features: int) -> None:
         if targets != wanted:
@@ -263,7 +263,7 @@ class ReadOut(ABC):
         return {"d_states": d_states}
 
     def _mask(self, mask: Array | None, lengths: Lengths, outputs: Array) -> Array | None:
-        """Return the mask of the steps that count; None where only the last states are read."""
+        """Return the mask of the counted steps; None if only the last states are read."""
         if self.output == "last":
             if mask is not None:
                 raise ValueError("mask is only for output='every'")
@@ -289,12 +289,12 @@ class ReadOut(ABC):
         dh = d_outputs @ params["W_out"]  # (..., n) (B30)
         if h.shape == states.shape:
             return {"W_out": dW_out, "b_out": db_out}, dh
-        d_states = zeros(states.shape, like=d_outputs)  # what is not read has no gradient
+        d_states = zeros(states.shape, like=d_outputs)  # the part that is not read has no gradient
         d_states[..., :n] = dh
         return {"W_out": dW_out, "b_out": db_out}, d_states
 
     def _split(self, params: Params) -> dict[str, Array]:
-        """Return the cell's parameters, after a check of the read-out's; `forward` checks the rest."""
+        """Return the cell's parameters, after checking those of the read-out; `forward` checks the rest."""
         shapes = self.parameter_shapes
         if not isinstance(params, Mapping) or set(params) != set(shapes):
             names = ", ".join(params) if isinstance(params, Mapping) else type(params).__name__

@@ -1,4 +1,4 @@
-"""What training and evaluation give back: results, and the error that stands for one."""
+"""Results of training and evaluation, and the error of a run that diverged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["DivergenceError", "Evaluation", "TrainingResult"]
 
 
 class DivergenceError(ArithmeticError):
-    """A run met NaN or infinity and stopped before that could reach parameters or checkpoint.
+    """A run met NaN or infinity and stopped before it could reach a checkpoint.
 
     Attributes
     ----------
@@ -32,14 +32,14 @@ class DivergenceError(ArithmeticError):
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """How a model does on sequences with targets.
+    """Performance of a model on sequences with targets.
 
     Attributes
     ----------
     loss : float
-        Mean loss: of a classifier the cross-entropy, in nats, of a regressor the squared error.
+        Mean loss: cross-entropy in nats for a classifier, squared error for a regressor.
     accuracy : float or None
-        Share of labels predicted rightly, from 0 to 1; None of a regressor.
+        Fraction of labels predicted correctly, 0 to 1; None for a regressor.
     predictions : numpy.ndarray, shape (N,) or (N, K), or list of numpy.ndarray
         The class predicted for each sequence, int64, or its K numbers; at every step, one array (T_i,) or (T_i, K) for
         each sequence.
@@ -52,27 +52,27 @@ class Evaluation:
 
 @dataclass(frozen=True, eq=False)
 class TrainingResult:
-    """What a run leaves.
+    """Result of a run.
 
     Attributes
     ----------
     params : dict of str to array
         Parameters after the last update.
     average : dict of str to array
-        The average of the weights; empty where none was kept.
+        The average of the weights; empty if none was kept.
     step : int
-        Updates done.
+        Number of updates.
     total_steps : int or None
-        Updates that the run was asked for; None if its length is in seconds.
+        Updates of the whole run; None if its length is in seconds.
     interrupted : bool
-        True if Ctrl-C or a time limit ended the run before its last update. A run whose length is in seconds, and that
-        came to their end, was not interrupted.
+        True if Ctrl-C or a time limit ended the run before its last update. A run with a length in seconds that used
+        them up was not interrupted.
     checkpoint : Path
-        Holds the state after the last update.
+        Checkpoint with the state after the last update.
     metrics : Path
         metrics.jsonl.
     best : Path or None
-        best.npz, a checkpoint with the parameters of the lowest validation loss; None where none is kept.
+        best.npz, a checkpoint with the parameters of the lowest validation loss; None if not kept.
     """
 
     params: dict[str, Array]
@@ -86,7 +86,7 @@ class TrainingResult:
 
     @property
     def evaluated(self) -> dict[str, Array]:
-        """What is to be evaluated: the average of the weights where one was kept, else the parameters."""
+        """The weights to evaluate: the average if one was kept, else the parameters."""
         return self.average or self.params
 
     def history(self, kind: Literal["training", "validation"]) -> list[dict[str, Any]]:

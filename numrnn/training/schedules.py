@@ -5,8 +5,8 @@ For update number k = 0, 1, 2, ..., with w = warmup_steps and the full learning 
     k < w:   r (k + 1) / (w + 1)        the line that reaches r at k = w
     k >= w:  r times the shape of the schedule at j = k - w, which is 1 at j = 0
 
-A schedule is a frozen value without state: resuming a run needs only the step. A `TimedCosineSchedule` depends on the
-seconds of training as well; what it gives depends on how fast the machine is.
+A schedule is an immutable value without state: resuming a run needs only the step. A `TimedCosineSchedule` also depends
+on the seconds of training, so its rates depend on the speed of the machine.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["ConstantSchedule", "CosineSchedule", "Schedule", "StepSchedule", "Ti
 
 @dataclass(frozen=True, kw_only=True)
 class _Warmed:
-    """A full learning rate, and a warm-up that leads to it."""
+    """A full learning rate with a warm-up."""
 
     name: ClassVar[str]
     learning_rate: float
@@ -35,13 +35,13 @@ class _Warmed:
         object.__setattr__(self, "warmup_steps", check_integer("warmup_steps", self.warmup_steps, at_least=0))
 
     def config(self) -> dict[str, Any]:
-        """Return the name of the schedule and its arguments, as JSON can hold them."""
+        """Return the name of the schedule and its arguments, JSON-serialisable."""
         return {"schedule": self.name, **asdict(self)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule(_Warmed, ABC):
-    """What all schedules by the step share: `schedule(step)` is the learning rate of update `step`, counted from 0.
+    """Base class of schedules by step: `schedule(step)` is the learning rate of update `step`, counted from 0.
 
     Parameters
     ----------
@@ -173,8 +173,8 @@ class TimedCosineSchedule(_Warmed):
     """min(1, (k + 1) / (w + 1)) (e + (r - e) (1 + cos(pi min(s / S, 1))) / 2): half a cosine by the clock.
 
     `schedule(step, seconds)` is the learning rate of update number k = `step`, counted from 0, that begins after
-    s = `seconds` of training; S = total_seconds is the length of the run. So a run that the clock ends has come to its
-    small learning rates, however fast or slow the machine was, or became on the way.
+    s = `seconds` of training; S = total_seconds is the length of the run. So a run that the clock ends has
+    reached its small learning rates, at any speed of the machine, even if it changed.
 
     Parameters
     ----------
@@ -194,8 +194,8 @@ class TimedCosineSchedule(_Warmed):
 
     Notes
     -----
-    A run with such a schedule is not reproducible: the clock decides how many updates it makes and the learning rate of
-    each. Its metrics hold the rates that were used.
+    A run with such a schedule is not reproducible: the number of updates and the learning rate of each depend on
+    the clock. Its metrics record the rates that were used.
 
     Examples
     --------

@@ -1,11 +1,11 @@
 """The training loop: batches in an order fixed by the seed, metrics, checkpoints, and resuming bit for bit.
 
-Everything that the loop needs to go on stands in its `_Run`, and a checkpoint stores just that. On a GPU no update
-waits for the device: what it has to tell goes into a `Ledger`, which is read once for up to 50 updates. Metrics are
-written before the checkpoint that counts on them, so that a process may be killed at any moment: a resumed run cuts
-the metrics back to its checkpoint and writes the same lines again.
+`_Run` has everything that the loop needs to continue, and a checkpoint stores just that. On a GPU updates do not
+synchronise with the device: their statistics go into a `Ledger`, which is read once for up to 50 updates. Metrics are
+written before the checkpoint that counts on them, so a process may be killed at any moment: a resumed run truncates the
+metrics to its checkpoint and writes the same lines again.
 
-A run whose length is in seconds is the exception to "bit for bit": which update is its last, the clock decides.
+A run whose length is in seconds is the exception to "bit for bit": the clock decides which update is its last.
 """
 
 from __future__ import annotations
@@ -53,30 +53,30 @@ from numrnn.training.schedules import TimedCosineSchedule
 
 __all__ = ["Trainer"]
 
-# Order matters: a generator belongs to its place in this list. New purposes go to the end.
+# Order matters: a generator is identified by its position in this list. Append new purposes.
 PURPOSES = ("init", "batches", "noise", "split", "evaluation")
 RESERVED = ("kind", "step", "epoch", "loss", "accuracy")
 
 
 @dataclass
 class _Run:
-    """The state of a run: what a checkpoint stores, and two things that follow from it.
+    """The state of a run: what a checkpoint stores, and two values derived from it.
 
-    They are the order of the current epoch, and the last step: None while only the clock knows it.
+    These are the order of the current epoch, and the last step, which is None while only the clock determines it.
     """
 
     step: int
     params: dict[str, Array]
     optimizer: dict[str, Any]
-    average: dict[str, Array]  # empty where none is asked for
+    average: dict[str, Array]  # empty if none is requested
     generators: dict[str, np.random.Generator]  # "batches" and "noise"
     epoch_start: dict[str, Any]  # state of "batches" before this epoch's permutation
     checkpoint: Path
     interval: Interval = field(default_factory=Interval)
-    seconds: float = 0.0  # of training; stored where they are the run's length
+    seconds: float = 0.0  # of training; stored if they are the run's length
     last_step: int | None = None
     order: np.ndarray | None = None
-    scored: bool = True  # whether predictions are right or wrong
+    scored: bool = True  # whether predictions can be right or wrong
     best: Best = field(default_factory=Best)
     records: dict[str, dict[str, Any]] = field(default_factory=dict)  # the last line of metrics of each kind
 
@@ -85,39 +85,39 @@ M = TypeVar("M", bound=Model)
 
 
 class Trainer(Generic[M]):
-    """Trains a model on sequences: labelled images with an encoder, or sequences of one's own.
+    """Trains a model on sequences: labelled images with an encoder, or your own sequences.
 
     Parameters
     ----------
     model : Model
-        What is trained: a `Classifier`, a `Regressor`, or a model of one's own with the methods of `Model`.
+        A `Classifier`, a `Regressor`, or your own model with the methods of `Model`.
     optimizer : Optimizer
         SGD, Adagrad or Adam.
     encoder : callable or None
-        None where `data` are `Sequences`. encoder(images, rng) -> x turns a batch of images (B, ...) into sequences
-        (T, B, m), and takes randomness, if it needs any, from `rng` only. x is converted to the parameters' dtype and
-        device. If it has a `config()`, that is compared on resuming, and otherwise its name. With `on_device`, as the
-        encoders of `numrnn.datasets`, it makes its batches on a GPU from images that are copied there once (see
+        None if `data` are `Sequences`. encoder(images, rng) -> x turns a batch of images (B, ...) into sequences (T, B,
+        m), and draws random numbers only from `rng`. x is converted to the parameters' dtype and device. On resuming,
+        its `config()` is compared, or its name if it has none. With `on_device`, like the encoders of
+        `numrnn.datasets`, it makes its batches on a GPU from images that are copied there once (see
         `numrnn.datasets.resident`).
     data : Sequences or tuple of numpy.ndarray
         Sequences with targets; or images (N, ...) of any dtype, usually uint8, and their labels (N,), integers from 0
-        to K - 1. They are never written to. The test set has no place here.
+        to K - 1. They are never written to. Do not include the test set.
     config : TrainingConfig
         Everything else.
     out : path
-        Directory of checkpoints, metrics.jsonl and timings.jsonl; made if it is not there.
+        Directory of checkpoints, metrics.jsonl and timings.jsonl; created if it is missing.
     validation : Sequences or tuple of numpy.ndarray, optional
-        A validation set of one's own, in place of the `validation_size` rows that are held out.
+        Your own validation set, instead of `validation_size` rows that are held out.
     metrics : mapping of str to callable, optional
-        Metrics of one's own: metric(predictions, targets) -> float, of all validation sequences, as in
-        `Evaluation.predictions`; they stand in the lines of validation under these names.
+        Your own metrics: metric(predictions, targets) -> float, for all validation sequences, as in
+        `Evaluation.predictions`; the validation lines have them under these names.
     callbacks : sequence of callable
-        callback(EpochEnd) at the end of each epoch, when its checkpoint is written. What it raises ends the run, which
+        callback(EpochEnd) at the end of each epoch, after its checkpoint is written. An exception ends the run, which
         can be resumed.
     show_progress : bool
         Whether to show a progress bar on the standard error stream.
     clock : callable
-        clock() -> seconds since any moment, never falling; it decides time limits and lengths in seconds.
+        clock() -> seconds since any moment, never decreasing; used for time limits and lengths in seconds.
 
     Attributes
     ----------
@@ -126,26 +126,26 @@ class Trainer(Generic[M]):
     total_steps : int or None
         Updates in the whole run; None if its length is in seconds.
     validation_rows, training_rows : numpy.ndarray
-        Row numbers of the sequences held out for validation (or of a validation set of one's own) and of those trained
-        on, rising; fixed by the seed.
+        Row numbers of the sequences for validation (held out, or of your own validation set) and for training,
+        ascending; fixed by the seed.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is of a wrong type, shapes do not fit, a label is out of range, no sequence is left to train on,
-        none to validate on is there for `patience` or `keep_best`, or the learning rate is by the clock and the length
-        of the run is not the same number of seconds.
+        If an argument is of a wrong type, shapes do not fit, a label is out of range, no sequence is left for training,
+        `patience` or `keep_best` lacks validation data, or the length of the run differs from the `total_seconds` of a
+        `TimedCosineSchedule`.
 
     Notes
     -----
-    metrics.jsonl holds one object a line, and only what is the same in every run with one seed on one machine, unless
-    the length of the run is in seconds. Every `log_interval` updates and at the end of an epoch and of the run:
-    {"kind": "training", step, epoch, loss, accuracy, gradient_norm, largest_gradient_norm, learning_rate}, where loss,
-    accuracy and gradient_norm are means over the updates since the line before, norms are those before clipping, and
+    metrics.jsonl has one object per line. Its content is the same in every run with one seed on one machine, unless the
+    length of the run is in seconds. Every `log_interval` updates and at the end of an epoch and of the run: {"kind":
+    "training", step, epoch, loss, accuracy, gradient_norm, largest_gradient_norm, learning_rate}, where loss, accuracy
+    and gradient_norm are means over the updates since the line before, norms are those before clipping, and
     learning_rate is that of the last update. At the end of each epoch and of the run: {"kind": "validation", step,
-    epoch, loss, accuracy, and metrics of one's own}, of the average of the weights where one is kept. A regressor has
-    no accuracy. Wall-clock times go to timings.jsonl: {step, seconds, since}, the seconds from the moment at which this
-    process went on from step `since`.
+    epoch, loss, accuracy, and your own metrics}, for the average of the weights if one is kept. A regressor has no
+    accuracy. Wall-clock times go to timings.jsonl: {step, seconds, since}, the seconds since this process continued
+    from step `since`.
 
     Examples
     --------
@@ -241,7 +241,7 @@ class Trainer(Generic[M]):
 
     @property
     def images(self) -> np.ndarray:
-        """The images that are trained on, where they are images."""
+        """The training images, if the data are images."""
         assert isinstance(self._source, Images)
         return self._source.images
 
@@ -256,7 +256,7 @@ class Trainer(Generic[M]):
         return self.config.keep_best or self.config.patience is not None
 
     def describe(self) -> dict[str, Any]:
-        """Return all that decides the course of the run, as JSON can hold it; the data by their SHA-256."""
+        """Return everything that determines the run, JSON-serialisable; the data by their SHA-256."""
         if self._description is None:
             training = self.config.config() | {"backend": backend_module(self.config.backend).__name__}
             self._description = {
@@ -276,13 +276,13 @@ class Trainer(Generic[M]):
         Parameters
         ----------
         resume : bool
-            Go on from the newest whole checkpoint in `out`; where there is none yet, start. The result is what the
-            run would have given without a stop, bit for bit on a CPU; see the notes for a length in seconds.
+            Continue from the newest complete checkpoint in `out`, or start if there is none. The result is that of a
+            run without a stop, bit for bit on a CPU; see the notes for a length in seconds.
         overwrite : bool
-            Delete checkpoints and metrics of another run in `out` first.
+            First delete checkpoints and metrics of another run in `out`.
         time_limit : float or None
-            Seconds, > 0, after which to stop as Ctrl-C would, but not before one update is done: for jobs with a limit,
-            and for comparing models in equal time.
+            Seconds, > 0, after which to stop like Ctrl-C, but not before the first update: for jobs with a limit, and
+            for comparing models in equal time.
 
         Returns
         -------
@@ -293,23 +293,23 @@ class Trainer(Generic[M]):
         Raises
         ------
         DivergenceError
-            If a loss, gradient, parameter or a number of the optimiser becomes NaN or infinite. It names the first
-            update after which that was so; on a GPU it comes at most 50 updates later.
+            If a loss, gradient, parameter or a number of the optimiser becomes NaN or infinite. It names the first such
+            update; on a GPU it is raised at most 50 updates later.
         FileExistsError
             If `out` holds a run and neither `resume` nor `overwrite` is given.
         CheckpointError
-            If there are checkpoints and none can be read, or metrics.jsonl lacks lines that the checkpoint counts on.
+            If there are checkpoints but none can be read, or metrics.jsonl lacks lines that the checkpoint requires.
         ValueError
-            If the checkpoint is of another configuration: the message names the field, what was expected and what
-            came. Or if `resume` and `overwrite` are both given, or the time limit is not positive.
+            If the checkpoint has another configuration: the message names the field, what was expected and what was
+            given. Or if `resume` and `overwrite` are both given, or the time limit is not positive.
 
         Notes
         -----
         A run whose length is in seconds makes its last update when they have passed, and then a validation. On a GPU up
-        to 50 updates are in line at that moment, and are made. Such a run is not reproducible bit for bit: the clock
-        decides how many updates it makes, and by a `TimedCosineSchedule` their learning rates. A checkpoint holds the
-        seconds that it took to come there, and a resumed run has only the rest of them left. What a kill undid does not
-        count, neither the updates nor their time.
+        to 50 updates are queued at that moment, and are completed. Such a run is not reproducible bit for bit: the
+        clock determines the number of updates, and with a `TimedCosineSchedule` their learning rates. A checkpoint
+        holds the seconds that it took to come there, and a resumed run has only the rest of them left. What a kill
+        undid does not count, neither the updates nor their time.
         """
         limit = math.inf if time_limit is None else check_number("time_limit", time_limit, above=0)
         run = self._start(resume, overwrite)
@@ -412,7 +412,7 @@ class Trainer(Generic[M]):
     def evaluate(
         self, params: dict[str, Array], data: Sequences | np.ndarray, labels: np.ndarray | None = None
     ) -> Evaluation:
-        """Return loss, accuracy and predictions on sequences, or on images with labels, as the test set at the end.
+        """Return loss, accuracy and predictions on sequences, or on images with labels, such as the test set.
 
         Parameters
         ----------
@@ -421,7 +421,7 @@ class Trainer(Generic[M]):
         data : Sequences or numpy.ndarray
             Sequences with targets; or images, with their labels.
         labels : numpy.ndarray, optional
-            Of images.
+            Labels of the images.
 
         Returns
         -------
@@ -434,7 +434,7 @@ class Trainer(Generic[M]):
 
         Notes
         -----
-        Noise that the encoder draws comes from a generator of its own, the same at each call.
+        Noise of the encoder comes from a separate generator, the same at each call.
         """
         given: Any = data if isinstance(data, Sequences) else (data, labels)
         source = source_of(None if isinstance(data, Sequences) else self.encoder, given, self.model)
@@ -442,14 +442,14 @@ class Trainer(Generic[M]):
         return self._evaluation(params, batches, np.arange(len(source)))
 
     def predict(self, params: dict[str, Array], data: Sequences) -> Any:
-        """Return the predictions for sequences, whose targets are not looked at, as `Evaluation.predictions`.
+        """Return the predictions for sequences, as in `Evaluation.predictions`; their targets are not used.
 
         Parameters
         ----------
         params : dict of str to array
             Parameters of the model.
         data : Sequences
-            With as many features as those trained on.
+            With as many features as the training data.
 
         Returns
         -------
@@ -463,7 +463,7 @@ class Trainer(Generic[M]):
         Raises
         ------
         TypeError
-            If the model is no classifier.
+            If the model is not a classifier.
         """
         take = getattr(self.model, "probabilities", None)
         if take is None:
@@ -487,7 +487,7 @@ class Trainer(Generic[M]):
         return step % self.steps_per_epoch == 0 or step == run.last_step
 
     def _progress(self, run: _Run) -> Progress:
-        """Return the display of steps, or of seconds where they are the length of the run."""
+        """Return the display of steps, or of seconds if they are the length of the run."""
         if self.total_steps is not None:
             return Progress(self.total_steps, run.step, show=self.show_progress)
         return Progress(self.config.seconds or 0.0, run.seconds, unit="s", show=self.show_progress)
@@ -506,12 +506,12 @@ class Trainer(Generic[M]):
         return run.order[position * size : (position + 1) * size]
 
     def _update(self, run: _Run, batches: Batches, ledger: Ledger) -> None:
-        """Make one update and note it; on a GPU that only puts work in line."""
+        """Make one update and record it; on a GPU this only queues work."""
         rows = self._next_batch(run)
         batch = batches(rows, run.generators["noise"])
         x = drop_inputs(batch.x, self.config.input_dropout, run.generators["noise"])
         clip = self.config.clip
-        # Overflow is looked for by the ledger, in every result, and reported with its step.
+        # The ledger checks every result for overflow, and reports it with its step.
         with np.errstate(over="ignore", invalid="ignore"), _no_waits(run.params):
             try:
                 loss, grads, outputs = self.model.loss_and_gradient(
@@ -531,12 +531,12 @@ class Trainer(Generic[M]):
             correct = self.model.correct(outputs, batch.y, batch.mask)
             ledger.note(run.step, batch.count, loss, correct, norm, run.params, run.optimizer)
             if self.config.average is not None:
-                total = self.total_steps or 0  # None only where no tail is averaged, which alone asks for it
+                total = self.total_steps or 0  # None only without a tail average, which alone needs it
                 weight = average_weight(self.config.average, self.config.average_updates, run.step, total)
                 run.average = move_average(run.average, run.params, weight)
 
     def _training_record(self, run: _Run, step: int, rate: float) -> dict[str, Any]:
-        """Return the line of metrics for the updates since the last one, and begin to count anew."""
+        """Return the line of metrics for the updates since the last one, and reset the counts."""
         done, run.interval = run.interval, Interval()
         return {
             "kind": "training",
@@ -560,10 +560,10 @@ class Trainer(Generic[M]):
         }
 
     def _save(self, run: _Run, metrics_size: int) -> None:
-        """Write a checkpoint; only then delete those that it makes superfluous."""
+        """Write a checkpoint; only then delete older ones that are no longer needed."""
         at_epoch_end = run.step % self.steps_per_epoch == 0
         batches = generator_state(run.generators["batches"]) if at_epoch_end else run.epoch_start
-        # Times only where they count: elsewhere two runs with one seed are to write the same bytes.
+        # Times only if they matter: otherwise two runs with one seed must write the same bytes.
         timed: dict[str, Any] = {} if self.config.seconds is None else {"seconds": run.seconds}
         if self._keeps_best:
             timed["best"] = vars(run.best)
@@ -582,7 +582,7 @@ class Trainer(Generic[M]):
         prune_checkpoints(self.out)
 
     def _save_best(self, run: _Run) -> None:
-        """Write best.npz: the parameters that were validated, which nothing can go on from."""
+        """Write best.npz: the validated parameters, from which no run can resume."""
         state = Checkpoint(
             step=run.step,
             params=run.average or run.params,
@@ -595,7 +595,7 @@ class Trainer(Generic[M]):
         save_checkpoint(self.best_path, state)
 
     def _call_back(self, run: _Run) -> None:
-        """Tell the callbacks of the end of an epoch."""
+        """Call the callbacks at the end of an epoch."""
         training, validation = run.records.get("training", {}), run.records.get("validation", {})
         for callback in self._callbacks:
             callback(
@@ -610,7 +610,7 @@ class Trainer(Generic[M]):
             )
 
     def _start(self, resume: bool, overwrite: bool) -> _Run:
-        """Return the state to begin with: the newest checkpoint's, or a new one that is saved at once."""
+        """Return the initial state: that of the newest checkpoint, or a new one that is saved at once."""
         if resume and overwrite:
             raise ValueError("resume and overwrite must not both be True")
         self.out.mkdir(parents=True, exist_ok=True)
@@ -682,5 +682,5 @@ class Trainer(Generic[M]):
 
 
 def _no_waits(params: dict[str, Array]) -> AbstractContextManager[None]:
-    """Return a context without checks of values, unless reading them is free; data and labels were checked at first."""
+    """Return a context without checks of values, unless reading them is free; data and labels are already checked."""
     return nullcontext() if array_namespace(next(iter(params.values()))) is np else trusted_values()

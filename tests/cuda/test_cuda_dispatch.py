@@ -49,7 +49,8 @@ def test_what_a_device_cannot_run_is_named(rng):
     old = Device(75, 40, 65_536)
     assert reason(make_cell("gated", 3, 4), rng, old) == "arrays on a GPU of compute capability 7.5; it needs 8.0"
     text = reason(make_cell("gated", 3, 200), rng, A100, np.float64)
-    assert text == "200 units in float64 on a GPU of compute capability 8.0 with 166912 bytes of shared memory a block"
+    wanted = "200 units in float64 on a GPU of compute capability 8.0 with 166912 bytes of shared memory per block"
+    assert text == wanted
     assert reason(make_cell("gated", 3, 128), rng, A100, np.float64) is None
 
 

@@ -347,7 +347,7 @@ def test_a_channel_of_one_value_has_no_statistics():
     images = COLOUR.copy()
     images[:, 1] = 7
     message = refusal(ValueError, pixel_statistics, images)
-    assert message == "images must vary in every channel, got the value 7 all over channel 1"
+    assert message == "images must vary in every channel, got the value 7 everywhere in channel 1"
 
 
 # --- encoders

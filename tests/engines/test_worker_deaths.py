@@ -151,7 +151,7 @@ def test_workers_are_started_again_so_often_and_no_more(pool, calls, case):
     for deaths in range(1, processes.RESTARTS + 2):
         wait_for(lambda: started(pool))
         kill_and_wait(pool._workers[0])
-        last = f"no more are started, since this came {deaths} times"
+        last = f"no more are started, since this happened {deaths} times"
         further = last if deaths > processes.RESTARTS else "a later pass starts a new one"
         with pytest.warns(RuntimeWarning, match=f"{DIED}, and {further}$"):
             assert not differing(everything(CELLS[NAME], case), wanted)

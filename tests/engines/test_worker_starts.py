@@ -106,13 +106,13 @@ def test_a_worker_that_fails_to_start_is_told_of_in_a_warning_alone(
     texts = fail_to_start(new_pool, rng, capfd)
     assert len(texts) == processes.RESTARTS + 1
     assert all(said.rstrip("$") in text for text in texts)
-    assert texts[-1].endswith(f"no more are started, since this came {processes.RESTARTS + 1} times")
+    assert texts[-1].endswith(f"no more are started, since this happened {processes.RESTARTS + 1} times")
 
 
 def test_a_worker_with_another_numrnn_is_not_used(new_pool, monkeypatch, rng, capfd):
     monkeypatch.setattr(workers, "identity", lambda: ("/another/numrnn", "/another/numpy"))
     texts = fail_to_start(new_pool, rng, capfd)
-    assert all("it found another numrnn or NumPy" in text for text in texts)
+    assert all("it loaded another numrnn or NumPy" in text for text in texts)
 
 
 def test_a_frozen_program_is_not_started_as_if_it_were_python(monkeypatch):

@@ -76,7 +76,7 @@ def test_every_cell_has_a_page_and_a_picture(name, tmp_path, capsys):
     assert (tmp_path / "c-stability.png").read_bytes()[:4] == b"\x89PNG"
     no_bound = name in ("gated", "unstructured", "gated-unstructured")
     assert ("critical step size      none is known" in text) == no_bound
-    assert ("is no Euler step" in text) == (name in ("elman", "lstm"))
+    assert ("is not an Euler step" in text) == (name in ("elman", "lstm"))
 
 
 def test_images_of_another_shape_are_random_ones_through_the_same_encoder(tmp_path):

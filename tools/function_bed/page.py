@@ -110,16 +110,16 @@ def _row(cells: Iterable[Any]) -> str:
 
 TEXT = """# A bed of functions for gradient checkers
 
-This page is written by a command, given at its end. It runs `gradcheck`, and the checkers of other libraries, on
-{functions} functions with gradients written by hand: what the gradient checkers of torch, JAX and autograd are tested
-on, written anew in NumPy and SciPy. They stand in `tools/function_bed/`, one module for each family, every gradient
-beside its function.
+A command, given at the end, writes this page. It runs `gradcheck`, and the checkers of other libraries, on {functions}
+functions with hand-written gradients: the functions on which the gradient checkers of torch, JAX and autograd are
+tested, rewritten in NumPy and SciPy. They are in `tools/function_bed/`, one module per family, each gradient next to
+its function.
 
 Each function f gives a loss, the sum of w f with fixed random weights w of both signs. It is checked in float64 and in
-float32, at a point drawn at random and, where domain and range of f allow it, at that point times 1e-8 and 1e8; at the
-point itself also with the loss times 1e-8 and 1e8. Three mistakes are planted in each gradient. A mistake counts
-at a setting if it changes the gradient by one of the parameters by more than {bound:g} of its norm, in float64: smaller
-ones may pass. (The derivative of `exp` near zero is 1 up to rounding, with or without its factor.)
+float32, at a random point and, if domain and range of f allow it, at that point times 1e-8 and 1e8; at the point itself
+also with the loss times 1e-8 and 1e8. Three mistakes are planted in each gradient. A mistake counts at a setting if it
+changes the gradient of one of the parameters by more than {bound:g} of its norm, in float64; smaller ones may pass.
+(The derivative of `exp` near zero is 1 up to rounding, with or without its factor.)
 
 The right gradients are verified without `gradcheck`, by `tests/gradcheck/test_function_bed.py`: against Ridders'
 extrapolation of differences of every element, and by the complex step.
@@ -131,14 +131,14 @@ extrapolation of differences of every element, and by the complex step.
 
 {by_family}
 
-Of {kinks} more the point lies on a kink or a tie, on purpose. The gradient is one of the subgradients there, and no
-checker can know which: the right verdict is anything but "failed". {kink_objections} of {kink_rights} failed. A
-mistake, which is no subgradient, may be found or be inconclusive. "Differentiable once" are functions that have a
-gradient at their point, and a second derivative that jumps there.
+For {kinks} more functions the point is on a kink or a tie, on purpose. The gradient there is one of the subgradients,
+and no checker can know which: any verdict but "failed" is right. {kink_objections} of {kink_rights} failed. A mistake,
+which is not a subgradient, may be found or be inconclusive. "Differentiable once" are functions with a gradient at
+their point and a second derivative that jumps there.
 
 {by_kink}
 
-### Each verdict that should have been another
+### Wrong verdicts
 
 Right gradients that did not pass and mistakes that were not found, at smooth points; subgradients that failed.
 
@@ -146,14 +146,14 @@ Right gradients that did not pass and mistakes that were not found, at smooth po
 
 ## Other checkers
 
-The same losses and gradients, at the smooth points. Each checker sees NumPy functions wrapped as its library wants
-hand-written derivatives (a `torch.autograd.Function`, a `jax.custom_vjp` around pure callbacks, a primitive of
-autograd), and runs with its own defaults; SciPy's `check_grad` returns a norm, and 1e-6 was taken as its limit. The
-defaults are made for float64, points and losses of size one: the columns show what happens elsewhere. A checker that
-objects to every gradient finds every mistake: read the two tables together. An inconclusive verdict, which only
-`gradcheck` knows, is no objection, and finds no mistake.
+The same losses and gradients, at the smooth points. Each checker gets NumPy functions wrapped as its library requires
+for hand-written derivatives (a `torch.autograd.Function`, a `jax.custom_vjp` around pure callbacks, a primitive of
+autograd), and runs with its own defaults; SciPy's `check_grad` returns a norm, and the limit used here is 1e-6. The
+defaults are meant for float64 and for points and losses of size one; the columns show other cases. A checker that
+objects to every gradient finds every mistake: compare the two tables. An inconclusive verdict, which only `gradcheck`
+has, is not an objection and finds no mistake.
 
-Right gradients to which a checker objected, or at which it raised an error:
+Right gradients to which a checker objected, or for which it raised an error:
 
 {alarms}
 
@@ -163,7 +163,7 @@ Mistakes that a checker did not find:
 
 ## The functions
 
-Verdicts of `gradcheck` on each, over all settings.
+Verdicts of `gradcheck` for each function, over all settings.
 
 {catalogue}
 Command: `python -m tools.function_bed`, in the root of the repository; `--only-ours` keeps the verdicts of the others.

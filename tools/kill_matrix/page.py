@@ -17,28 +17,28 @@ from typing import Any
 
 from gradcheck.mutants import Count, KillMatrix
 
-PAGE_TEXT = """# Planted bugs, and who finds them
+PAGE_TEXT = """# Planted bugs, and which checkers find them
 
-This page is written by a command, given at its end. {mutants} slips are planted in the source of `numrnn`, one at a
-time: each is a small edit of one function (`tests/mutants/slips.py`), applied to a copy of the package. The loss comes
-from the real package, the gradient from the edited copy, in {problems} problems: all six cells, through time, with
-lengths and checkpoints, the fused engine, losses and read-out, clipping and updates, tangents and Jacobians. No
-parameter, input or first state is zero.
+A command, given at the end, writes this page. {mutants} bugs are planted in the source of `numrnn`, one at a time. Each
+mutant is a copy of the package with a small edit of one function (`tests/mutants/slips.py`). The loss is computed by
+the real package, the gradient by the mutant, in {problems} problems: all six cells, through time, with lengths and
+recomputation, the fused engine, losses and read-out, clipping and updates, tangents and Jacobians. No parameter, input
+or first state is zero.
 
-Each checker sees the same loss and gradient, as NumPy functions wrapped the way its library wants hand-written
-derivatives, and runs with its own defaults. Two leave something to their user: SciPy's `check_grad` returns a norm, and
-1e-6 was taken as its limit; numdifftools has no checker, and `numpy.allclose` compared its gradient with ours. The
-checkers of JAX and autograd run in reverse mode and first order, which is what a hand-written gradient has.
+Each checker gets the same loss and gradient, as NumPy functions wrapped as its library requires for hand-written
+derivatives, and runs with its own defaults. Two leave a choice to the user: SciPy's `check_grad` returns a norm, and
+the limit used here is 1e-6; numdifftools has no checker, and `numpy.allclose` compared its gradient with ours. The
+checkers of JAX and autograd run in reverse mode and first order, which is what a hand-written gradient provides.
 
-The first table counts the slips that a checker found **on every seed** on which it was run, at each scale of the loss
-and in each precision. A false alarm is an objection to the correct gradient. A checker that objects to every float32
-gradient, right or wrong, has found nothing: read its float32 columns beside its false alarms. "Evaluations" are calls
-of loss and gradient together, the most that one check took; a "parameter" is an array. The second table counts, over
-all scales, precisions and seeds, how often each slip was found.
+The first table counts the mutants that a checker killed **on every seed** on which it was run, at each scale of the
+loss and in each precision. A false alarm is an objection to the correct gradient. A checker that objects to every
+float32 gradient, right or wrong, has found nothing: compare its float32 columns with its false alarms. "Evaluations"
+are calls of loss and gradient together, the most in any one check; a "parameter" is an array. The second table counts,
+over all scales, precisions and seeds, how often each mutant was killed.
 
 {tables}
-Processor time per seed, for all problems, slips, scales and precisions: {costs}.{few} The slips of a problem share its
-loss, so its values are computed once for all of them, for the checkers of other libraries.
+Processor time per seed, for all problems, slips, scales and precisions: {costs}.{few} The mutants of a problem share
+its loss, so for the checkers of other libraries its values are computed once for all of them.
 
 Command: `{command}`, in the root of the repository{last}. Machine: {machine}. Runs: {runs}.
 """
@@ -194,7 +194,7 @@ def page(matrix: KillMatrix, found: Mapping[str, Record], command: str) -> str:
         problems=len({problem for problem, _ in mutants}),
         tables=matrix.to_markdown(),
         costs=", ".join(f"{rule} {record.seconds / record.seeds:.3g} s" for rule, record in found.items()),
-        few=f" That is why few seeds were tried of {', '.join(few)}." if few and len(few) < len(found) else "",
+        few=f" Therefore only few seeds were run for {', '.join(few)}." if few and len(few) < len(found) else "",
         command=command,
         last=" (the last run; `make checkers` runs all)" if "--rules" in command else "",
         machine=f"{platform.system()} on {platform.machine()}, Python {platform.python_version()}, CPU only",

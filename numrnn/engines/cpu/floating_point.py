@@ -1,9 +1,9 @@
-"""How floating-point errors are treated where a slice runs: as the caller of the pass said with numpy.errstate.
+"""Handling of floating-point errors in slices: as set by the caller's numpy.errstate.
 
-That setting belongs to a thread. To other threads it is carried with the caller's context (threads.py), to worker
-processes with the task: "ignore", "warn" and "raise" mean the same there. A worker sends warnings and exceptions back,
-and they come up in the caller's process. "call", "log" and "print" name a function or a file of the caller's process:
-then threads of that process run all slices, and may call the function at the same time.
+That setting belongs to a thread. Other threads get it with the caller's context (threads.py), worker processes with the
+task: "ignore", "warn" and "raise" mean the same there. A worker sends its warnings and exceptions back, and they are
+raised in the caller's process. "call", "log" and "print" name a function or a file of the caller's process: then
+threads of that process run all slices, and may call the function concurrently.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ def portable() -> bool:
 
 
 class UnderSetting:
-    """A task to be called elsewhere under the setting of the thread that made it, which must be portable."""
+    """A task that runs elsewhere under the setting of the thread that created it, which must be portable."""
 
     def __init__(self, task: Callable[[], Any]) -> None:
         self.task = task
         self.modes: Any = np.geterr()
 
     def __call__(self) -> Any:
-        """Call it, and return what it returns."""
+        """Call the task and return its result."""
         with np.errstate(**self.modes):
             return self.task()
 
 
 @dataclass(frozen=True)
 class Note:
-    """A warning that came up in another process."""
+    """A warning raised in another process."""
 
     text: str
     category: type[Warning]
@@ -47,7 +47,7 @@ class Note:
     line: int
 
     def repeat(self) -> None:
-        """Warn here, as if the line of code had run here: this process's filters say what becomes of it."""
+        """Warn here, as if the line of code had run here: this process's filters apply."""
         module = next((m for m in list(sys.modules.values()) if getattr(m, "__file__", None) == self.filename), None)
         name = self.filename if module is None else module.__name__
         registry: Any = {} if module is None else vars(module).setdefault("__warningregistry__", {})
@@ -55,9 +55,9 @@ class Note:
 
 
 def with_notes(task: Callable[[], Any]) -> tuple[bool | None, Any, list[Note]]:
-    """Call a task; return (True, what it returned) or (False, what it raised), and its warnings."""
+    """Call a task; return (True, result) or (False, exception), and its warnings."""
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("default")  # once for each line: a pass may overflow in every step
+        warnings.simplefilter("default")  # once per line: a pass may overflow in every step
         try:
             good, result = True, task()
         except BaseException as error:

@@ -1,11 +1,12 @@
-r"""The steps of the Lipschitz RNN on the CPU engine, and their adjoints, one class a method; steps.py has the others.
+r"""The steps of the Lipschitz RNN on the CPU engine and their adjoints, one class per method; steps.py has the others.
 
-As the Euler cells: s = h / eps, q = eps g, with eps in both matrices. Two products of a step go in one call:
+As for the Euler cells, s = h / eps and q = eps g, and both matrices include eps. One call computes two products of a
+step:
 
     Euler's method   s_t = s_{t-1} + (A s_{t-1} + c),   c = tanh(W s_{t-1} + V x + b)
     midpoint rule    s_t = s_{t-1} + (A k + c),         k = s_{t-1} + (A s_{t-1} + c_h) / 2,   c = tanh(W k + V x + b)
 
-(df = q, and half of what comes back to k, are then what (B34) and (B38) say without another product with eps.)
+(Then df = q and half the cotangent of k give (B34) and (B38) without another multiplication by eps.)
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class LipschitzSlice(Slice):
 
     @staticmethod
     def prepare(problem: Problem) -> Constants:
-        """Return W and A times eps, for states over eps."""
+        """Return the constants with eps W and eps A, for states divided by eps."""
         cell, params, dtype = _lipschitz(problem.cell), problem.params, problem.h0.dtype
         eps = cell.step_size
         both = np.stack([cell.matrix_W.value(params["M_W"]), cell.matrix_A.value(params["M_A"])])
@@ -65,7 +66,7 @@ class LipschitzSlice(Slice):
             add(s[t], u, s[t + 1])  # (F25)
 
     def fill_slopes(self, acts: np.ndarray, states: np.ndarray, active: np.ndarray | None) -> None:
-        """Fill `slopes` with 1 - c^2, and 0 where a row holds its state."""
+        """Fill `slopes` with 1 - c^2, and 0 where a row keeps its state."""
         slopes, c = self.slopes[: len(acts), : self.slope_count], acts[:, : self.slope_count]
         np.multiply(c, c, out=slopes)
         np.subtract(1, slopes, out=slopes)
@@ -92,7 +93,7 @@ class LipschitzSlice(Slice):
 
 
 class MidpointSlice(LipschitzSlice):
-    """The midpoint rule. Its deltas are the sum that V x + b is due, then delta and q of f(k), delta and q of f(h)."""
+    """The midpoint rule. Its deltas are the cotangent of V x + b, then delta and q of f(k), delta and q of f(h)."""
 
     activations: ClassVar[int] = 3  # c, c_h, k / eps
     slope_count: ClassVar[int] = 2
@@ -100,16 +101,16 @@ class MidpointSlice(LipschitzSlice):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self.k = workspace.take(self.h.shape, self.h.dtype)  # of a chunk, for the products of `add_products`
+        self.k = workspace.take(self.h.shape, self.h.dtype)  # midpoints of a chunk, for `add_products`
 
     def zero_totals(self) -> list[np.ndarray]:
-        """Return zeros for dW and dA by way of k, the same by way of h, and [dV | db]."""
+        """Return zeros for dW and dA through k, the same through h, and [dV | db]."""
         dW, dA, dV_b = super().zero_totals()
         return [dW, dA, np.zeros_like(dW), np.zeros_like(dA), dV_b]
 
     @staticmethod
     def gradients(cell: Cell, totals: list[np.ndarray]) -> dict[str, np.ndarray]:
-        """Return the gradients of M_A, M_W, V and b from what `zero_totals` began."""
+        """Return the gradients of M_A, M_W, V and b from the totals."""
         return LipschitzSlice.gradients(cell, [totals[0] + totals[2], totals[1] + totals[3], totals[4]])  # (B39)
 
     def steps(self, acts: np.ndarray, active: np.ndarray | None) -> None:
@@ -132,7 +133,7 @@ class MidpointSlice(LipschitzSlice):
             add(s[t], u, s[t + 1])  # (F25)
 
     def fill_slopes(self, acts: np.ndarray, states: np.ndarray, active: np.ndarray | None) -> None:
-        """Fill `slopes` with 1 - c^2 and 1 - c_h^2, and 0 where a row holds its state; and `k`."""
+        """Fill `slopes` with 1 - c^2 and 1 - c_h^2, and 0 where a row keeps its state; fill `k`."""
         super().fill_slopes(acts, states, active)
         np.multiply(acts[:, 2], self.constants.scale, out=self.k[: len(acts)])
 
@@ -157,7 +158,7 @@ class MidpointSlice(LipschitzSlice):
                 self.add_direct_gradient(first + t, out)
 
     def add_products(self, deltas: list[np.ndarray], h: np.ndarray, x_1: np.ndarray, out: BackwardBuffers) -> None:
-        """Add to dW and dA by way of k, the same by way of h, and [dV | db]."""
+        """Add to dW and dA through k, the same through h, and [dV | db]."""
         k = self.k.reshape(-1, self.n)[: len(h)]
         out.add([*deltas[1:], deltas[0]], [k, k, h, h, x_1])
 

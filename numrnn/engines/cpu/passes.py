@@ -1,7 +1,7 @@
-"""One pass of the CPU engine: all that its slices read and write, and what is done with a slice from end to end.
+"""One pass of the CPU engine: the arrays that its slices read and write, and the work on one slice from start to end.
 
-A pass is told which rows to take, and does not care where: in a thread, or pickled, in another process, to which its
-large arrays are places in shared memory.
+A pass is given the rows to work on, either in a thread or, pickled, in another process; its large arrays are then
+pickled as references to shared memory.
 """
 
 from __future__ import annotations
@@ -21,37 +21,37 @@ Shape = tuple[int, ...]
 
 
 class Pass:
-    """Forward and backward over all time, for any rows.
+    """Forward and backward over all steps, for any rows.
 
-    Its methods are tasks, each for some rows, wherever they are run. They flush subnormal numbers, and can be run again
-    after they were broken off anywhere: they write only to memory that no task of the same pass reads.
+    Its methods are tasks, each for some rows, in any thread or process. They flush subnormal numbers, and an
+    interrupted one can be run again: they write only to memory that no task of the same pass reads.
 
     Parameters
     ----------
     problem : Problem
-        What to run.
+        The forward pass to run.
     kind : type of Slice
-        How its cell is run.
+        The slice class of its cell.
     shared : bool
-        Whether to use memory that worker processes see, where it is to be had.
+        Whether to use memory that worker processes see, if available.
     rows : int
-        In a slice, for which the length of a chunk is chosen; it stays whatever slices run later.
+        Rows per slice, from which the chunk length is chosen; later slices of other sizes keep that length.
 
     Attributes
     ----------
     every : int
-        Steps in a segment: T, or the distance of the checkpoints.
+        Steps per segment: T, or the distance between kept states.
     states, acts : numpy.ndarray or None
-        All states (T + 1, B, state_size) and activations (T, activations, B, n); None with checkpoints.
+        All states (T + 1, B, state_size) and activations (T, activations, B, n); None with `recompute_every`.
     checkpoints, final : numpy.ndarray or None
-        The state over `constants.scale` at the start of every segment, (segments, B, state_size), and h_T.
+        The state divided by `constants.scale` at the start of every segment, (segments, B, state_size), and h_T.
     """
 
     def __init__(self, problem: Problem, kind: type[Slice], shared: bool, rows: int) -> None:
         self.kind, self.n_steps, self._share = kind, problem.n_steps, shared
         self.n, self.parts = problem.cell.hidden_size, problem.cell.state_size // problem.cell.hidden_size
         chunk = steps_per_chunk(rows, self.n, problem.h0.dtype)
-        # A segment is a multiple of a chunk, so that it is cut into the same chunks as the whole.
+        # A segment is a multiple of a chunk, so that it has the same chunks as the whole pass.
         whole = problem.every is None
         self.every = self.n_steps if whole else min(-(-(problem.every or 1) // chunk) * chunk, self.n_steps)
         constants, state, segments = kind.prepare(problem), problem.h0.shape, -(-self.n_steps // self.every)
@@ -64,32 +64,32 @@ class Pass:
         self.constants: Constants = replace(constants, A=own["A"], A_T=own["A_T"], chunk=chunk)
         self.x, self.h0, self.active = own["x"], own["h0"], own["active"]
         self.acts, self.checkpoints, self.final = (own.get(name) for name in ("acts", "checkpoints", "final"))
-        # In a region of their own: who keeps the states alone keeps nothing else.
+        # In their own region: a reference to the states keeps nothing else alive.
         self.states = None
         if whole:
             self.states = self.take((self.n_steps + 1, *state))
             self.states[0] = self.h0
 
     def visible(self, *others: Any) -> bool:
-        """Tell whether worker processes see its arrays, and those among `others`: no more, once the process forked."""
+        """Tell whether worker processes see its arrays and those in `others`; False once the process has forked."""
         if not self._share:
             return False
         held = (self.x, self.states, self.acts, self.checkpoints, *others)
         return shared_memory.visible(array for array in held if isinstance(array, np.ndarray))
 
     def take(self, shape: Shape) -> np.ndarray:
-        """Return an array that may be handed out, seen by workers if they see those of the pass."""
+        """Return an array for results, visible to workers if those of the pass are."""
         return room({}, {"it": shape}, self.h0.dtype, self.visible())["it"]
 
     def _acts_shape(self, steps: int, batch: int) -> Shape:
         return steps, self.kind.activations, batch, self.n
 
     def stop(self, start: int) -> int:
-        """Return the end of the segment that starts there."""
+        """Return the end of the segment that starts at `start`."""
         return min(start + self.every, self.n_steps)
 
     def slice_of(self, rows: slice) -> Slice:
-        """Return the scratch for these rows."""
+        """Return a slice, with its scratch memory, for these rows."""
         return self.kind(self.constants, self.x, self.active, self.n, self.parts, rows)
 
     def forward(self, rows: slice) -> None:
@@ -114,20 +114,20 @@ class Pass:
     def backward(
         self, rows: slice, g: np.ndarray, direct: Any, dx: Any, all_g: Any, with_params: bool
     ) -> tuple[np.ndarray, list[np.ndarray] | None]:
-        """Return dL/dh_0 of these rows, and their sums for the gradients of the parameters.
+        """Return dL/dh_0 of these rows, and their contributions to the parameter gradients.
 
         Parameters
         ----------
         rows : slice
-            Of the batch.
+            Rows of the batch.
         g : numpy.ndarray, shape (B, state_size)
             dL/dh_T.
         direct : numpy.ndarray, shape (T + 1, B, state_size), or None
-            The loss's own derivatives.
+            The loss's direct derivatives.
         dx, all_g : numpy.ndarray or None
-            Where to put dL/dx_t and dL/dh_t; None for those not wanted.
+            Outputs for dL/dx_t and dL/dh_t; None if not requested.
         with_params : bool
-            Whether the gradients of the parameters are wanted.
+            Whether the parameter gradients are requested.
         """
         with flush_subnormals():
             part, q = self.slice_of(rows), g[rows] * self.constants.scale
@@ -145,7 +145,7 @@ class Pass:
             return q, out.d_params
 
     def _recompute(self, part: Slice, start: int, states: np.ndarray, acts: np.ndarray | None) -> None:
-        """Fill the states and activations of one segment again, for the rows of a slice."""
+        """Recompute the states and activations of one segment, for the rows of a slice."""
         assert self.checkpoints is not None
         s = self.checkpoints[start // self.every, part.rows].copy()
         np.multiply(s, self.constants.scale, out=states[0])
@@ -155,9 +155,9 @@ class Pass:
 
 
 def room(given: Mapping[str, np.ndarray | None], made: Mapping[str, Shape], dtype: Any, shared: bool) -> dict[str, Any]:
-    """Return `given` and arrays of the shapes in `made`, by name, of any content.
+    """Return `given` and uninitialised arrays of the shapes in `made`, by name.
 
-    With `shared` all lie in one region that workers see, the given ones copied, if such memory is to be had.
+    With `shared` all lie in one region that workers see, the given ones as copies, if such memory is available.
     """
     if shared:
         arrays = {name: array for name, array in given.items() if array is not None}

@@ -1,20 +1,20 @@
-"""Worker processes of the CPU engine: what its threads do, without an interpreter lock between them.
+"""Worker processes of the CPU engine: they do the work of its threads without sharing an interpreter lock.
 
-Every NumPy call gives up the interpreter lock and takes it again. Two threads that each make a call every few
-microseconds find it taken so often that the system puts them to sleep and wakes them some 10^4 times a second, which
-costs up to a third of the time of a training step. A process has a lock of its own.
+Every NumPy call releases the interpreter lock and takes it again. Two threads that each make a call every few
+microseconds contend for it: the system puts them to sleep and wakes them some 10^4 times a second, which costs up to a
+third of the time of a training step. Each process has its own lock.
 
-What holds:
+Guarantees:
 
-- A task writes only to memory that no task reads, so that it can be run again. If a worker dies, the answers of the
-  others are waited for, and its task is run again in this process: the same bits, and one RuntimeWarning. A later pass
-  starts a new worker, RESTARTS times at most.
-- A worker that is only stopped, or slow, is waited for: nothing tells one from the other. Ctrl-C ends it.
-- No memory is used again while a worker may still write to it, also if a call is interrupted.
-- A fork waits until the workers are idle. What a process holds of states and gradients is its own from then on; the
-  child of the fork has no workers of its parent, and starts its own.
-- Where there are no workers, the engine uses threads, and gives the same numbers bit for bit: on systems without
-  shared memory, while a worker is still starting or busy for another thread, for a tape from before a fork.
+- A task writes only to memory that no task reads, so it can be run again. If a worker dies, this process waits for the
+  others and then runs its task again: the same bits, and one RuntimeWarning. A later pass starts a new worker, at most
+  RESTARTS times.
+- This process waits for a stopped worker, since it cannot be told from a slow one. Ctrl-C ends the worker.
+- No memory is reused while a worker may still write to it, even if a call is interrupted.
+- A fork waits until the workers are idle. From then on each process has its own states and gradients; the child does
+  not use its parent's workers and starts its own.
+- Without workers the engine uses threads, and computes the same numbers bit for bit: on systems without shared memory,
+  while a worker is still starting or busy for another thread, and for a tape from before a fork.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from numrnn.engines.cpu import shared_memory, threads, workspace
 from numrnn.engines.cpu.floating_point import UnderSetting
 from numrnn.engines.cpu.workers import Answer, Worker
 
-VARIABLE = "NUMRNN_PROCESSES"  # "0" keeps the engine to threads
-# A worker costs half a second to start, and a pass that it dies in is run twice in part. What ends it four times (a
-# limit on memory, somebody's script) will end it again.
+VARIABLE = "NUMRNN_PROCESSES"  # "0": the engine uses threads only
+# Starting a worker costs half a second, and part of a pass in which it dies is run twice. What ended workers four
+# times (a memory limit, somebody's script) will end them again.
 RESTARTS = 3
-SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)  # that may be over at the next pass
+SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)  # they may be over at the next pass
 
 
 def usable() -> bool:
@@ -48,7 +48,7 @@ def usable() -> bool:
 
 
 class Pool:
-    """Workers that are started when they are first wanted, and lent to one caller at a time."""
+    """Workers, started at first use and lent to one caller at a time."""
 
     def __init__(self) -> None:
         self._workers: list[Worker] = []
@@ -58,12 +58,12 @@ class Pool:
 
     @contextlib.contextmanager
     def borrow(self, count: int) -> Iterator[list[Worker] | None]:
-        """Yield so many workers, or None if they are not ready, busy, or have died too often."""
+        """Yield `count` workers, or None if they are not ready, are busy, or have died too often."""
         if not self._lock.acquire(blocking=False):
             yield None
             return
         try:
-            if self._lent or self._closed:  # lent to this very thread, of which a signal handler runs a pass
+            if self._lent or self._closed:  # lent to this same thread, whose signal handler runs a pass
                 yield None
                 return
             self._lent = True
@@ -93,17 +93,17 @@ class Pool:
         return workers if all(worker.ready() for worker in workers) else None
 
     def run(self, workers: Sequence[Worker], tasks: Sequence[Callable[[], Any]]) -> list[Any]:
-        """Call all tasks at the same time, the last in this process, and return their results.
+        """Run all tasks concurrently, the last in this process, and return their results.
 
-        The task of a worker that dies is run again here, after all others. An exception of a task is raised here, after
-        all have ended; the warnings of a worker's task come up here.
+        If a worker dies, its task is run again here, after all others. Exceptions of tasks, and warnings of workers'
+        tasks, are raised here after all tasks have ended.
         """
         try:
             for worker, task in zip(workers, tasks[:-1], strict=True):
                 try:
                     worker.send(UnderSetting(task))
                 except OSError:
-                    worker.hang_up()  # half of a message may have gone: no answer is to be waited for
+                    worker.hang_up()  # part of a message may have been sent: expect no answer
             answers: list[Answer | None] = [_outcome(tasks[-1])]
             answers[:0] = [_answer(worker) for worker in workers]
         except BaseException:
@@ -122,7 +122,7 @@ class Pool:
         self._end([worker for worker in self._workers if worker.task is not None])
 
     def _lose(self, workers: Sequence[Worker], reason: str = "") -> None:
-        """End workers that are of no use any more, and say so."""
+        """End workers that are no longer usable, with a warning."""
         if not workers and not reason:
             return
         if self._closed:  # this process is ending, and has ended them
@@ -133,7 +133,7 @@ class Pool:
         further = "a later pass starts a new one"
         if self._losses > RESTARTS:
             self._end(self._workers)
-            further = f"no more are started, since this came {self._losses} times"
+            further = f"no more are started, since this happened {self._losses} times"
         warnings.warn(
             f"a worker process of the CPU engine ended ({'; '.join(reasons)}); threads take its place, and {further}",
             RuntimeWarning,
@@ -146,18 +146,18 @@ class Pool:
         self._workers = [worker for worker in self._workers if worker not in workers]
 
     def close(self) -> None:
-        """End all workers, and start none again."""
+        """End all workers, and start no new ones."""
         self._closed = True
         for worker in self._workers:
             worker.kill()
-        if self._lock.acquire(blocking=False):  # else a daemon thread waits for them, and finds them ended
+        if self._lock.acquire(blocking=False):  # else a daemon thread is waiting for them, and finds them ended
             self._end(self._workers)
             self._lock.release()
 
     def hold(self) -> None:
-        """Wait until no pass runs on the workers but one of this thread, and let none start."""
+        """Wait until no other thread runs a pass on the workers, and let none start."""
         while True:
-            # What is raised before a fork is printed, and the fork goes on: it cannot be interrupted.
+            # An exception before a fork is printed, and the fork goes on: it cannot be interrupted.
             with contextlib.suppress(KeyboardInterrupt):
                 self._lock.acquire()
                 return
@@ -167,17 +167,17 @@ class Pool:
         self._lock.release()
 
     def part(self) -> None:
-        """Make this process's memory its own, before a fork; call between `hold` and `release`."""
+        """Make this process's memory private, before a fork; call between `hold` and `release`."""
         if self._lent:
-            self._parting = True  # this thread forks in the middle of a pass, which needs the workers to its end
+            self._parting = True  # this thread forks during a pass, which still needs the workers
             return
         self.settle()
         _make_private()
 
     def leave(self) -> None:
-        """Leave all workers to the parent, in the child of a fork.
+        """Leave all workers to the parent; call in the child of a fork.
 
-        Without the child's ends of the pipes they notice when the parent ends.
+        Closes the child's ends of the pipes, so that the workers notice when the parent ends.
         """
         self._closed = True
         for worker in self._workers:
@@ -209,7 +209,7 @@ def _results(answers: list[Answer | None]) -> list[Any]:
             results.append(result)
         return results
     finally:
-        # An exception and a frame that holds it would keep all arrays until garbage is collected.
+        # An exception and a frame that refers to it would keep all arrays alive until garbage collection.
         answers.clear()
         del result
 
@@ -221,13 +221,13 @@ def _make_private() -> None:
 
 pool = Pool()
 atexit.register(lambda: pool.close())
-_held: list[Callable[[], None]] = []  # what a fork has to release in the parent, in the order in which it was held
+_held: list[Callable[[], None]] = []  # what the parent releases after a fork, in the order of the holds
 
 
 def _before_fork() -> None:
-    """Wait for the workers and for all locks of the engine, and part with the memory that a child would see too."""
+    """Wait for the workers and take all locks of the engine; then make shared memory private."""
     held = (pool.hold, pool.release), (threads.hold, threads.release), (workspace.hold, workspace.release)
-    for hold, release in held:  # the pool first: a pass on the workers takes the other locks, and gives them back
+    for hold, release in held:  # the pool first: a pass on the workers takes and releases the other locks
         hold()
         _held.append(release)
     pool.part()
@@ -239,7 +239,7 @@ def _after_in_parent() -> None:
 
 
 def _after_in_child() -> None:
-    """Be as after a start: no workers, no threads, no lock held by a thread that does not exist here."""
+    """Reset to the state after a start: no workers, no threads, no lock held by a thread that does not exist here."""
     global pool
     _held.clear()
     threads.renew()

@@ -1,12 +1,12 @@
-"""Memory that worker processes see too.
+"""Memory shared with worker processes.
 
-An array of this memory is sent to a worker as its place, not as its numbers; what the worker writes there the caller
-finds. The memory has no name (memfd_create): no other program sees it, and nothing is left of it when those who map it
-have ended. A region costs one file descriptor, by which workers are given it. Several arrays may lie in one region.
+An array in this memory is sent to a worker as a reference, not as data, and the caller sees what the worker writes. The
+memory has no name (memfd_create): no other program sees it, and it is freed when the last process that maps it ends. A
+region costs one file descriptor, which is sent to the workers. Several arrays may lie in one region.
 
-When the process forks, all regions become private to each side: from then on they are ordinary memory, copied when
-written to, that no worker sees. Where there is no such memory to be had, for lack of descriptors, of memory or of the
-system call, `arena` says so, and the engine uses ordinary arrays.
+When the process forks, all regions become private to each side: from then on they are ordinary copy-on-write memory
+that no worker sees. If shared memory is not available, for lack of descriptors, of memory or of the system call,
+`arena` returns None, and the engine uses ordinary arrays.
 """
 
 from __future__ import annotations
@@ -31,28 +31,28 @@ import numpy as np
 from numrnn.engines.cpu import workspace
 
 SUPPORTED = hasattr(os, "memfd_create") and hasattr(socket, "send_fds")
-SHARE_OF_DESCRIPTORS = 4  # regions take a quarter of the process's descriptors at most: the rest is the program's own
-PIECE = 2**24  # bytes allocated by one call: a signal makes the call start anew, and a long one might never end
+SHARE_OF_DESCRIPTORS = 4  # regions use at most a quarter of the process's descriptors; the rest is the program's
+PIECE = 2**24  # bytes allocated by one call: a signal restarts the call, and a long one might never end
 MAP_FIXED = 0x10  # on Linux; Python's mmap does not name it
 _numbers = itertools.count()
 
 
 class Region:
-    """A mapping of memory that has a descriptor.
+    """A memory mapping with a file descriptor.
 
     Parameters
     ----------
     descriptor : int
-        Of the memory; the region closes it when its array and all views of that have gone.
+        File descriptor of the memory; the region closes it when its array and all views are gone.
     shape, dtype
         Of the array that fills it.
 
     Attributes
     ----------
     number : int
-        Its name among the regions of a process.
+        Identifies it among the regions of a process.
     array : weakref to numpy.ndarray
-        The array that fills it. Every view of that holds it as its base.
+        The array that fills it; every view has it as its base.
     """
 
     def __init__(self, descriptor: int, shape: tuple[int, ...], dtype: np.dtype) -> None:
@@ -67,14 +67,14 @@ class Region:
         }
 
     def fill(self) -> np.ndarray:
-        """Return the array that fills the region, which goes with it."""
+        """Return the array that fills the region; the region is freed with it."""
         array = np.asarray(self)
         weakref.finalize(array, self._release).atexit = False
         self.array = weakref.ref(array)
         return array
 
     def make_private(self) -> None:
-        """Copy what is written to from now on, and let nobody else map it."""
+        """Make the memory copy-on-write, and let nobody else map it."""
         _map(self.address, self.size, mmap.MAP_PRIVATE | MAP_FIXED, self.descriptor)
         os.close(self.descriptor)
         self.descriptor = -1
@@ -84,20 +84,20 @@ class Region:
         _unmap(self.address, self.size)
         if self.descriptor >= 0:
             if self.owner == os.getpid():
-                os.ftruncate(self.descriptor, 0)  # gives it back at once: a worker that has nothing to do maps it still
+                os.ftruncate(self.descriptor, 0)  # frees it at once: an idle worker still maps it
             os.close(self.descriptor)
 
 
-_regions: dict[int, Region] = {}  # those that workers may see, by number; single operations, which need no lock
+_regions: dict[int, Region] = {}  # those that workers may see, by number; operations are atomic and need no lock
 
 
 def array(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """Return a C-contiguous array in a region of its own, for as long as it or a view of it lives.
+    """Return a C-contiguous array in its own region, which lives as long as the array or a view of it.
 
     Raises
     ------
     OSError
-        If there is no such memory, or not enough of it, or no descriptor to spare.
+        If there is no shared memory, not enough of it, or no free descriptor.
     """
     dtype = np.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize
@@ -105,8 +105,8 @@ def array(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         raise OSError(EMFILE, os.strerror(EMFILE))
     descriptor = os.memfd_create("numrnn")
     try:
-        # Memory that is only reserved would end the process by SIGBUS where it cannot be had. To allocate it costs
-        # nothing: the first touch of a page is shorter by as much.
+        # Memory that is only reserved ends the process by SIGBUS if it is not available at the first access.
+        # Allocating it costs nothing: the first access to a page becomes faster by as much.
         for start in range(0, size, PIECE):
             os.posix_fallocate(descriptor, start, min(PIECE, size - start))
         region = Region(descriptor, shape, dtype)
@@ -126,10 +126,10 @@ def _descriptors_allowed() -> float:
 
 
 def arena(shapes: Sequence[tuple[tuple[int, ...], Any]]) -> list[np.ndarray] | None:
-    """Return arrays of these shapes and dtypes, of any content, in one region; None where that is not to be had.
+    """Return uninitialised arrays of these shapes and dtypes in one region; None if that is not available.
 
-    The region is used again once nobody holds any of them; each starts a page, so that none shares a line of a cache
-    with another and matrices are aligned.
+    The region is reused once nobody holds any of them. Each starts on a new page, so that no two share a cache line
+    and matrices are aligned.
     """
     sizes = [math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in shapes]
     ends = list(itertools.accumulate(-(-size // mmap.PAGESIZE) * mmap.PAGESIZE for size in sizes))
@@ -153,12 +153,12 @@ def _region_of(array: np.ndarray) -> Region | None:
 
 
 def make_private() -> None:
-    """Make every region ordinary memory of this process, which a child of a fork inherits as its own.
+    """Make every region ordinary memory of this process, of which the child of a fork gets its own copy.
 
-    No worker may be writing meanwhile; threads of this process may.
+    Workers must not write meanwhile; threads of this process may.
     """
     for region in list(_regions.values()):
-        held = region.array()  # while it is held, nobody unmaps the region
+        held = region.array()  # while this reference exists, the region stays mapped
         if held is None:
             continue
         try:
@@ -180,14 +180,14 @@ def numbers() -> set[int]:
 
 
 class Pickler(pickle.Pickler):
-    """Pickles arrays in regions as their place there, and notes the regions."""
+    """Pickles arrays in regions as references, and records the regions."""
 
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file, pickle.HIGHEST_PROTOCOL)
         self.regions: dict[int, Region] = {}
 
     def persistent_id(self, obj: Any) -> Any:
-        """Return the place of such an array, and None for all else."""
+        """Return the reference to an array in a region, and None for anything else."""
         region = _region_of(obj) if isinstance(obj, np.ndarray) else None
         if region is None:
             return None
@@ -196,20 +196,20 @@ class Pickler(pickle.Pickler):
 
 
 class Unpickler(pickle.Unpickler):
-    """Makes arrays again from their places in `regions`, arrays of bytes by number."""
+    """Restores arrays from references into `regions`, byte arrays by number."""
 
     def __init__(self, data: bytes, regions: dict[int, np.ndarray]) -> None:
         super().__init__(io.BytesIO(data))
         self.regions = regions
 
     def persistent_load(self, pid: Any) -> np.ndarray:
-        """Return the array of a place."""
+        """Return the array of a reference."""
         number, shape, dtype, offset, strides = pid
         return np.ndarray(shape, dtype, self.regions[number], offset, strides)
 
 
 def map_for_another(descriptor: int, size: int) -> np.ndarray:
-    """Return a region of another process as bytes; the descriptor is closed, since a mapping needs none."""
+    """Return a region of another process as bytes; closes the descriptor, which the mapping does not need."""
     try:
         region = Region(descriptor, (size,), np.dtype(np.uint8))
     finally:

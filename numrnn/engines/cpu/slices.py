@@ -1,7 +1,7 @@
-"""One slice of the batch through time: what the CPU engine does alike for every cell.
+"""One slice of the batch through time: the part of the CPU engine that is common to all cells.
 
-A slice takes its rows through all steps, a chunk of steps at a time. What does not go from step to step is done here
-for a whole chunk at once; the steps themselves, and their adjoints, are in steps.py, one class a kind of cell.
+A slice runs its rows through all steps, one chunk of steps at a time. Work without a recurrence is done here for a
+whole chunk; the steps themselves, and their adjoints, are in steps.py, one class per kind of cell.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from numrnn.cells.base import Cell
 from numrnn.engines.cpu import workspace
 from numrnn.problem import Problem
 
-CHUNK_BYTES = 2**18  # of the states of a chunk: three arrays of them fit into the second-level cache of a core (1 MiB)
-SHORTEST_CHUNK, LONGEST_CHUNK = 4, 64  # steps; longer ones than this save nothing more
+CHUNK_BYTES = 2**18  # states of a chunk: three such arrays fit in the second-level cache of a core (1 MiB)
+SHORTEST_CHUNK, LONGEST_CHUNK = 4, 64  # steps; longer chunks save nothing more
 ALIGNMENT = 64  # bytes: a cache line, and a register of AVX-512
-UNPACKED_SIZE = 10**6  # OpenBLAS's AVX-512 kernels take products of up to so many multiplications without packing
-UNPACKED_ROWS = 4  # with fewer rows they are slower than those that pack
+UNPACKED_SIZE = 10**6  # OpenBLAS's AVX-512 kernels do not pack products of up to this many multiplications
+UNPACKED_ROWS = 4  # with fewer rows they are slower than the kernels that pack
 
 
 def rows_per_product(rows: int, n: int) -> int:
-    """Return how many rows of a slice to multiply with an (n, n) matrix at once: a divisor of `rows`, or all of them.
+    """Return how many rows of a slice to multiply by an (n, n) matrix at once: a divisor of `rows`, or all of them.
 
-    A BLAS copies ("packs") both factors of a product before it multiplies them, which costs a sixth of the time of the
-    products of one step. Some kernels do without up to a certain size.
+    A BLAS copies ("packs") both factors of a product before it multiplies them, which takes a sixth of the time of the
+    products of one step. Some kernels do not pack up to a certain size.
     """
     if not unpacked_kernels():
         return rows
@@ -40,7 +40,7 @@ def rows_per_product(rows: int, n: int) -> int:
 
 
 def steps_per_chunk(rows: int, n: int, dtype: Any) -> int:
-    """Return how many steps of a slice to take together: a power of two, as many as the cache holds."""
+    """Return the number of steps per chunk: a power of two, as many as fit in the cache."""
     steps = LONGEST_CHUNK
     while steps > SHORTEST_CHUNK and steps * rows * n * np.dtype(dtype).itemsize > CHUNK_BYTES:
         steps //= 2
@@ -48,13 +48,13 @@ def steps_per_chunk(rows: int, n: int, dtype: Any) -> int:
 
 
 def aligned(matrices: np.ndarray) -> np.ndarray:
-    """Return a copy of (n, n), or of (k, n, n), in which every matrix begins at the start of a cache line.
+    """Return a copy of (n, n) or (k, n, n) matrices, each aligned to the start of a cache line.
 
-    The kernels that do not pack read the matrix with loads of a whole register. On Intel processors they take 1.5 times
-    as long where each such load crosses the border of two cache lines; NumPy aligns to 16 bytes.
+    The kernels that do not pack load whole registers from the matrix. On Intel processors they take 1.5 times as long
+    if each such load crosses a cache-line boundary; NumPy aligns to 16 bytes only.
     """
     *outer, n, m = matrices.shape
-    size = -(-n * m * matrices.itemsize // ALIGNMENT) * ALIGNMENT  # of a matrix, in bytes
+    size = -(-n * m * matrices.itemsize // ALIGNMENT) * ALIGNMENT  # bytes per matrix
     memory = np.empty(math.prod(outer) * size + ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % ALIGNMENT
     rows = (
@@ -67,18 +67,18 @@ def aligned(matrices: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Constants:
-    """What every slice reads: the parameters in the form in which the loops use them."""
+    """What every slice reads: the parameters in the form that the loops use."""
 
     scale: float  # h = scale * s, q = scale * g
-    A_T: np.ndarray  # (n, n), or (4, n, n): what multiplies s from the right in a step
-    A: np.ndarray  # of the same shape: what multiplies a delta in the adjoint of a step
-    V_b: list[np.ndarray]  # one (m + 1, n) for each pre-activation, for [x | 1] @ V_b
-    V: list[np.ndarray]  # one (n, m) for each, for delta @ V
-    chunk: int = SHORTEST_CHUNK  # steps that a slice takes together
+    A_T: np.ndarray  # (n, n), or (4, n, n): multiplies s from the right in a step
+    A: np.ndarray  # of the same shape: multiplies a delta in the adjoint of a step
+    V_b: list[np.ndarray]  # one (m + 1, n) per pre-activation, for [x | 1] @ V_b
+    V: list[np.ndarray]  # one (n, m) per pre-activation, for delta @ V
+    chunk: int = SHORTEST_CHUNK  # steps per chunk
 
 
 class BackwardBuffers:
-    """What a slice's backward pass takes from outside, and where it puts its gradients; None for those not wanted."""
+    """Inputs and outputs of a slice's backward pass; None if not requested."""
 
     def __init__(self, rows: slice, direct: Any, dx: Any, all_g: Any, d_params: list[np.ndarray] | None) -> None:
         self.direct = None if direct is None else direct[:, rows]
@@ -89,23 +89,23 @@ class BackwardBuffers:
         self._products = [np.empty_like(total) for total in d_params or ()]
 
     def add(self, deltas: Sequence[np.ndarray], rows: Sequence[np.ndarray]) -> None:
-        """Add the products delta^T row of a chunk; deltas are (steps x b, n), rows h or [x | 1]."""
+        """Add the products delta^T row of a chunk; deltas are (steps x b, n), rows are h or [x | 1]."""
         for total, product, delta, row in zip(self.d_params or (), self._products, deltas, rows, strict=True):
             np.dot(delta.T, row, out=product)  # (B5) (B4), (B14) (B12) (B13), (B18), (B25), (B37) (B40)
             total += product  # (B27)
 
 
 class Slice(ABC):
-    """Rows of the batch, and the scratch that a thread needs to take them through time.
+    """Rows of the batch, and the scratch memory that a thread needs to run them through time.
 
-    All arrays that its methods are given hold these rows only. A state has one part, or two for the LSTM, [h | c].
+    All arrays passed to its methods hold these rows only. A state has one part, or two for the LSTM, [h | c].
     """
 
-    pre_activations: ClassVar[int]  # arrays V x + b in a step, and as many deltas
-    activations: ClassVar[int]  # arrays in a step that the adjoint needs beside the states
-    slope_count: ClassVar[int] = 0  # slopes in a step, if there are more of them than activations
-    delta_count: ClassVar[int] = 0  # deltas in a step, if there are others after those of the pre-activations
-    scratch: ClassVar[int] = 2  # arrays (b, n) that a step may write to
+    pre_activations: ClassVar[int]  # arrays V x + b per step, and as many deltas
+    activations: ClassVar[int]  # arrays per step that the adjoint needs besides the states
+    slope_count: ClassVar[int] = 0  # slopes per step, if more than activations
+    delta_count: ClassVar[int] = 0  # deltas per step, if more than pre-activations
+    scratch: ClassVar[int] = 2  # arrays (b, n) of scratch memory for a step
 
     def __init__(
         self, constants: Constants, x: np.ndarray, active: np.ndarray | None, n: int, parts: int, rows: slice
@@ -116,11 +116,11 @@ class Slice(ABC):
         self._active = None if active is None else active[:, rows]
         self.b, self.m = rows.stop - rows.start, x.shape[2]
         dtype, b = constants.A.dtype, self.b
-        # The arrays of a step are (b, n), or (blocks, b / blocks, n) where the BLAS multiplies blocks of rows faster.
+        # The arrays of a step are (b, n), or (blocks, b / blocks, n) if the BLAS multiplies blocks of rows faster.
         block = rows_per_product(b, n)
         self.shape = (b, n) if block == b else (b // block, block, n)
         self.product: Any = np.dot if block == b else np.matmul
-        # One memory under two names, for a slice goes either forward or back: one name for each thing that it holds.
+        # Two names for the same memory, since a slice runs either forward or backward: one name per content.
         self.s = self.sums = workspace.take((self.parts, chunk + 1, b, n), dtype)  # scaled states | sums of deltas
         self.deltas = workspace.take((max(self.pre_activations, self.delta_count), chunk, b, n), dtype)
         self.u = self.deltas[: self.pre_activations]  # V x + b | deltas
@@ -131,7 +131,7 @@ class Slice(ABC):
         self.x_1 = workspace.take((chunk, b, self.m + 1), dtype)  # [x | 1]
         self.x_1[..., -1] = 1
         self.tmp = self.in_blocks(workspace.take((self.scratch, b, n), dtype))
-        # Views of single steps, made once a call: what the loops do in Python holds the other threads up.
+        # Views of single steps, created once per call: Python code in the loops delays the other threads.
         self.s_steps = self.sum_steps = [list(self.in_blocks(part)) for part in self.s]
         self.u_steps = self.delta_steps = self.by_step(self.u)
         if self.delta_count:
@@ -141,7 +141,7 @@ class Slice(ABC):
 
     @classmethod
     def for_cell(cls, cell: Cell) -> type[Slice]:
-        """Return the class for a cell: this one, unless a cell's arguments decide which steps it takes."""
+        """Return the class for a cell: this one, unless the cell's arguments decide."""
         return cls
 
     @staticmethod
@@ -156,25 +156,25 @@ class Slice(ABC):
 
     @abstractmethod
     def steps(self, acts: np.ndarray, active: np.ndarray | None) -> None:
-        """Run len(acts) steps from s[:, 0] on, filling s[:, 1:], and acts (count, activations, b, n)."""
+        """Run len(acts) steps from s[:, 0]; fill s[:, 1:] and acts (count, activations, b, n)."""
 
     @abstractmethod
     def fill_slopes(self, acts: np.ndarray, states: np.ndarray, active: np.ndarray | None) -> None:
-        """Fill `slopes` with those of a chunk, from its activations and its states (count + 1, b, state_size)."""
+        """Fill `slopes` for a chunk, from its activations and its states (count + 1, b, state_size)."""
 
     @abstractmethod
     def steps_back(self, first: int, acts: np.ndarray, active: np.ndarray | None, out: BackwardBuffers) -> None:
-        """Take q back over the steps of a chunk and leave their deltas in `deltas`.
+        """Propagate q back over the steps of a chunk and store their deltas in `deltas`.
 
         Call `add_direct_gradient` after each step if `out.at_every_step`.
         """
 
     @abstractmethod
     def add_products(self, deltas: list[np.ndarray], h: np.ndarray, x_1: np.ndarray, out: BackwardBuffers) -> None:
-        """Add a chunk's share of the parameters' gradients to out; deltas and h are (steps x b, n)."""
+        """Add a chunk's part of the parameter gradients to `out`; deltas and h are (steps x b, n)."""
 
     def zero_totals(self) -> list[np.ndarray]:
-        """Return zeros for what `add_products` adds: a dA for each matrix, then a [dV | db] for each pre-activation."""
+        """Return zero totals for `add_products`: one dA per matrix, then one [dV | db] per pre-activation."""
         matrices = self.constants.A.size // self.n**2
         shapes = [(self.n, self.n)] * matrices + [(self.n, self.m + 1)] * self.pre_activations
         return [np.zeros(shape, self.q.dtype) for shape in shapes]
@@ -189,7 +189,7 @@ class Slice(ABC):
         return list(steps[:, 0] if len(array) == 1 else steps)
 
     def for_each(self, matrices: np.ndarray) -> np.ndarray:
-        """Return (k, n, n) so that it multiplies (k, *self.shape) one by one, or self.shape with each."""
+        """Return (k, n, n) shaped to multiply (k, *self.shape) one by one, or self.shape by each."""
         return matrices if len(self.shape) == 2 else matrices[:, None]
 
     def columns(self, part: int) -> slice:
@@ -197,13 +197,13 @@ class Slice(ABC):
         return slice(part * self.n, (part + 1) * self.n)
 
     def active(self, first: int, count: int) -> np.ndarray | None:
-        """Return where a row's sequence goes on, (count, b, 1) in blocks, as bool."""
+        """Return a bool array, (count, b, 1) in blocks: True where a row's sequence has not ended."""
         return None if self._active is None else self.in_blocks(self._active[first : first + count])
 
     def forward(self, start: int, stop: int, s: np.ndarray, states: Any = None, acts: Any = None) -> None:
-        """Take s, (b, state_size), from step `start` to `stop`, in place.
+        """Run s, (b, state_size), from step `start` to `stop`, in place.
 
-        Unless they are None, fills states (stop - start + 1, b, state_size), all but the first, and acts
+        Unless they are None, fills states (stop - start + 1, b, state_size), except the first, and acts
         (stop - start, activations, b, n).
         """
         for part in range(self.parts):
@@ -224,7 +224,7 @@ class Slice(ABC):
             s[:, self.columns(part)] = self.s[part, 0]
 
     def _project(self, first: int, count: int) -> None:
-        """Fill u with V x + b, for each pre-activation, for the steps of a chunk."""
+        """Fill u with V x + b of every pre-activation for the steps of a chunk."""
         self.x_1[:count, :, :-1] = self.x[first : first + count]
         flat = self.x_1[:count].reshape(-1, self.m + 1)
         for V_b, u in zip(self.constants.V_b, self.u, strict=True):
@@ -233,7 +233,7 @@ class Slice(ABC):
     def backward(
         self, start: int, stop: int, q: np.ndarray, states: np.ndarray, acts: np.ndarray, out: BackwardBuffers
     ) -> None:
-        """Take q, that is scale dL/dh_stop, back to `start`, in place; add these steps' gradients to `out`."""
+        """Propagate q = scale dL/dh_stop back to `start`, in place; add these steps' gradients to `out`."""
         for part in range(self.parts):
             self.q[part] = q[:, self.columns(part)]
         for first in reversed(range(start, stop, self.chunk)):
@@ -254,14 +254,14 @@ class Slice(ABC):
             q[:, self.columns(part)] = self.q[part]
 
     def _flat(self, h: np.ndarray) -> np.ndarray:
-        """Return (count, b, n) as (count x b, n), which a slice of all rows need not copy."""
+        """Return (count, b, n) as (count x b, n); no copy if the slice has all rows."""
         if not h.flags.c_contiguous:
             self.h[: len(h)] = h
             h = self.h[: len(h)]
         return h.reshape(-1, self.n)
 
     def add_direct_gradient(self, t: int, out: BackwardBuffers) -> None:
-        """Add the loss's own derivative with respect to h_t to q, and write dL/dh_t where it is wanted."""
+        """Add the loss's direct derivative with respect to h_t to q, and record dL/dh_t in all_g if requested."""
         scale = self.constants.scale
         for part, q in enumerate(self.q):
             if out.direct is not None:
@@ -271,7 +271,7 @@ class Slice(ABC):
 
 
 def transposed(V: Array, b: Array, dtype: Any) -> np.ndarray:
-    """Return [V | b] transposed, (m + 1, n), for [x | 1] @ that."""
+    """Return [V | b]^T, (m + 1, n), which multiplies [x | 1] from the right."""
     return np.vstack([V.T, b]).astype(dtype)
 
 

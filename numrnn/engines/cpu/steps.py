@@ -1,7 +1,7 @@
-r"""The steps of the CPU engine and their adjoints, one class a kind of cell.
+r"""The steps of the CPU engine and their adjoints, one class per kind of cell.
 
-What is the same for every cell is in slices.py, and what separates both from the reference is said in
-__init__.py. Tags are those of docs/derivation.md.
+The part common to all cells is in slices.py; __init__.py lists the differences from the reference. Tags are those of
+docs/derivation.md.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class EulerSlice(Slice):
 
     @staticmethod
     def prepare(problem: Problem) -> Constants:
-        """Return A times eps, for states over eps."""
+        """Return the constants with eps A, for states divided by eps."""
         cell, params, dtype = as_euler(problem.cell), problem.params, problem.h0.dtype
         A = (cell.step_size * cell.matrix.value(params["W"])).astype(dtype)
         V_b = [transposed(params["V"], params["b"], dtype)]
@@ -51,7 +51,7 @@ class EulerSlice(Slice):
             add(s_t, c_t, s_next)  # (F4)
 
     def fill_slopes(self, acts: np.ndarray, states: np.ndarray, active: np.ndarray | None) -> None:
-        """Fill `slopes` with 1 - c^2, and 0 where a row holds its state."""
+        """Fill `slopes` with 1 - c^2, and 0 where a row keeps its state."""
         self._slopes_of(acts[:, 0], active)
 
     def _slopes_of(self, c: np.ndarray, active: np.ndarray | None) -> None:
@@ -62,7 +62,7 @@ class EulerSlice(Slice):
             self.in_blocks(slopes)[...] *= active
 
     def steps_back(self, first: int, acts: np.ndarray, active: np.ndarray | None, out: BackwardBuffers) -> None:
-        """Take q back over a chunk."""
+        """Propagate q back over a chunk."""
         A, product, add, multiply = self.constants.A, self.product, np.add, np.multiply
         q, from_delta, slopes, deltas = self.q_parts[0], self.tmp[0], self.slope_steps, self.delta_steps
         for t in reversed(range(len(acts))):
@@ -87,7 +87,7 @@ class GatedEulerSlice(Slice):
 
     @staticmethod
     def prepare(problem: Problem) -> Constants:
-        """Return A times eps / 2, for states over eps / 2."""
+        """Return the constants with (eps / 2) A, for states divided by eps / 2."""
         cell, params, dtype = as_euler(problem.cell), problem.params, problem.h0.dtype
         scale = cell.step_size / 2
         A = (scale * cell.matrix.value(params["W"])).astype(dtype)
@@ -108,7 +108,7 @@ class GatedEulerSlice(Slice):
         """Run the steps of a chunk; fill acts with c and w."""
         A_T, product, add, multiply, tanh = self.constants.A_T, self.product, np.add, np.multiply, np.tanh
         recurrent, update, both = self.tmp[0], self.tmp[1], self.tmp[2:]
-        # Of A h in u, and in u_z / 2.
+        # The factors of A h in u and in u_z / 2.
         shares = np.array([1, 0.5], recurrent.dtype).reshape(2, *(1 for _ in self.shape))
         s = self.s_steps[0]
         for t, (c_w, s_t, s_next, u_t) in enumerate(zip(self.in_blocks(acts), s, s[1:], self.u_steps, strict=False)):
@@ -124,7 +124,7 @@ class GatedEulerSlice(Slice):
             add(s_t, update, s_next)  # (F8)
 
     def fill_slopes(self, acts: np.ndarray, states: np.ndarray, active: np.ndarray | None) -> None:
-        """Fill `slopes` with (1 + w)(1 - c^2) and c (1 - w^2) / 2, and 0 where a row holds its state."""
+        """Fill `slopes` with (1 + w)(1 - c^2) and c (1 - w^2) / 2, and 0 where a row keeps its state."""
         slopes = self.slopes[: len(acts)]
         c, w = acts[:, 0], acts[:, 1]
         np.multiply(acts, acts, out=slopes)
@@ -138,7 +138,7 @@ class GatedEulerSlice(Slice):
             self.in_blocks(slopes)[...] *= active[:, None]
 
     def steps_back(self, first: int, acts: np.ndarray, active: np.ndarray | None, out: BackwardBuffers) -> None:
-        """Take q back over a chunk; leave the sums of both deltas in `sums`."""
+        """Propagate q back over a chunk; store the sums of both deltas in `sums`."""
         A, product, add, multiply = self.constants.A, self.product, np.add, np.multiply
         q, from_deltas, sums = self.q_parts[0], self.tmp[0], self.sum_steps[0]
         for t in reversed(range(len(acts))):
@@ -163,7 +163,7 @@ class ElmanSlice(EulerSlice):
 
     @staticmethod
     def prepare(problem: Problem) -> Constants:
-        """Return W in the place of A."""
+        """Return the constants with W in place of A."""
         params, dtype = problem.params, problem.h0.dtype
         W = params["W"].astype(dtype)
         V_b = [transposed(params["V"], params["b"], dtype)]
@@ -186,11 +186,11 @@ class ElmanSlice(EulerSlice):
                 np.copyto(s[t + 1], s[t], where=~active[t])
 
     def fill_slopes(self, acts: np.ndarray, states: np.ndarray, active: np.ndarray | None) -> None:
-        """Fill `slopes` with 1 - c^2, and 0 where a row holds its state."""
+        """Fill `slopes` with 1 - c^2, and 0 where a row keeps its state."""
         self._slopes_of(states[1:], active)
 
     def steps_back(self, first: int, acts: np.ndarray, active: np.ndarray | None, out: BackwardBuffers) -> None:
-        """Take q back over a chunk; a row that holds its state passes it on."""
+        """Propagate q back over a chunk; a row that keeps its state passes q on."""
         A, product, multiply = self.constants.A, self.product, np.multiply
         q, from_delta = self.q_parts[0], self.tmp[0]
         for t in reversed(range(len(acts))):
@@ -206,21 +206,21 @@ class ElmanSlice(EulerSlice):
 
 
 class LSTMSlice(Slice):
-    """The LSTM, its gates in the order output, input, forget, candidate: three sigmoids, then what is not one.
+    """The LSTM, its gates in the order output, input, forget, candidate: three sigmoids, then a tanh.
 
-    sigmoid(u) = (1 + tanh(u / 2)) / 2, so that the rows of the first three are halved and one tanh serves all four.
+    sigmoid(u) = (1 + tanh(u / 2)) / 2: the rows of the first three are halved, and one tanh serves all four.
     """
 
     pre_activations: ClassVar[int] = 4
     activations: ClassVar[int] = 4  # o, i, f, g
     slope_count: ClassVar[int] = 5
     scratch: ClassVar[int] = 5
-    ORDER: ClassVar[tuple[int, ...]] = (3, 0, 1, 2)  # of these four among the parameters' quarters
-    BACK: ClassVar[tuple[int, ...]] = (1, 2, 3, 0)  # and of those among these four
+    ORDER: ClassVar[tuple[int, ...]] = (3, 0, 1, 2)  # quarter of the parameters for each of these gates
+    BACK: ClassVar[tuple[int, ...]] = (1, 2, 3, 0)  # position here of each quarter of the parameters
 
     @staticmethod
     def prepare(problem: Problem) -> Constants:
-        """Return the four quarters of W, V and b, in this order."""
+        """Return the constants with the four quarters of W, V and b in this order."""
         params, dtype, n = problem.params, problem.h0.dtype, problem.cell.hidden_size
         quarters = [slice(k * n, (k + 1) * n) for k in LSTMSlice.ORDER]
         W = np.stack([params["W"][rows] for rows in quarters]).astype(dtype)
@@ -240,7 +240,7 @@ class LSTMSlice(Slice):
         return {"W": dW, "V": dV, "b": db}
 
     def steps(self, acts: np.ndarray, active: np.ndarray | None) -> None:
-        """Run the steps of a chunk; fill acts with o, i, f, g and tanh(c)."""
+        """Run the steps of a chunk; fill acts with o, i, f and g."""
         A_T, add, multiply, tanh, (h, c) = self.for_each(self.constants.A_T), np.add, np.multiply, np.tanh, self.s_steps
         u, tmp = self.tmp[:4], self.tmp[4]
         # sigmoid(u) = .5 + .5 tanh(u / 2) for the first three, 0 + 1 tanh(u) for the candidate
@@ -263,7 +263,7 @@ class LSTMSlice(Slice):
                 np.copyto(h[t + 1], h[t], where=~active[t])
 
     def fill_slopes(self, acts: np.ndarray, states: np.ndarray, active: np.ndarray | None) -> None:
-        """Fill `slopes` with dh/du_o, dc/du_i, dc/du_f, dc/du_g and dh/dc, and 0 where a row holds its state."""
+        """Fill `slopes` with dh/du_o, dc/du_i, dc/du_f, dc/du_g and dh/dc, and 0 where a row keeps its state."""
         slopes, (o, i, g) = self.slopes[: len(acts)], (acts[:, k] for k in (0, 1, 3))
         tanh_c = np.tanh(states[1:, :, self.n :], out=self.sums[0, : len(acts)])
         np.multiply(acts, acts, out=slopes[:, :4])
@@ -279,7 +279,7 @@ class LSTMSlice(Slice):
             self.in_blocks(slopes)[...] *= active[:, None]
 
     def steps_back(self, first: int, acts: np.ndarray, active: np.ndarray | None, out: BackwardBuffers) -> None:
-        """Take the cotangents of h and c back over a chunk; a row that holds its state passes them on."""
+        """Propagate the cotangents of h and c back over a chunk; a row that keeps its state passes them on."""
         W, add, multiply, (q, q_c) = self.for_each(self.constants.A), np.add, np.multiply, self.q_parts
         products, tmp = self.tmp[:4], self.tmp[4]
         blocks, sums = self.in_blocks(acts), self.sum_steps[0]

@@ -27,8 +27,8 @@ from numrnn.engines.cpu.threads import run_all
 from numrnn.problem import Problem
 from numrnn.tape import Gradients, Tape
 
-ROWS_PER_SLICE = 32  # fewer rows a thread make the products too small to be worth a thread
-PROCESS_FLOPS = 10**9  # of a smaller pass, a few milliseconds, a message to another process is too large a part
+ROWS_PER_SLICE = 32  # with fewer rows per thread the products are too small to be worth a thread
+PROCESS_FLOPS = 10**9  # a smaller pass takes so few milliseconds that messages to another process cost too much
 SLICES: dict[type[Cell], type[Slice]] = {
     EulerStep: EulerSlice,
     GatedEulerStep: GatedEulerSlice,
@@ -39,7 +39,7 @@ SLICES: dict[type[Cell], type[Slice]] = {
 
 
 def unsupported_reason(problem: Problem) -> str | None:
-    """Return what of the problem this engine does not support, or None."""
+    """Return the part of the problem that this engine does not support, or None."""
     if array_namespace(problem.x) is not np:
         return f"arrays of {array_namespace(problem.x).__name__}"
     if problem.h0.dtype not in (np.float32, np.float64):
@@ -55,11 +55,11 @@ def _slice_class(problem: Problem) -> type[Slice] | None:
 
 
 def make_tape(problem: Problem) -> CpuTape:
-    """Return a tape for a problem, of which `unsupported_reason` must have found nothing.
+    """Return a tape for a problem for which `unsupported_reason` is None.
 
     Notes
     -----
-    Its run costs 2 T B n (n + m) flops, four times that for the LSTM, 2 T B n (2 n + m) for the Lipschitz RNN and with
+    `run` costs 2 T B n (n + m) flops, four times that for the LSTM, 2 T B n (2 n + m) for the Lipschitz RNN and with
     the midpoint rule 2 T B n (4 n + m), and T B (state_size + activations n) numbers of memory, where activations is 1,
     for a gated cell 2, for the midpoint rule 3, for the LSTM 4, for the Elman network 0.
     """
@@ -92,11 +92,11 @@ class CpuTape(Tape):
     def final_state(self) -> Array:
         """h_T."""
         if self._pass.final is not None:
-            return self._pass.final.copy()  # a view would hold all that the pass holds
+            return self._pass.final.copy()  # a view would keep all arrays of the pass alive
         return self._pass.states[-1]
 
     def segment(self, start: int) -> Array:
-        """Return the states of one segment, recomputed from the checkpoint."""
+        """Return the states of one segment, recomputed from its kept state."""
         if self._pass.states is not None:
             return self._pass.states
         states = self._pass.take((self._pass.stop(start) - start + 1, *self.problem.h0.shape))
@@ -123,7 +123,7 @@ class CpuTape(Tape):
 
     @contextlib.contextmanager
     def _slices(self) -> Iterator[list[slice]]:
-        """Yield the rows of each slice, as many as there may be threads; BLAS has one each meanwhile."""
+        """Yield the rows of each slice, at most one slice per thread; BLAS is limited to one thread meanwhile."""
         batch = len(self.problem.h0)
         with one_thread_each() as threads:
             count = max(1, min(threads, batch // ROWS_PER_SLICE))
@@ -131,13 +131,13 @@ class CpuTape(Tape):
             yield [slice(*cut) for cut in itertools.pairwise(cuts)]
 
     def _call(self, cuts: list[slice], method: Callable[..., Any], *arguments: Any) -> list[Any]:
-        """Call a method of the pass for all slices at once, and return what it returns."""
+        """Call a method of the pass for all slices concurrently, and return the results."""
         if len(cuts) == 1:
             return [method(cuts[0], *arguments)]
         tasks = [functools.partial(method, rows, *arguments) for rows in cuts]
         if self._pass.visible(*arguments) and floating_point.portable():
             with processes.pool.borrow(len(cuts) - 1) as workers:
-                # Looked at again: until the workers are borrowed, a fork in another thread makes the memory private.
+                # Checked again: before the workers were borrowed, a fork in another thread may have made it private.
                 if workers is not None and self._pass.visible(*arguments):
                     return processes.pool.run(workers, tasks)
         return run_all(tasks)

@@ -17,9 +17,9 @@ _pool_lock = threading.RLock()
 
 
 def run_all(tasks: Sequence[Callable[[], Any]]) -> list[Any]:
-    """Call all tasks at the same time, the last in the caller's own thread, and return their results.
+    """Run all tasks concurrently, the last in the caller's own thread, and return their results.
 
-    An exception of a task is raised here, after all have ended: of the last task before any other.
+    An exception of a task is raised here after all have ended, that of the last task before any other.
     """
     if len(tasks) == 1:
         return [tasks[0]()]
@@ -30,13 +30,13 @@ def run_all(tasks: Sequence[Callable[[], Any]]) -> list[Any]:
                 raise value
         return [value for _, value in ended]
     finally:
-        # An exception and a frame that holds it would keep all arrays until garbage is collected.
+        # An exception and a frame that refers to it would keep all arrays alive until garbage collection.
         ended.clear()
         del value
 
 
 def outcomes(tasks: Sequence[Callable[[], Any]]) -> list[tuple[bool, Any]]:
-    """Call all tasks as `run_all` does; return for each (True, its result) or (False, its exception)."""
+    """Run all tasks as `run_all` does; return (True, result) or (False, exception) for each."""
     waiting = [_begin(task) for task in tasks[:-1]]
     ended = [_outcome(tasks[-1])]
     ended[:0] = [wait() for wait in waiting]
@@ -44,9 +44,9 @@ def outcomes(tasks: Sequence[Callable[[], Any]]) -> list[tuple[bool, Any]]:
 
 
 def _begin(task: Callable[[], Any]) -> Callable[[], tuple[bool, Any]]:
-    """Call a task in another thread, and return a function that waits for its outcome."""
+    """Start a task in another thread, and return a function that waits for its outcome."""
     try:
-        # In the caller's context, which holds what numpy.errstate says.
+        # In the caller's context, which includes numpy.errstate.
         future = _executor().submit(contextvars.copy_context().run, task)
     except RuntimeError:  # the interpreter is ending, or the system allows no more threads
         ended = _outcome(task)
@@ -72,15 +72,15 @@ def _executor() -> ThreadPoolExecutor:
 
 
 def _limit_own_threads() -> None:
-    """Hold a BLAS on OpenMP to one thread in a thread of the pool: such a BLAS has a limit for each caller."""
-    with blas.guard.lock:  # a fork waits for it: threadpoolctl has locks of its own
+    """Limit a BLAS on OpenMP to one thread in a thread of the pool: such a BLAS has one limit per caller."""
+    with blas.guard.lock:  # a fork waits for it: threadpoolctl has its own locks
         for library in ThreadpoolController().lib_controllers:
             if getattr(library, "threading_layer", None) == "openmp":
                 library.set_num_threads(1)
 
 
 def hold() -> None:
-    """Let no other thread start or set threads, until `release`."""
+    """Prevent other threads from starting or limiting threads until `release`."""
     _pool_lock.acquire()
     blas.guard.lock.acquire()
 
@@ -92,7 +92,7 @@ def release() -> None:
 
 
 def renew() -> None:
-    """Make the child of a fork start threads of its own: those of its parent do not exist in it."""
+    """In the child of a fork, start new threads: those of the parent do not exist in it."""
     global _pool, _pool_lock
     _pool, _pool_lock = None, threading.RLock()
     blas.guard.renew()

@@ -1,9 +1,9 @@
-"""One worker process of the CPU engine: how it is started, what is said through its pipe, and how it ends.
+"""One worker process of the CPU engine: its start, the messages through its pipe, and its end.
 
-A worker waits at a pipe, a pair of sockets, for tasks: functions without arguments, pickled, their large arrays as
-places in shared memory. Memory that it has not seen yet is given to it through the same sockets, as a descriptor. It
-answers with what the task returned or raised, and with the warnings. It ends when the pipe is closed: when the caller
-ends, however that comes. It prints nothing; what its Python says when it cannot go on is in the caller's warning.
+A worker waits at a pipe, a pair of sockets, for tasks: pickled functions without arguments, whose large arrays are
+references to shared memory. Descriptors of memory that is new to it come through the same sockets. It answers with the
+task's result or exception, and with the warnings. It ends when the pipe is closed: when the caller ends, for any
+reason. It prints nothing; the last error message of its Python is in the caller's warning.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from numrnn.engines.cpu import shared_memory
 from numrnn.engines.cpu.floating_point import Note, with_notes
 
 ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-LAST_WORDS = 4096  # bytes of what a worker said last, to find the last line in
+LAST_WORDS = 4096  # bytes at the end of a worker's stderr to search for the last line
 PACKAGE = pathlib.Path(__file__).absolute().parent.parent
-FAREWELL = 1.0  # seconds that a process may take from closing its pipe to its end
+FAREWELL = 1.0  # seconds that a process may take to end after closing its pipe
 Answer = tuple[bool | None, Any, list[Note]]
-UNSEEN: Answer = (None, None, [])  # of a worker that could not map the memory of its task
+UNSEEN: Answer = (None, None, [])  # answer of a worker that could not map the memory of its task
 
 
 def identity() -> tuple[str, str]:
-    """Return where this process has numrnn and NumPy from: a worker must have the same."""
+    """Return the paths of this process's numrnn and NumPy: a worker must have the same."""
     return str(PACKAGE), os.path.abspath(np.__file__)
 
 
@@ -46,8 +46,9 @@ class Worker:
     Attributes
     ----------
     task : callable or None
-        What it was sent and has not answered yet. The worker may write to the memory of that: it is held here, so that
-        nobody uses it again before the answer has come or the process has ended, even if a call is interrupted.
+        What it was sent and has not answered yet. The worker may write to the memory of the task; this reference keeps
+        that memory from being reused before the answer has come or the process has ended, even if a call is
+        interrupted.
     """
 
     def __init__(self) -> None:
@@ -66,7 +67,7 @@ class Worker:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=self._said,
-                start_new_session=True,  # Ctrl-C is the caller's to handle
+                start_new_session=True,  # the caller handles Ctrl-C
             )
         except BaseException:
             self._close()
@@ -88,11 +89,11 @@ class Worker:
         return self._ready
 
     def ended(self) -> bool:
-        """Tell whether it has ended, or is of no use."""
+        """Tell whether it has ended or is unusable."""
         return self._failed or self._process.poll() is not None
 
     def send(self, task: Callable[[], Any]) -> None:
-        """Let it call a function without arguments, which must be picklable.
+        """Make it call a picklable function without arguments.
 
         Raises
         ------
@@ -111,9 +112,9 @@ class Worker:
         self._seen = (self._seen - gone).union(region.number for region in new)
 
     def receive(self) -> Answer:
-        """Wait for its answer: (True, what the task returned, warnings), or (False, what it raised, warnings).
+        """Wait for its answer: (True, result, warnings), or (False, exception, warnings).
 
-        UNSEEN if it could not run the task for lack of memory or descriptors.
+        UNSEEN if it lacked memory or descriptors to run the task.
 
         Raises
         ------
@@ -135,21 +136,21 @@ class Worker:
         self._pipe.close()
 
     def kill(self) -> None:
-        """Let the system end it."""
-        with contextlib.suppress(PermissionError):  # after setuid: then it ends by itself, when the pipe is closed
+        """Kill it."""
+        with contextlib.suppress(PermissionError):  # after setuid: it then ends when the pipe is closed
             self._process.kill()
 
     def end(self) -> None:
-        """Kill it, and wait until it is gone: from then on it writes to no memory."""
+        """Kill it, and wait for its end: from then on it writes to no memory."""
         self.hang_up()
         self.kill()
         self._process.wait()
         self._close()
 
     def last_words(self) -> str:
-        """Return why it ended by itself, and the last line that it said."""
+        """Return why it ended by itself, and the last line of its stderr."""
         if self._failed:
-            return "it found another numrnn or NumPy than this process"
+            return "it loaded another numrnn or NumPy than this process"
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(FAREWELL)
         status = self._process.returncode
@@ -161,8 +162,8 @@ class Worker:
         return ": ".join([how, *[line for line in said if line.strip()][-1:]])
 
     def leave(self) -> None:
-        """Leave it to the parent, in the child of a fork."""
-        self._process.returncode = 0  # there is nothing to wait for here, and nobody to be killed
+        """Leave it to the parent; call in the child of a fork."""
+        self._process.returncode = 0  # nothing to wait for or to kill in this process
         self._close()
 
     def _close(self) -> None:
@@ -174,16 +175,16 @@ class Worker:
 
 
 def _command(descriptor: int) -> str:
-    # Python looks for modules in entries of this type alone; escaped, for the encoding may lack their letters.
+    # Python uses only str entries; escaped, because the encoding may lack their characters.
     path = [str.__str__(entry) for entry in sys.path if isinstance(entry, str)]
-    # A relative entry leads elsewhere after a change of directory, so that numrnn is named by its place; but the other
-    # modules beside it need not be those that this process has.
+    # A relative entry points elsewhere after a change of directory, so numrnn is found by its absolute path; NumPy is
+    # imported before, since other modules in that folder need not be those of this process.
     found = f"sys.path[:] = {path!a}; import numpy; sys.path.insert(0, {str(PACKAGE.parent)!a})"
     return f"import sys; {found}; from numrnn.engines.cpu.workers import serve; serve({descriptor})"
 
 
 def serve(descriptor: int) -> None:
-    """Be a worker: call what comes through the pipe and send back what it returns, until the pipe is closed."""
+    """Run as a worker: call each task from the pipe and send its answer back, until the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     pipe: Any = multiprocessing.connection.Connection(descriptor)
     regions: dict[int, np.ndarray] = {}
@@ -220,7 +221,7 @@ def _send_descriptors(pipe: Any, descriptors: list[int]) -> None:
     try:
         socket.send_fds(ours, [b"."], descriptors)
     finally:
-        ours.detach()  # it is the pipe's
+        ours.detach()  # the pipe owns it
 
 
 def _map_all(pipe: Any, new: list[tuple[int, int]], regions: dict[int, np.ndarray]) -> None:

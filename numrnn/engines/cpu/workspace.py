@@ -1,7 +1,7 @@
-"""Memory that is used again from call to call.
+"""Memory that is reused from call to call.
 
-Fresh memory of the size of a tape costs the operating system a page fault for every page, at each call: a fifth of the
-whole time of a training step. A buffer given out here is used again once nobody but this module holds it.
+New memory for a tape costs one page fault per page at each call: a fifth of the time of a training step. A buffer from
+here is reused once only this module holds it.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-IDLE_BUFFERS = 256  # a search looks at each: a program with sequences of many lengths must not be slowed by all of them
+IDLE_BUFFERS = 256  # every search visits all of them: sequences of many lengths must not slow a program down
 IDLE_BYTES = 2**29  # 512 MiB: twice the tape of a batch of 128 sequences of 1,000 steps and 128 units
 Make = Callable[..., np.ndarray]
 
 
 class _Buffer:
-    """An array that is given out, and when it was so last."""
+    """An array to lend, and when it was last lent."""
 
     __slots__ = ("array", "used")
 
@@ -33,19 +33,19 @@ def _references(buffer: _Buffer) -> int:
 
 
 _clock = itertools.count()
-# What the count is while only a buffer holds the array; measured, since interpreters differ in what they count. Every
-# view of an array holds it too, as its base, so that a result that a caller still has is never written to.
+# The count while only a buffer holds the array; measured, since interpreters count differently. Every view holds the
+# array as its base, so a result that a caller still has is never overwritten.
 _IDLE = _references(_Buffer(np.empty(1)))
 
-_buffers: dict[tuple[Make, tuple[int, ...], np.dtype], list[_Buffer]] = {}  # by what made them, shape and dtype
+_buffers: dict[tuple[Make, tuple[int, ...], np.dtype], list[_Buffer]] = {}  # by allocator, shape and dtype
 # Re-entrant: a signal handler that forks or runs a pass may interrupt the thread that holds it.
 _lock = threading.RLock()
 
 
 def take(shape: tuple[int, ...], dtype: Any, make: Make = np.empty) -> np.ndarray:
-    """Return an array of any content that nobody else holds, used before if possible.
+    """Return an uninitialised array that nobody else holds, reused if possible.
 
-    It goes back by itself when the caller, and all who hold a view of it, have let it go.
+    It may be reused once the caller's reference and all views of it are gone.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def take(shape: tuple[int, ...], dtype: Any, make: Make = np.empty) -> np.ndarra
     dtype : dtype
         Its dtype.
     make : callable
-        make(shape, dtype) returns a new one; only one of its own is used again.
+        make(shape, dtype) allocates a new array; only arrays of the same `make` are reused.
 
     Returns
     -------
@@ -64,7 +64,7 @@ def take(shape: tuple[int, ...], dtype: Any, make: Make = np.empty) -> np.ndarra
     Raises
     ------
     MemoryError, OSError
-        If `make` raises it again after the idle memory has been given back.
+        If `make` raises it again after the idle memory has been freed.
     """
     key = make, shape, np.dtype(dtype)
     with _lock:
@@ -77,7 +77,7 @@ def take(shape: tuple[int, ...], dtype: Any, make: Make = np.empty) -> np.ndarra
         try:
             new = make(shape, dtype)
         except (MemoryError, OSError) as error:
-            # Ordinary arrays want memory, which any idle buffer may give; shared ones more often a descriptor.
+            # Ordinary arrays lack memory, which any idle buffer can free; shared ones more often a descriptor.
             if not _drop_idle(limit=0, most=0, make=None if isinstance(error, MemoryError) else make):
                 raise
             new = make(shape, dtype)
@@ -86,22 +86,22 @@ def take(shape: tuple[int, ...], dtype: Any, make: Make = np.empty) -> np.ndarra
 
 
 def clear() -> None:
-    """Give the memory that nobody uses back to the system."""
+    """Return unused memory to the system."""
     with _lock:
         _drop_idle(limit=0, most=0)
 
 
 def forget(make: Make) -> None:
-    """Never use a buffer again that `make` made; those that somebody holds live as long as they are held."""
+    """Never reuse a buffer allocated by `make`; those that somebody holds live as long as they are held."""
     with _lock:
         for key in [key for key in _buffers if key[0] is make]:
             del _buffers[key]
 
 
 def _drop_idle(limit: int, most: int, make: Make | None = None) -> int:
-    """Forget idle buffers, the longest unused first, until those left are so few and have so few bytes.
+    """Drop idle buffers, least recently used first, until at most `most` with `limit` bytes are left.
 
-    Those of one `make` only, unless that is None. Returns how many were forgotten.
+    Only those of `make`, unless it is None. Returns how many were dropped.
     """
     idle = [
         (buffer.used, key, buffer)
@@ -124,13 +124,13 @@ def _drop_idle(limit: int, most: int, make: Make | None = None) -> int:
 
 
 def held_bytes() -> int:
-    """Return how many bytes this module keeps."""
+    """Return the number of bytes that this module keeps."""
     with _lock:
         return sum(buffer.array.nbytes for buffers in _buffers.values() for buffer in buffers)
 
 
 def hold() -> None:
-    """Let no other thread in, until `release`."""
+    """Keep other threads out until `release`."""
     _lock.acquire()
 
 
@@ -140,6 +140,6 @@ def release() -> None:
 
 
 def renew() -> None:
-    """Be free again in the child of a fork, where the thread that held this module may not exist."""
+    """Unlock in the child of a fork, where the thread that held the lock may not exist."""
     global _lock
     _lock = threading.RLock()

@@ -1,7 +1,6 @@
 // Forward and backward through all steps of a sequence in one launch each, for the cells that are one step of forward Euler:
 // GATES = 1 for equation (12) of the paper, GATES = 2 for the gated equation (13). Tags are those of docs/derivation.md.
-//
-// Rows of a batch are independent: a block (or a cluster) takes ROWS of them through all of time and meets no other.
+// Rows of a batch are independent: a block (or a cluster) runs ROWS of them through all steps, apart from all others.
 // All arrays are C-contiguous, time first, and exactly n wide: padding exists in registers only.
 
 template <typename T>
@@ -11,9 +10,9 @@ __device__ inline float tanh_of(float u) { return tanhf(u); }
 template <>
 __device__ inline double tanh_of(double u) { return tanh(u); }
 
-// Forward: states (steps + 1, batch, n), of which states[0] is given; acts (steps, batch, GATES, n) holds V x + b, and
-// V_z x + b_z of a gated cell, and is overwritten with c, and z. lengths (batch) or null: a row of fewer steps holds its
-// state; the first step of these is the sequence's step number `first`.
+// Forward: states (steps + 1, batch, n), of which states[0] is given; acts (steps, batch, GATES, n) holds V x + b (and
+// V_z x + b_z for a gated cell) and is overwritten with c (and z). lengths (batch) or null: a row with fewer steps keeps
+// its state after them. The first step of this launch is step number `first` of the sequence.
 template <typename T, int GATES, int UNITS, int ROWS, int CLUSTER, int OUTPUTS, int LANES, int HELD>
 __global__ void CLUSTER_OF(CLUSTER)
     __launch_bounds__(Layout<T, UNITS, ROWS, CLUSTER, OUTPUTS, LANES, HELD>::THREADS, 1)
@@ -26,7 +25,7 @@ __global__ void CLUSTER_OF(CLUSTER)
     Exchange<L> exchange(memory + Matrix<L>::REST_BYTES);
     const Inputs<L, GATES> inputs(memory + Matrix<L>::REST_BYTES + Exchange<L>::BYTES);
 
-    const size_t step = static_cast<size_t>(batch) * n;  // from one step to the next, of states
+    const size_t step = static_cast<size_t>(batch) * n;  // stride of states from one step to the next
     T* state = states + static_cast<size_t>(own.row) * n + own.unit;
     T* act = acts + static_cast<size_t>(own.row) * GATES * n + own.unit;
     const int end = lengths && own.kept_units > 0 ? lengths[own.row] - first : steps;
@@ -73,9 +72,10 @@ __global__ void CLUSTER_OF(CLUSTER)
     }
 }
 
-// Backward: g (batch, n) is dL/dh after the last of the steps, and becomes that before the first. acts is as forward left
-// it; deltas, of its shape, takes delta, and delta_z; sums (steps, batch, n) takes their sum, of a gated cell only. direct
-// (steps, batch, n) or null: the loss's own derivatives of the states before the steps; all_g, so too, takes the total ones.
+// Backward: g (batch, n) is dL/dh after the last step, and becomes dL/dh before the first. acts is the result of forward;
+// deltas, of its shape, receives delta (and delta_z); sums (steps, batch, n) receives their sum, for a gated cell only.
+// direct (steps, batch, n) or null: the loss's direct derivatives with respect to the states before the steps; all_g, of
+// that shape or null, receives the total derivatives.
 template <typename T, int GATES, int UNITS, int ROWS, int CLUSTER, int OUTPUTS, int LANES, int HELD>
 __global__ void CLUSTER_OF(CLUSTER)
     __launch_bounds__(Layout<T, UNITS, ROWS, CLUSTER, OUTPUTS, LANES, HELD>::THREADS, 1)
@@ -93,7 +93,7 @@ __global__ void CLUSTER_OF(CLUSTER)
     const size_t place_act = static_cast<size_t>(own.row) * GATES * n + own.unit;
     const int end = lengths && own.kept_units > 0 ? lengths[own.row] - first : steps;
 
-    auto fetch = [&](int t) {  // what step t of the backward pass needs; it goes from t = steps - 1 to 0
+    auto fetch = [&](int t) {  // the inputs of step t; the backward pass runs from t = steps - 1 to 0
         for (int array = 0; t >= 0 && array < GATES + 1; ++array) {
             for (int k = 0; k < L::KEPT; ++k) {
                 const bool exists = own.exists(k) && (array < GATES || direct);
@@ -117,7 +117,7 @@ __global__ void CLUSTER_OF(CLUSTER)
         await_copies<AHEAD - 1>();
 #pragma unroll
         for (int k = 0; k < L::KEPT; ++k) {
-            const T dh = t < end ? step_size * g[k] : T(0);  // a row that holds its state passes g on
+            const T dh = t < end ? step_size * g[k] : T(0);  // a row that keeps its state passes g on
             const T c = *inputs.slot(t, 0, k);
             if constexpr (GATES == 1) {
                 delta_bar[k] = (1 - c * c) * dh;  // (B1)

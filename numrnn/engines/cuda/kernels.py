@@ -1,7 +1,7 @@
 """The kernels of the CUDA engine: their text, the layouts that they are compiled for, and how CuPy launches them.
 
-docs/cuda_engine.md explains the layouts. What is chosen here, and only here: which layout a problem gets, and how much
-shared memory that takes.
+docs/cuda_engine.md explains the layouts. Only this file chooses the layout for a problem and the size of its shared
+memory.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 FILES = ("device.cuh", "product.cuh", "euler.cu")
 KERNELS = ("forward", "backward")
 OPTIONS = ("-std=c++17",)
-AHEAD = 3  # steps by which inputs are fetched before they are used: a way to memory takes longer than a step
+AHEAD = 3  # steps by which inputs are prefetched: a memory access takes longer than a step
 PACK_BYTES = 16  # the widest load from shared memory
 FIRST_CAPABILITY = 80  # asynchronous copies
 CLUSTER_CAPABILITY = 90  # clusters of blocks
@@ -25,7 +25,7 @@ SCALARS = {"float32": "float", "float64": "double"}
 
 @functools.cache
 def source(files: tuple[str, ...] = FILES) -> str:
-    """Return the text of the kernels as one translation unit: they include nothing, so that no toolkit is needed."""
+    """Return the text of the kernels as one translation unit: they include nothing, so no toolkit is needed."""
     folder = pathlib.Path(__file__).parent
     return "\n".join(
         [f"constexpr int AHEAD = {AHEAD};", *((folder / name).read_text(encoding="utf-8") for name in files)]
@@ -69,7 +69,7 @@ class Layout:
         return self.units // self.cluster // self.outputs * self.lanes
 
     def blocks(self, batch: int) -> int:
-        """Return the number of blocks that a batch takes."""
+        """Return the number of blocks for a batch."""
         return -(-batch // self.rows) * self.cluster
 
     def name(self, kernel: str, gates: int) -> str:
@@ -78,9 +78,9 @@ class Layout:
         return f"{kernel}<{SCALARS[self.dtype]}, {', '.join(map(str, numbers))}>"
 
     def shared_bytes(self, kernel: str, gates: int) -> int:
-        """Return the shared memory of a block: weights beyond the registers, vectors, inputs on their way."""
+        """Return the shared memory of a block: weights beyond the registers, vectors, prefetched inputs."""
         size = np.dtype(self.dtype).itemsize
-        weights = self.units * self.outputs // self.lanes * size // PACK_BYTES  # packs, of a thread
+        weights = self.units * self.outputs // self.lanes * size // PACK_BYTES  # packs per thread
         rest = (weights - self.held) * self.threads * PACK_BYTES
         vectors = 2 * self.rows * self.units * size
         kept = max(1, self.rows * self.outputs // self.lanes)
@@ -90,7 +90,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Tile:
-    """A layout but for the rows of the batch; `rows` are those that it compiles for without spilling registers."""
+    """A layout without the rows per block; `rows` lists those for which it compiles without spilling registers."""
 
     dtype: str
     units: int
@@ -101,17 +101,17 @@ class Tile:
     rows: tuple[int, ...] = (1, 2, 4)
 
     def with_rows(self, rows: int) -> Layout:
-        """Return the layout with so many rows a block."""
+        """Return the layout with this many rows per block."""
         return Layout(self.dtype, self.units, rows, self.cluster, self.outputs, self.lanes, self.held)
 
 
-# By width for each dtype, and then by preference: a device gets the first of a width that it can run.
+# Per dtype by width, then by preference: a device gets the first tile of a width that it can run.
 TILES = (
     Tile("float32", 32, outputs=4, lanes=8, held=4),
     Tile("float32", 64, outputs=4, lanes=8, held=8),
     Tile("float32", 128, outputs=4, lanes=8, held=16),
     Tile("float32", 256, outputs=4, lanes=8, held=32, cluster=2),
-    # Before clusters: a fourth of the matrix in shared memory, and two rows at least to make its reading worth while.
+    # Without clusters: a quarter of the matrix is in shared memory, and two rows make reading it worthwhile.
     Tile("float32", 256, outputs=8, lanes=8, held=45, rows=(2,)),
     Tile("float64", 32, outputs=4, lanes=8, held=8),
     Tile("float64", 64, outputs=4, lanes=8, held=16),
@@ -131,10 +131,10 @@ def tiles_for(capability: int) -> list[Tile]:
 
 
 def choose_layout(dtype: str, n: int, gates: int, batch: int, device: Device) -> Layout | None:
-    """Return the layout for a problem, or None where the device has none for it.
+    """Return the layout for a problem, or None if the device supports none.
 
-    As few rows a block as let all blocks run at once: fewer rows make a step shorter, and more let the processors
-    work on all of the batch.
+    It has the fewest rows per block with which all blocks run at once: fewer rows make a step shorter, more rows let
+    the processors hold the whole batch.
     """
     for tile in tiles_for(device.capability):
         layouts = [tile.with_rows(rows) for rows in tile.rows]
@@ -155,7 +155,7 @@ class Launcher(Protocol):
 
 
 class CupyLauncher:
-    """Compiles the kernels with NVRTC at their first use, through CuPy, which keeps them on disk; and launches them."""
+    """Launches the kernels; CuPy compiles them with NVRTC at first use and caches them on disk."""
 
     def __init__(self, cupy: Any, index: int) -> None:
         self._cupy = cupy
@@ -180,5 +180,5 @@ class CupyLauncher:
 
 @functools.cache
 def cupy_launcher(cupy: Any, index: int) -> CupyLauncher:
-    """Return the launcher of a device, one a process."""
+    """Return the launcher of a device, one per process."""
     return CupyLauncher(cupy, index)

@@ -1,17 +1,17 @@
-// The one routine that both passes spend their time in: a matrix, kept in registers for all T steps, times a vector that
-// changes at every step. docs/cuda_engine.md draws who holds what. AHEAD, the steps by which the inputs of a step are
-// fetched before it, is defined in front of this text by numrnn/engines/cuda_kernels.py.
+// The product in which both passes spend their time: a matrix, kept in registers for all T steps, times a vector that
+// changes at every step. docs/cuda_engine.md shows how it is distributed over threads. numrnn/engines/cuda/kernels.py
+// defines AHEAD, the number of steps by which inputs are prefetched, in front of this text.
 
 constexpr int WARP = 32;
 
-// How the matrix is spread over threads. numrnn/engines/cuda_kernels.py chooses the numbers.
+// How the matrix is spread over threads. numrnn/engines/cuda/kernels.py chooses the numbers.
 //   T        float or double
-//   UNITS    n, rounded up to a width that there is a layout for; what is beyond n is zero
-//   ROWS     rows of the batch that a block takes through time together
+//   UNITS    n, rounded up to the width of a layout; entries beyond n are zero
+//   ROWS     rows of the batch per block
 //   CLUSTER  blocks that share the matrix, each with UNITS / CLUSTER of its rows
-//   OUTPUTS  rows of the matrix that a thread works on
+//   OUTPUTS  rows of the matrix per thread
 //   LANES    neighbouring threads that share those rows, each with UNITS / LANES of their columns
-//   HELD     of a thread's weights, in packs of 16 bytes, the packs in registers; the rest of them is in shared memory
+//   HELD     packs (16 bytes) of a thread's weights in registers; the rest is in shared memory
 template <typename T_, int UNITS_, int ROWS_, int CLUSTER_, int OUTPUTS_, int LANES_, int HELD_>
 struct Layout {
     using T = T_;
@@ -19,11 +19,11 @@ struct Layout {
     static constexpr int OUTPUTS = OUTPUTS_, LANES = LANES_, HELD = HELD_;
     static constexpr int THREADS = UNITS / CLUSTER / OUTPUTS * LANES;
     static constexpr int PACK = 16 / sizeof(T);
-    static constexpr int PACKS = UNITS / LANES / PACK;            // of a vector, that a thread reads
-    static constexpr int WEIGHTS = PACKS * OUTPUTS;               // packs of the matrix that a thread has
-    static constexpr int SUMS = ROWS * OUTPUTS;                   // that the lanes of a group add up together
-    static constexpr int KEPT = SUMS > LANES ? SUMS / LANES : 1;  // of these, finished by one lane
-    static constexpr int COPIES = LANES * KEPT / SUMS;            // lanes that finish the same ones; the first counts
+    static constexpr int PACKS = UNITS / LANES / PACK;            // packs of a vector that a thread reads
+    static constexpr int WEIGHTS = PACKS * OUTPUTS;               // packs of the matrix per thread
+    static constexpr int SUMS = ROWS * OUTPUTS;                   // sums that the lanes of a group add up
+    static constexpr int KEPT = SUMS > LANES ? SUMS / LANES : 1;  // sums that one lane finishes
+    static constexpr int COPIES = LANES * KEPT / SUMS;            // lanes that finish the same sums; the first counts
     static_assert(LANES <= WARP && ROWS <= LANES && HELD <= WEIGHTS && PACKS * PACK * LANES == UNITS, "no such layout");
 };
 
@@ -32,14 +32,14 @@ struct alignas(16) Pack {
     T value[16 / sizeof(T)];
 };
 
-// A thread's place: which part of the matrix is its own, and which elements (row of the batch, unit) it finishes.
+// Which part of the matrix a thread has, and which elements (row of the batch, unit) it finishes.
 template <class L>
 struct Place {
     int lane;        // in its group of LANES
-    int first_unit;  // of the OUTPUTS rows of the matrix
-    int row_here;    // of its elements, within the block
-    int row, unit;   // of its first element, in the batch; it has KEPT neighbouring units
-    int kept_units;  // of them, those that exist: 0 for rows and units that are padding, and for copies
+    int first_unit;  // first of its OUTPUTS rows of the matrix
+    int row_here;    // row of its elements, within the block
+    int row, unit;   // row and unit of its first element, in the batch; it has KEPT neighbouring units
+    int kept_units;  // how many of them exist: 0 for rows and units that are padding, and for copies
     bool counts;     // false for copies
 
     __device__ Place(int n, int batch) {
@@ -64,7 +64,7 @@ struct Place {
     __device__ bool exists(int k) const { return k < kept_units; }
 };
 
-// Element (i, j) of W - W^T, or of W: the recurrent matrix without its diffusion, which the steps subtract.
+// Element (i, j) of W - W^T, or of W: the recurrent matrix without diffusion, which the steps subtract.
 enum Storage { FULL, TRIANGULAR, UNSTRUCTURED };
 
 template <typename T>
@@ -74,17 +74,17 @@ __device__ T recurrent(const T* W, int n, int i, int j, int storage) {
     return i < j ? W[i * n + j] : (i > j ? -W[j * n + i] : T(0));  // (F1)
 }
 
-// A thread's part of the matrix: OUTPUTS rows by UNITS / LANES columns. Pack p holds columns (p LANES + lane) PACK and on,
+// A thread's part of the matrix: OUTPUTS rows by UNITS / LANES columns. Pack p starts at column (p LANES + lane) PACK,
 // so that the lanes of a group read neighbouring packs of the vector at the same time, without bank conflicts.
 template <class L>
 struct Matrix {
     using T = typename L::T;
     Pack<T> held[L::HELD];
-    Pack<T>* rest;  // in shared memory, this thread's; nobody else reads it
+    Pack<T>* rest;  // in shared memory; only this thread reads it
 
     static constexpr int REST_BYTES = (L::WEIGHTS - L::HELD) * L::THREADS * sizeof(Pack<T>);
 
-    // The backward pass needs the transpose. Of an antisymmetric matrix it is the same registers with the sign turned.
+    // The backward pass needs the transpose: for an antisymmetric matrix, the same registers with the opposite sign.
     __device__ Matrix(const T* W, int n, int storage, bool transposed, const Place<L>& own, unsigned char* memory) {
         rest = reinterpret_cast<Pack<T>*>(memory) + threadIdx.x;
 #pragma unroll
@@ -114,8 +114,8 @@ struct Matrix {
     }
 };
 
-// Add `sum`, COUNT numbers in each lane, over the lanes of a group; every lane ends with its share of the totals in front.
-// A lane gives away half of what it has in every round, so that LANES lanes take COUNT (1 - 1 / LANES) shuffles, not
+// Add `sum`, COUNT numbers per lane, over the lanes of a group; every lane ends with its share of the totals in front.
+// A lane sends half of its numbers in every round, so LANES lanes need COUNT (1 - 1 / LANES) shuffles, not
 // COUNT log2(LANES).
 template <int COUNT, int DISTANCE, typename T>
 __device__ inline void reduce_scatter(T* sum, int lane) {
@@ -162,8 +162,8 @@ __device__ inline void product(const Matrix<L>& matrix, const typename L::T* vec
     for (int k = 0; k < L::KEPT; ++k) kept[k] = sum[k];
 }
 
-// The vector that the next product reads, gathered from all threads, in two buffers: while slow threads still read the one
-// of this step, fast ones write that of the next, and one barrier a step is enough.
+// The vector that the next product reads, gathered from all threads, in two buffers: fast threads write the vector of the
+// next step while slow ones still read that of this step, so one barrier per step is enough.
 template <class L>
 struct Exchange {
     using T = typename L::T;
@@ -171,12 +171,12 @@ struct Exchange {
 
     static constexpr int BYTES = 2 * L::ROWS * L::UNITS * sizeof(T);
 
-    // No block may write into another one's memory before that block has begun.
+    // No block may write to another block's memory before that block has started.
     __device__ explicit Exchange(unsigned char* memory) : buffers(reinterpret_cast<T*>(memory)) {
         if constexpr (L::CLUSTER > 1) cluster_barrier();
     }
 
-    // Put every thread's elements together, and return the vector (ROWS, UNITS).
+    // Gather every thread's elements, and return the vector (ROWS, UNITS).
     __device__ const T* gather(int step, const T (&elements)[L::KEPT], const Place<L>& own) {
         T* vector = buffers + step % 2 * (L::ROWS * L::UNITS);
         if (own.counts) {
@@ -200,8 +200,8 @@ struct Exchange {
     }
 };
 
-// What a thread needs from global memory at coming steps, on its way into shared memory: AHEAD steps of ARRAYS numbers for
-// each of its elements. A thread reads what it fetched itself, so that no barrier is needed.
+// A thread's prefetched inputs, copied from global to shared memory: ARRAYS numbers for each of its elements, for AHEAD
+// steps. A thread reads only what it fetched itself, so no barrier is needed.
 template <class L, int ARRAYS>
 struct Inputs {
     using T = typename L::T;

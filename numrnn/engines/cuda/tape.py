@@ -1,4 +1,4 @@
-"""The tape of the CUDA engine: which problems it supports, and what it does before and after the kernels."""
+"""The tape of the CUDA engine: the problems it supports, and the work before and after the kernels."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ NULL = np.uint64(0)
 
 
 def unsupported_reason(problem: Problem, launcher: Launcher | None = None) -> str | None:
-    """Return what of the problem this engine does not support, or None.
+    """Return the part of the problem that this engine does not support, or None.
 
     Parameters
     ----------
     problem : Problem
         A forward pass.
     launcher : Launcher, optional
-        What runs the kernels; that of the device of the arrays unless given.
+        Runs the kernels; by default, on the device of the arrays.
     """
     if launcher is None and array_namespace(problem.x).__name__ != "cupy":
         return f"arrays of {array_namespace(problem.x).__name__}"
@@ -58,17 +58,17 @@ def unsupported_reason(problem: Problem, launcher: Launcher | None = None) -> st
     if device.capability < FIRST_CAPABILITY:
         return f"arrays {on}; it needs {FIRST_CAPABILITY / 10}"
     if _layout(problem, launcher or _launcher_of(problem.x)) is None:
-        return f"{n} units in {dtype_name(problem.h0)} {on} with {device.shared_bytes} bytes of shared memory a block"
+        return f"{n} units in {dtype_name(problem.h0)} {on} with {device.shared_bytes} bytes of shared memory per block"
     return None
 
 
 def make_tape(problem: Problem) -> CudaTape:
-    """Return a tape for a problem, of which `unsupported_reason` must have found nothing.
+    """Return a tape for a problem for which `unsupported_reason` is None.
 
     Notes
     -----
-    Its run costs 2 T B n (n + m) flops, and T B ((1 + gates) n + m + 1) numbers of memory, where gates is 1, or 2 for a
-    gated cell. Neither that nor its `propagate` waits for the device.
+    `run` costs 2 T B n (n + m) flops, and T B ((1 + gates) n + m + 1) numbers of memory, where gates is 1, or 2 for a
+    gated cell. Neither `run` nor `propagate` synchronises with the device.
     """
     return CudaTape(problem, _launcher_of(problem.x))
 
@@ -78,11 +78,11 @@ def _launcher_of(x: Array) -> Launcher:
 
 
 def _storage(problem: Problem) -> int | None:
-    """Return how the kernels find the recurrent matrix in W, or None if they do not know the matrix or the step."""
+    """Return how W stores the recurrent matrix, or None if the kernels do not support the matrix or the step."""
     cell: Any = problem.cell
     if not any(same_step(type(cell), own) for own in (EulerStep, GatedEulerStep)):
         return None
-    # By type, not isinstance: a subclass may have another value.
+    # By type, not isinstance: a subclass may override `value`.
     if type(cell.matrix) is AntisymmetricMatrix:
         return TRIANGULAR if cell.matrix.triangular else FULL
     return UNSTRUCTURED if type(cell.matrix) is UnstructuredMatrix else None
@@ -108,7 +108,7 @@ class CudaTape(Tape):
         assert layout is not None
         assert storage is not None
         self._layout, self._storage, self._gates = layout, np.int32(storage), _gates(problem)
-        self._kept: Any = None  # the one segment, where all states are kept
+        self._kept: Any = None  # the one segment, if all states are kept
         self._checkpoints: list[Array] = []
 
     def run(self) -> None:
@@ -138,7 +138,7 @@ class CudaTape(Tape):
         return self._checkpoints[-1] if self._kept is None else self._states[-1]
 
     def segment(self, start: int) -> Array:
-        """Return the states of one segment, recomputed from the checkpoint."""
+        """Return the states of one segment, recomputed from its kept state."""
         return self._segment(start)[0]
 
     def propagate(self, g: Array, direct: Array | None, wrt: Collection[str]) -> Gradients:
@@ -177,7 +177,7 @@ class CudaTape(Tape):
             return self._run(start, self._checkpoints[start // self.every])
 
     def _run(self, start: int, h: Array) -> tuple[Array, Array, Array]:
-        """Return states (steps + 1, B, n), activations (steps, B, gates, n) and [x | 1] of a segment from h on."""
+        """Return states (steps + 1, B, n), activations (steps, B, gates, n) and [x | 1] of a segment, starting at h."""
         stop = min(start + self.every, self.problem.n_steps)
         batch, n = h.shape
         states = empty((stop - start + 1, batch, n), like=h)
@@ -190,7 +190,7 @@ class CudaTape(Tape):
         return states, acts, inputs
 
     def _run_back(self, start: int, acts: Array, g: Array, direct: Any, all_g: Any) -> tuple[Array, Array]:
-        """Take g back over a segment, in place; return the deltas, shaped as acts, and their sums over the gates."""
+        """Propagate g back over a segment in place; return the deltas, shaped as acts, and their sums over gates."""
         stop = start + len(acts)
         deltas = empty(acts.shape, like=acts)
         sums = empty((*acts.shape[:2], acts.shape[3]), like=acts) if self._gates == 2 else deltas[:, :, 0]
@@ -224,10 +224,10 @@ class CudaTape(Tape):
 
 
 def _joined(xp: Any, arrays: list[Array]) -> Array:
-    """Return the arrays under one another; one alone as it is."""
+    """Return the arrays stacked vertically; a single one unchanged."""
     return arrays[0] if len(arrays) == 1 else xp.concatenate(arrays)
 
 
 def _flat(array: Array) -> Array:
-    """Return the array as a matrix: steps and rows of the batch down, all else across. No copy."""
+    """Return the array as a matrix with steps and rows of the batch as rows, the rest as columns. No copy."""
     return array.reshape(array.shape[0] * array.shape[1], -1)

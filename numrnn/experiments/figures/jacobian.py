@@ -254,7 +254,7 @@ def heading(config: Config) -> str:
     noise = f"noise {config.noise}, " if not config.checkpoints else ""
     return (
         f"Eigenvalues of dh$_T$/dh$_0$, networks {when}: noise-padded {DATA_NAMES[config.data]}\n"
-        f"{noise}{config.images} images; open triangles: no more than this, float64 cannot tell"
+        f"{noise}{config.images} images; open triangles: upper bounds (below float64 rounding)"
     )
 
 

@@ -3,15 +3,15 @@
     state = optimizer.init(params)
     params, state = optimizer.update(params, grads, state)
 
-Nothing given is changed, dtype and device are kept, and a state is a dictionary that a checkpoint can store: the number
-of updates done, "step", and one array like each parameter for every slot of the optimiser. Definitions and defaults are
-those of torch.optim, so that figures from there can be used here. The learning rate r is a number, or a function of the
-number of updates done (see schedules.py), or of that and the seconds of training, a `TimedCosineSchedule`.
+Arguments are not changed; dtype and device are kept. A state is a dictionary that a checkpoint can store: the number of
+updates, "step", and for every slot of the optimiser one array per parameter, of its shape. Definitions and defaults are
+those of torch.optim, so its hyperparameters apply here. The learning rate r is a number, a function of the number of
+updates (see schedules.py), or a `TimedCosineSchedule` of the updates and the seconds of training.
 
-base.py     what all optimisers share: arguments, state, the update of every parameter
+base.py     base class of all optimisers: arguments, state, the update of every parameter
 sgd.py      stochastic gradient descent with momentum
-adagrad.py  a learning rate for each element
-adam.py     Adam, and AdamW with its decay of the weights
+adagrad.py  one learning rate per element
+adam.py     Adam, and AdamW with weight decay
 """
 
 from numrnn.training.optim.adagrad import Adagrad

@@ -1,4 +1,4 @@
-"""Adagrad: a learning rate for each element, which falls with the sum of its squared gradients.
+"""Adagrad: a learning rate per element that decreases with the sum of its squared gradients.
 
 References
 ----------
@@ -22,7 +22,7 @@ __all__ = ["Adagrad"]
 
 
 class Adagrad(Optimizer):
-    """A learning rate for each element, which falls with the sum of its squared gradients.
+    """A learning rate per element that decreases with the sum of its squared gradients.
 
         s <- s + g^2
         p <- p - r g / (sqrt(s) + epsilon)
@@ -32,7 +32,7 @@ class Adagrad(Optimizer):
     learning_rate : float or callable
         r > 0, or a function step -> r >= 0.
     epsilon : float
-        > 0; keeps the quotient finite where no gradient has come yet.
+        > 0; keeps the quotient finite before the first gradient.
     multipliers, step_scales : mapping or None
         As for `Optimizer`.
 

@@ -1,4 +1,4 @@
-"""Adam, by running means of the gradient and of its square, and AdamW, which also lets the weights decay.
+"""Adam, with running means of the gradient and of its square, and AdamW, with weight decay.
 
 References
 ----------
@@ -30,7 +30,7 @@ _STEP = "rate * (m / (sqrt(v) / scale + epsilon))"
 
 
 class Adam(Optimizer):
-    """Running means of gradient and squared gradient, corrected for their start at zero.
+    """Running means of gradient and squared gradient, corrected for their initial value of zero.
 
         m <- beta1 m + (1 - beta1) g
         v <- beta2 v + (1 - beta2) g^2
@@ -96,7 +96,7 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam, and a decay lambda of every parameter towards 0 that no running mean scales.
+    """Adam with a decay lambda of every parameter towards 0, not scaled by the running means.
 
         p <- (1 - r lambda) p - (the step of Adam)
 
@@ -107,7 +107,7 @@ class AdamW(Adam):
     weight_decay : float
         lambda >= 0, with r lambda < 1; `multipliers` scale r in both terms, `step_scales` in the step alone.
     undecayed : collection of str
-        Parameters that do not decay, as biases usually; the default is none, as in torch.
+        Parameters without decay, usually biases; by default none, as in torch.
     beta1, beta2, epsilon
         As for `Adam`.
     multipliers, step_scales : mapping or None
@@ -116,8 +116,8 @@ class AdamW(Adam):
     Raises
     ------
     TypeError, ValueError
-        If an argument is of a wrong type or out of range; by `init` if `undecayed` names no parameter; by `update` if
-        r lambda is not below 1.
+        If an argument is of a wrong type or out of range; in `init` if a name in `undecayed` is not a parameter; in
+        `update` if r lambda is not below 1.
 
     Examples
     --------
@@ -157,7 +157,7 @@ class AdamW(Adam):
         self.undecayed = tuple(sorted(set(undecayed)))
 
     def init(self, params: Params) -> State:
-        """See `Optimizer.init`; a name in `undecayed` that is of no parameter is refused as one of a multiplier is."""
+        """See `Optimizer.init`; also raises ValueError if a name in `undecayed` is not a parameter."""
         check_known("undecayed", self.undecayed, params)
         return super().init(params)
 
@@ -181,6 +181,6 @@ class AdamW(Adam):
         return super()._one(keep * p, g, *slots, constants=tuple(of_adam))
 
     def _config(self) -> dict[str, Any]:
-        # Only where it is given: else older checkpoints would seem to be of another optimiser.
+        # Only if given: otherwise older checkpoints would seem to be of another optimiser.
         undecayed = {"undecayed": list(self.undecayed)} if self.undecayed else {}
         return {"weight_decay": self.weight_decay, **undecayed, **super()._config()}

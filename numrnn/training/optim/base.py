@@ -1,4 +1,4 @@
-"""What all optimisers share: their arguments, their state, and the update of every parameter."""
+"""Base class of all optimisers: arguments, state, and the update of every parameter."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ State = dict[str, Any]
 
 
 class Optimizer(ABC):
-    """What all optimisers share.
+    """Base class of all optimisers.
 
     Parameters
     ----------
     learning_rate : float, callable or TimedCosineSchedule
-        r > 0, or a function step -> r >= 0 of the number of updates done, or one of the seconds of training as well.
+        r > 0, or a function step -> r >= 0 of the number of updates, or one that also takes the seconds of training.
     multipliers : mapping of str to float or None
-        Factors > 0 of the learning rate, for parameters that are to have one of their own; the others have 1.
+        Factors > 0 of the learning rate by parameter; 1 for the others.
     step_scales : mapping of str to array_like or None
-        Factors > 0 of the elements of a parameter's step, real arrays that broadcast to its shape, as one for each row
-        (n, 1). They do not touch a decay of the weights. With Adam and AdamW a parameter p of scale s is trained as
-        s p', where p' is an ordinary parameter.
+        Factors > 0 of the elements of a parameter's step, real arrays that broadcast to its shape, such as (n, 1) for
+        one per row. They do not scale weight decay. With Adam and AdamW a parameter p of scale s is trained as s p',
+        where p' is an ordinary parameter.
 
     Raises
     ------
@@ -43,7 +43,7 @@ class Optimizer(ABC):
 
     name: ClassVar[str]
     slots: ClassVar[tuple[str, ...]]
-    kernel: ClassVar[Kernel]  # what `_one` does, in one launch
+    kernel: ClassVar[Kernel]  # does the work of `_one` in one launch
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Optimizer(ABC):
             name: check_number(f"multipliers[{name!r}]", value, above=0) for name, value in (multipliers or {}).items()
         }
         self.step_scales = {name: _check_scale(name, value) for name, value in (step_scales or {}).items()}
-        self._scales_beside: dict[str, tuple[Any, Array]] = {}  # by name: what they were made for, and the scales there
+        self._scales_beside: dict[str, tuple[Any, Array]] = {}  # by name: kind of array, and the scales
 
     def rate(self, step: int, seconds: float | None = None) -> float:
         """Return the learning rate of the update that follows `step` others and begins after `seconds` of training.
@@ -67,7 +67,7 @@ class Optimizer(ABC):
         Raises
         ------
         TypeError
-            If the learning rate is a `TimedCosineSchedule` and `seconds` is None; others do not look at `seconds`.
+            If the learning rate is a `TimedCosineSchedule` and `seconds` is None; others ignore `seconds`.
         """
         if isinstance(self.learning_rate, TimedCosineSchedule):
             if seconds is None:
@@ -93,7 +93,7 @@ class Optimizer(ABC):
         Raises
         ------
         ValueError
-            If a multiplier or a step scale is of no parameter, or the scale does not broadcast to it.
+            If a multiplier or a step scale is not for a parameter, or the scale does not broadcast to it.
         """
         check_known("multipliers", self.multipliers, params)
         check_known("step_scales", self.step_scales, params)
@@ -114,25 +114,25 @@ class Optimizer(ABC):
         grads : mapping of str to array
             dL/dparams, with the names, shapes and dtypes of `params`.
         state : mapping
-            What `init` or the last `update` gave for these parameters.
+            From `init` or the last `update` for these parameters.
         seconds : float or None
-            Seconds of training before this update, >= 0; only a learning rate by the clock needs them.
+            Seconds of training before this update, >= 0; needed only by a `TimedCosineSchedule`.
 
         Returns
         -------
         params : dict of str to array
         state : dict
-            New arrays both; those given are left as they are.
+            Both have new arrays; the arguments are unchanged.
 
         Raises
         ------
         TypeError, ValueError
-            If names, shapes, precisions or devices differ, or as `rate`.
+            If names, shapes, precisions or devices differ, or as for `rate`.
 
         Notes
         -----
-        Elementwise: at most about 12 flops and 7 times reading or writing each parameter (Adam); on a GPU one launch a
-        parameter, and no wait.
+        Elementwise: at most about 12 flops and 7 reads or writes per element (Adam); on a GPU one launch per parameter,
+        without synchronisation.
         """
         _check_alike("grads", grads, params)
         if set(state) != {"step", *self.slots}:
@@ -156,7 +156,7 @@ class Optimizer(ABC):
         return new_params, new_state
 
     def _scale(self, name: str, p: Array) -> Any:
-        """Return the scale of a parameter's steps, 1.0 or an array of the library, device and dtype of `p`."""
+        """Return the scale of a parameter's steps: 1.0, or an array with `p`'s library, device and dtype."""
         if name not in self.step_scales:
             return 1.0
         kind = (array_namespace(p), device_of(p), p.dtype)
@@ -166,9 +166,9 @@ class Optimizer(ABC):
 
     @abstractmethod
     def _constants(self, rate: float, scale: Any, step: int, name: str) -> tuple[Any, ...]:
-        """Return the numbers of an update, in the order in which its kernel takes them; `step` counts from 1.
+        """Return the numbers of an update in the order of its kernel's arguments; `step` counts from 1.
 
-        `name` is that of the parameter, and `scale` 1.0 or an array that broadcasts to it.
+        `name` is the parameter's name, and `scale` is 1.0 or an array that broadcasts to it.
         """
 
     @abstractmethod
@@ -176,13 +176,13 @@ class Optimizer(ABC):
         """Return the new p and the new slots."""
 
     def config(self) -> dict[str, Any]:
-        """Return the optimiser's name and arguments, as JSON can hold them.
+        """Return the optimiser's name and arguments, JSON-serialisable.
 
-        A learning rate that is a function without a `config` of its own is given by its qualified name.
+        A learning rate that is a function without `config` is given by its qualified name.
         """
-        # Only where they are given: else older checkpoints would seem to be of another optimiser.
+        # Only if given: otherwise older checkpoints would seem to be of another optimiser.
         own: dict[str, Any] = {"multipliers": dict(self.multipliers)} if self.multipliers else {}
-        if self.step_scales:  # to six digits, in which machines agree: a run may go on on another one
+        if self.step_scales:  # to six digits, in which machines agree: a run may be resumed on another machine
             own["step_scales"] = {
                 name: np.vectorize(lambda value: float(f"{value:.6g}"), otypes=[float])(scale).tolist()
                 for name, scale in self.step_scales.items()
@@ -200,7 +200,7 @@ class Optimizer(ABC):
 
 
 def describe(obj: object) -> Any:
-    """Return what a configuration says of `obj`: its own `config()`, itself if JSON can hold it, or its name."""
+    """Return the description of `obj` for a configuration: its `config()`, itself if JSON-serialisable, or its name."""
     if hasattr(obj, "config"):
         return obj.config()
     if obj is None or isinstance(obj, bool | int | float | str):
@@ -210,13 +210,13 @@ def describe(obj: object) -> Any:
 
 
 def check_known(argument: str, names: Collection[str], params: Params) -> None:
-    """Check that all `names` are of parameters."""
+    """Check that all `names` are parameters."""
     if not set(names) <= set(params):
         raise ValueError(f"{argument} must be of {', '.join(params)}, got {', '.join(names)}")
 
 
 def _check_scale(name: str, value: npt.ArrayLike) -> np.ndarray:
-    """Return a step scale as float64, of its own, so that no later change to `value` reaches it."""
+    """Return a step scale as a float64 copy, so that later changes to `value` do not affect it."""
     label = f"step_scales[{name!r}]"
     scale = to_numpy(value) if is_array(value) else np.asarray(value)
     if scale.dtype.kind not in "iuf":
