@@ -198,4 +198,4 @@ def test_a_trained_stack_has_a_stability_report(tmp_path, rng):
     assert report.cell.config() == MIXED.config()
     assert report.exponents.shape == (2, MIXED.state_size)
     assert report.saturation.open is not None
-    assert "Stack is no Euler step" in str(report)
+    assert "Stack is not an Euler step" in str(report)

@@ -29,7 +29,7 @@ from numrnn.engines.cpu.floating_point import Note, with_notes
 
 ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 LAST_WORDS = 4096  # bytes at the end of a worker's stderr to search for the last line
-PACKAGE = pathlib.Path(__file__).absolute().parent.parent
+PACKAGE = pathlib.Path(__file__).absolute().parents[2]
 FAREWELL = 1.0  # seconds that a process may take to end after closing its pipe
 Answer = tuple[bool | None, Any, list[Note]]
 UNSEEN: Answer = (None, None, [])  # answer of a worker that could not map the memory of its task
