@@ -151,7 +151,7 @@ def forward(
 def _make_tape(problem: Problem, engine: Engine, stacklevel: int = 3) -> Tape:
     """Return a tape, not run yet, of the engine chosen by the name and the problem.
 
-    `stacklevel` is how far up the caller of `forward` is, to whose line a warning points.
+    A warning points to the line `stacklevel` calls up, that of the caller of `forward`.
     """
     if engine == "reference":
         return ReferenceTape(problem)

@@ -1,4 +1,4 @@
-"""Packages that an extra of numrnn installs, imported where they are first needed."""
+"""Optional packages, installed by an extra of numrnn and imported when first needed."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def import_extra(module: str, *, package: str, extra: str, user: str) -> Any:
     Parameters
     ----------
     module : str
-        As `import` takes it.
+        Name of the module.
     package : str
-        How the package is called in the error.
+        Name of the package in the error.
     extra : str
-        What installs it: pip install numrnn[extra].
+        The extra that installs it: pip install numrnn[extra].
     user : str
-        Who needs it.
+        What needs it, for the error.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Settings that say what they mean: help, range and choices stand beside the default in a field of a dataclass.
+"""Settings with their documentation: help, range and choices next to the default in a field of a dataclass.
 
     batch_size: int = option(128, "images an update", at_least=1, more="The last batch of an epoch may be smaller.")
 
@@ -27,24 +27,24 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Option:
-    """What a field means.
+    """Documentation and range of a field.
 
     Parameters
     ----------
     help : str
-        In words; the range stands in place of "{range}", or at the end.
+        Description; the range replaces "{range}", or is added at the end.
     choices : tuple of str
-        The words that the value may be; empty allows any.
+        The allowed strings; empty allows any.
     at_least, above, below : float or None
-        Bounds of a number; None is none. That of an integer is `at_least`.
+        Bounds of a number; None is no bound. Integers use `at_least`.
     none : str
-        What None stands for, where the value may be None.
+        Meaning of None, if the value may be None.
     more : str
-        Sentences for the docstring that a command line has no use for.
+        Sentences for the docstring only, not for a command line.
     metavar : str or None
-        What the help of a command line calls the value.
+        Name of the value in the help of a command line.
     nargs : str or None
-        How many values an option of a command line takes, as for argparse.
+        Number of values of a command-line option, as for argparse.
     """
 
     help: str
@@ -59,7 +59,7 @@ class Option:
 
     @property
     def range(self) -> str:
-        """The bounds in signs, as ">= 0 and < 1"."""
+        """The bounds as text, such as ">= 0 and < 1"."""
         return range_text(self.above, self.at_least, self.below)
 
     @property
@@ -76,28 +76,28 @@ def option(default: Any, help: str, **meaning: Any) -> Any:
     Parameters
     ----------
     default
-        Value of the field where none is given.
+        Default value of the field.
     help : str
-        What it means.
+        Description.
     **meaning
-        Of `Option`.
+        Further fields of `Option`.
     """
     return dataclasses.field(default=default, metadata={KEY: Option(help=help, **meaning)})
 
 
 def inherited(config: type, name: str, default: Any, **changes: Any) -> Any:
-    """Return a field that means what the field of that name means in another dataclass.
+    """Return a field with the documentation and range of the field of that name in another dataclass.
 
     Parameters
     ----------
     config : type
         The other dataclass.
     name : str
-        Of the field.
+        Name of the field.
     default
-        Value of the new field where none is given.
+        Default value of the new field.
     **changes
-        What differs in its `Option`.
+        Changed fields of its `Option`.
 
     Raises
     ------
@@ -109,17 +109,17 @@ def inherited(config: type, name: str, default: Any, **changes: Any) -> Any:
 
 
 def options(config: Any) -> dict[str, Option]:
-    """Return what the fields of a dataclass, or of an instance, mean; fields without help are left out."""
+    """Return the options of the fields of a dataclass or instance; fields without help are omitted."""
     return {field.name: field.metadata[KEY] for field in dataclasses.fields(config) if KEY in field.metadata}
 
 
 def checked(config: Any) -> Iterator[tuple[str, int | float]]:
-    """Yield name and value of each field with a range that is not None; int or float, as its type says.
+    """Yield name and value, int or float by its type, of each field with a range whose value is not None.
 
     Raises
     ------
     TypeError, ValueError
-        As `numrnn.checks.check_integer` and `check_number`.
+        As for `numrnn.checks.check_integer` and `check_number`.
     """
     for field in dataclasses.fields(config):
         meaning, value = field.metadata.get(KEY), getattr(config, field.name)
@@ -140,7 +140,7 @@ def without_none(hint: Any) -> Any:
 
 
 def documented(config: type[T]) -> type[T]:
-    """Write the fields of a dataclass into its docstring, as numpydoc's section of parameters. A decorator."""
+    """Decorator that adds the fields of a dataclass to its docstring, as numpydoc's section of parameters."""
     if config.__doc__ is None:  # python -OO
         return config
     lines = ["Parameters", "----------"]

@@ -1,4 +1,4 @@
-"""Sequences turned round in time, each row within its own length, so that a cell reads them from their ends."""
+"""Reversal of sequences in time, each row within its own length, so that a cell reads them backwards."""
 
 from __future__ import annotations
 
