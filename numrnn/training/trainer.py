@@ -154,6 +154,7 @@ class Trainer(Generic[M]):
     >>> from numrnn.cells import AntisymmetricCell
     >>> rng = np.random.default_rng(0)
     >>> images, labels = rng.integers(0, 256, (20, 5), np.uint8), rng.integers(0, 3, 20)
+    >>> from numrnn.training.model import Classifier
     >>> model = Classifier(AntisymmetricCell(input_size=1, hidden_size=4), n_classes=3)
     >>> def encode(images, rng):
     ...     return images.T[:, :, None] / 255  # (T, B, 1)

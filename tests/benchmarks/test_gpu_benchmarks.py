@@ -98,7 +98,7 @@ def test_a_measurement_of_ours_waits_for_nothing_between_its_calls(cupy):
 
 def test_the_reference_loop_is_not_timed_as_the_engine(cupy, monkeypatch):
     monkeypatch.setattr(engines.cuda, "unsupported_reason", lambda problem: "this test")
-    monkeypatch.setattr(engines, "_warned", set())
+    monkeypatch.setattr(numrnn.bptt, "_warned", set())
     with pytest.raises(numrnn.ReferenceLoopWarning, match="does not support this test"):
         contenders.load("CUDA engine")(draw(TINY)).run()
 

@@ -34,7 +34,9 @@ def standin_tape(cell, params, x, h0=None, *, lengths=None, every=None, launcher
     launcher = launcher or StandinLauncher()
     problem = check_problem(cell, params, x, h0, lengths, every)
     assert unsupported_reason(problem, launcher) is None
-    return CudaTape(problem, launcher)
+    tape = CudaTape(problem, launcher)
+    tape.run()
+    return tape
 
 
 def results(tape, d_states):
