@@ -1,5 +1,6 @@
 """numrnn's cells as a layer of torch: the same bits as numrnn alone, and what torch's autograd may ask of a layer."""
 
+import dataclasses
 import doctest
 import importlib
 
@@ -76,6 +77,18 @@ def test_a_large_problem_on_worker_processes_gives_the_same_bits(monkeypatch, rn
     for _ in range(3):  # the workers start meanwhile; threads run until then
         got, wanted = both(make_cells()["lstm"], rng, "both", sizes=(40, 70))
         assert differing(got, wanted) == []
+
+
+def test_gradients_find_their_parameters_in_whatever_order_an_engine_has_them(cell, monkeypatch, rng):
+    propagate = cpu_tape.CpuTape.propagate
+
+    def reversed_order(*arguments):
+        grads = propagate(*arguments)
+        return dataclasses.replace(grads, params=dict(reversed(grads.params.items())))
+
+    monkeypatch.setattr(cpu_tape.CpuTape, "propagate", reversed_order)
+    got, wanted = both(cell, rng, "both")
+    assert differing(got, wanted) == []
 
 
 def test_batch_first_swaps_the_axes_of_input_and_output_and_of_nothing_else(cell, rng):
