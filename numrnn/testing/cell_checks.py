@@ -14,7 +14,7 @@ import numpy as np
 import gradcheck
 from numrnn.backend import Array, Params, to_numpy
 from numrnn.bptt import Engine, backward, forward
-from numrnn.cells import CELLS
+from numrnn.cells import cell_from_config
 from numrnn.cells.base import Cell
 
 BATCH, STEPS = 5, 6
@@ -216,9 +216,7 @@ def _with_cells(value: Any) -> Any:
     """Return a value of a configuration in which the configurations of cells have become cells."""
     if isinstance(value, list):
         return [_with_cells(part) for part in value]
-    if isinstance(value, dict) and value.get("cell") in CELLS:
-        return CELLS[value["cell"]](**{name: part for name, part in value.items() if name != "cell"})
-    return value
+    return cell_from_config(value) if isinstance(value, dict) and "cell" in value else value
 
 
 def _named_errors(point: Point) -> None:
