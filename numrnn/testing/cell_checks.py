@@ -216,9 +216,7 @@ def _with_cells(value: Any) -> Any:
     """Return a value of a configuration in which the configurations of cells have become cells."""
     if isinstance(value, list):
         return [_with_cells(part) for part in value]
-    if isinstance(value, dict) and "cell" in value:
-        return cell_from_config(value)
-    return value
+    return cell_from_config(value) if isinstance(value, dict) and "cell" in value else value
 
 
 def _named_errors(point: Point) -> None:

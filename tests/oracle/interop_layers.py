@@ -13,7 +13,7 @@ def leaf(array):
 
 
 def layer_of(cell, params, **options):
-    layer = RecurrentLayer(cell, **options).to(torch.from_numpy(params["W"]).dtype)
+    layer = RecurrentLayer(cell, **options).to(torch.from_numpy(next(iter(params.values()))).dtype)
     params_to_torch(cell, params, layer)
     return layer
 
@@ -26,3 +26,13 @@ def differing(got, wanted):
 def gradients(layer, **inputs):
     parameters = layer.named_cell_parameters()
     return {k: v.grad.numpy() for k, v in (parameters | inputs).items() if v.grad is not None}
+
+
+def first_of(layer):
+    """Return the first parameter: cells have different names for theirs."""
+    return next(layer.parameters())
+
+
+def torch_names(cell):
+    """Return the names of a cell's parameters in torch, which allows no dot."""
+    return [name.replace(".", "__") for name in cell.parameter_shapes]

@@ -1,5 +1,6 @@
 """numrnn's cells as a layer of torch: the same bits as numrnn alone, and what torch's autograd may ask of a layer."""
 
+import dataclasses
 import doctest
 import importlib
 
@@ -13,7 +14,7 @@ from numrnn.engines.cpu import tape as cpu_tape
 
 torch = pytest.importorskip("torch", reason="an optional oracle: make oracle")
 
-from interop_layers import B, M, N, T, differing, gradients, layer_of, leaf  # noqa: E402
+from interop_layers import B, M, N, T, differing, first_of, gradients, layer_of, leaf  # noqa: E402
 
 from numrnn.interop.torch import tensors  # noqa: E402
 
@@ -76,6 +77,18 @@ def test_a_large_problem_on_worker_processes_gives_the_same_bits(monkeypatch, rn
     for _ in range(3):  # the workers start meanwhile; threads run until then
         got, wanted = both(make_cells()["lstm"], rng, "both", sizes=(40, 70))
         assert differing(got, wanted) == []
+
+
+def test_gradients_find_their_parameters_in_whatever_order_an_engine_has_them(cell, monkeypatch, rng):
+    propagate = cpu_tape.CpuTape.propagate
+
+    def reversed_order(*arguments):
+        grads = propagate(*arguments)
+        return dataclasses.replace(grads, params=dict(reversed(grads.params.items())))
+
+    monkeypatch.setattr(cpu_tape.CpuTape, "propagate", reversed_order)
+    got, wanted = both(cell, rng, "both")
+    assert differing(got, wanted) == []
 
 
 def test_batch_first_swaps_the_axes_of_input_and_output_and_of_nothing_else(cell, rng):
@@ -194,11 +207,11 @@ def test_the_final_state_may_be_written_into(cell, rng):
     for options in ({}, {"recompute_every": 2, "engine": "reference"}):
         layer = layer_of(cell, params, **options)
         output, h_n = layer(torch.from_numpy(x))
-        wanted = torch.autograd.grad(output.sum(), layer.W, retain_graph=True)[0]
+        wanted = torch.autograd.grad(output.sum(), first_of(layer), retain_graph=True)[0]
         before = output.detach().clone()
         h_n.detach().zero_()
         assert torch.equal(output, before)
-        assert torch.equal(torch.autograd.grad(output.sum(), layer.W)[0], wanted)
+        assert torch.equal(torch.autograd.grad(output.sum(), first_of(layer))[0], wanted)
 
 
 # --- another device, and the page

@@ -223,7 +223,8 @@ class _Recurrence(torch.autograd.Function):
             d_final=None if d_h is None else to_array(d_h),
             wrt=[name for name, needed in needs.items() if needed],
         )
-        found = [grads.x, grads.h0, *(grads.params or dict.fromkeys(ctx.tape.problem.params)).values()]
+        d_params = grads.params or {}
+        found = [grads.x, grads.h0, *(d_params.get(name) for name in ctx.tape.problem.params)]
         wanted = (needs_x, needs_h0, *needs_params)
         return None, None, *(to_tensor(g) if need else None for g, need in zip(found, wanted, strict=True))
 
