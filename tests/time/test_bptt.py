@@ -157,6 +157,7 @@ def peak_memory(n_steps, every):
     return peak
 
 
+@pytest.mark.slow
 def test_memory_with_sqrt_checkpoints_is_two_sqrt_of_the_states(rng):
     n_steps, state_bytes = 10_000, 8 * 16 * 4
     peak = peak_memory(n_steps, "sqrt")
@@ -165,6 +166,7 @@ def test_memory_with_sqrt_checkpoints_is_two_sqrt_of_the_states(rng):
     assert peak_memory(n_steps, None) > n_steps * state_bytes  # the yardstick sees the states of a plain tape
 
 
+@pytest.mark.slow
 def test_hundred_thousand_steps_run_and_cost_is_linear_in_them():
     cell = numrnn.AntisymmetricCell(1, 16, step_size=0.01, diffusion=0.01)
     rng = np.random.default_rng(0)

@@ -59,6 +59,7 @@ def expansion(cell, params, x, states):
     every=st.sampled_from([None, 1, 20, 65, 100, "sqrt"]),
     seed=st.integers(0, 2**32 - 1),
 )
+@pytest.mark.slow
 def test_layer_by_layer_equals_step_by_step_to_rounding(name, sizes, dtype, padded, every, seed):
     n_steps, batch, m, n = sizes
     rng = np.random.default_rng(seed)
