@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from numrnn.commands import dispatch
 
 COMMANDS = {
+    "train": ("numrnn.experiments.train", "train on sequences of your own"),
+    "predict": ("numrnn.experiments.predict", "predict with what was trained"),
     "mnist": ("numrnn.experiments.mnist", "sequential MNIST: train, test, draw; rows of the paper's Table 1"),
     "cifar10": ("numrnn.experiments.cifar10", "CIFAR-10 as a sequence: train, test, draw; rows of Table 2"),
     "sweep": ("numrnn.experiments.sweep", "search for settings, on many cores or machines"),

@@ -45,6 +45,8 @@ class Option:
         What the help of a command line calls the value.
     nargs : str or None
         How many values an option of a command line takes, as for argparse.
+    positional : bool
+        Whether a command line takes the value without a name before it.
     """
 
     help: str
@@ -56,6 +58,7 @@ class Option:
     more: str = ""
     metavar: str | None = None
     nargs: str | None = None
+    positional: bool = False
 
     @property
     def range(self) -> str:

@@ -17,6 +17,7 @@ from numrnn.datasets.sequences import (
     rows_with_noise,
 )
 from numrnn.datasets.speakers import load_speakers
+from numrnn.datasets.standardization import Standardization
 from numrnn.datasets.synthetic import adding, copying
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "RowNoiseEncoder",
     "SequenceSplit",
     "Sequences",
+    "Standardization",
     "adding",
     "copying",
     "fixed_noise",

@@ -91,7 +91,10 @@ def test_a_file_of_ones_own_is_a_preset(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("colour = 3\nstep_size = 0.1\nshape = 2", "unknown keys colour, shape; known are cell, root, hidden_size"),
+        (
+            "colour = 3\nstep_size = 0.1\nshape = 2",
+            "unknown keys colour, shape; known are cell, hidden_size, ",
+        ),
         ('step_size = "small"', "step_size must be of type float, got 'small'"),
         ("hidden_size = 3.5", "hidden_size must be of type int, got 3.5"),
         ("permuted = 1", "permuted must be of type bool, got 1"),
