@@ -2,6 +2,8 @@
 
     mnist.py, cifar10.py    which images, how they become sequences, and what suits each cell
     train.py, predict.py    sequences of one's own, from a file
+    speakers.py             Japanese Vowels
+    tasks.py                adding.py and copying.py, whose sequences are drawn
     config.py               what can be set, with help, range and default; presets/ has files of values
     training_command.py     what every command that trains shares: presets, configuration, --resume
     classification.py       training and test on images; builders.py makes the parts, pictures.py draws

@@ -36,7 +36,7 @@ def test_every_row_of_the_papers_tables_has_a_preset():
     for task in cifar10.TASKS:
         tables |= {f"cifar10-{task}-{cell}" for cell in ("antisymmetric", "gated", "lstm", "gated-unstructured")}
     assert {name for _, name in EVERY} == tables
-    assert set(presets.preset_names()) == tables
+    assert set(presets.preset_names(("mnist-", "pmnist-", "cifar10-"))) == tables
 
 
 @every_preset
