@@ -8,6 +8,14 @@ from collections.abc import Sequence
 from numrnn.commands import dispatch
 
 COMMANDS = {
+    "train": ("numrnn.experiments.train", "train on sequences of your own"),
+    "predict": ("numrnn.experiments.predict", "predict with what was trained"),
+    "speakers": (
+        "numrnn.experiments.speakers",
+        "who is speaking, from sequences that come with the package",
+    ),
+    "adding": ("numrnn.experiments.adding", "the adding problem: two marked numbers of a long sequence"),
+    "copying": ("numrnn.experiments.copying", "the copying problem: ten symbols, to be repeated after a delay"),
     "mnist": ("numrnn.experiments.mnist", "sequential MNIST: train, test, draw; rows of the paper's Table 1"),
     "cifar10": ("numrnn.experiments.cifar10", "CIFAR-10 as a sequence: train, test, draw; rows of Table 2"),
     "sweep": ("numrnn.experiments.sweep", "search for settings, on many cores or machines"),

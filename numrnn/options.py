@@ -45,6 +45,8 @@ class Option:
         Name of the value in the help of a command line.
     nargs : str or None
         Number of values of a command-line option, as for argparse.
+    positional : bool
+        Whether a command line takes the value without a name before it.
     """
 
     help: str
@@ -56,6 +58,7 @@ class Option:
     more: str = ""
     metavar: str | None = None
     nargs: str | None = None
+    positional: bool = False
 
     @property
     def range(self) -> str:

@@ -68,12 +68,13 @@ def learning_curves(
     *,
     title: str = "",
 ) -> Path:
-    """Plot loss, accuracy and gradient norm of a training run against its updates.
+    """Plot loss, accuracy (if there is one) and gradient norm of a training run against its updates.
 
     Parameters
     ----------
     training : sequence of mapping
-        Records with step, loss, accuracy and gradient_norm, as `TrainingResult.history("training")` returns them.
+        Records with step, loss, accuracy and gradient_norm, as `TrainingResult.history("training")` returns them. A
+        regressor's have no accuracy: its loss is the mean squared error.
     validation : sequence of mapping
         Records with step, loss and accuracy; may be empty.
     path : path
@@ -86,9 +87,12 @@ def learning_curves(
     Path
         `path`.
     """
-    figure = new_figure(11, 3.4)
-    panels = (("loss", "loss [nats]"), ("accuracy", "accuracy [%]"), ("gradient_norm", "norm of the gradient"))
-    for axes, (key, label) in zip(figure.subplots(1, 3), panels, strict=True):
+    scored = any("accuracy" in record for record in training)
+    panels = [("loss", "loss [nats]" if scored else "mean squared error"), ("gradient_norm", "norm of the gradient")]
+    if scored:
+        panels.insert(1, ("accuracy", "accuracy [%]"))
+    figure = new_figure(11 if scored else 7.5, 3.4)
+    for axes, (key, label) in zip(figure.subplots(1, len(panels)), panels, strict=True):
         for index, (name, records) in enumerate((("training", training), ("validation", validation))):
             points = [(r["step"], r[key] * (100 if key == "accuracy" else 1)) for r in records if key in r]
             if points:

@@ -7,12 +7,14 @@ axis never has to be guessed.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 import zipfile
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
@@ -125,23 +127,8 @@ class Sequences:
         FileNotFoundError, TypeError, ValueError
             If there is no such file, it is none of numpy.savez, a key is missing or unknown, or as the class.
         """
-        try:
-            archive = np.load(path, allow_pickle=False)
-        except (ValueError, OSError, zipfile.BadZipFile) as error:
-            if isinstance(error, FileNotFoundError):
-                raise
-            raise ValueError(
-                f"{path} must be a file that numpy.savez wrote, without pickled objects: {error}"
-            ) from None
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise ValueError(f"{path} must be an .npz file with the key x, got a single array")
-        with archive:
-            parts = {}
-            for name in archive.files:
-                try:
-                    parts[name] = archive[name]
-                except ValueError as error:
-                    raise TypeError(f"{path}: {name} must be an array of numbers: {error}") from None
+        with open(path, "rb") as stream:  # which numpy.load would leave open where it cannot read the file
+            parts = _parts_of(path, stream)
         found = {key: _one_or_many(path, parts, key) for key in ("x", "y", "mask")}
         found["lengths"] = parts.pop("lengths", None)
         if parts:
@@ -180,11 +167,31 @@ class Sequences:
             return None
         if self.targets.startswith("numbers"):
             return int(self._y[0].shape[-1])
-        return 1 + max(int(row.max()) for row in (self._y if isinstance(self._y, list) else [self._y]))
+        if self.targets == "label":
+            return 1 + int(self._y.max())
+        # What stands behind the length of a row is not a label.
+        return 1 + max(int(row[:length].max()) for row, length in zip(self._y, self.lengths, strict=True))
 
     def sequence(self, row: int) -> np.ndarray:
         """Return one sequence, (T_i, m), without padding."""
         return np.asarray(self._x[row][: self.lengths[row]])
+
+    def with_x(self, x: list[np.ndarray]) -> Sequences:
+        """Return sequences with the same lengths, targets and mask, but another x: a list of N arrays (T_i, m).
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is none, a length differs, or a number is NaN or infinite.
+        """
+        other = copy.copy(self)
+        other._x = _checked_x(list(x))
+        other.n_features = int(other._x[0].shape[-1])
+        lengths = [len(one) for one in other._x]
+        if lengths != self.lengths.tolist():
+            raise ValueError(f"x must have sequences of the same lengths, {self.lengths.tolist()}, got {lengths}")
+        other._check_finite(range(len(other)))
+        return other
 
     def batch(self, rows: Iterable[int] | np.ndarray) -> Batch:
         """Return some rows, in this order, time first and padded with zeros to the longest of them.
@@ -257,6 +264,26 @@ class Sequences:
                 step, feature = np.argwhere(~good)[0]
                 value = self._x[row][step, feature]
                 raise ValueError(f"x must be finite, got {value} at sequence {row}, step {step}, feature {feature}")
+
+
+def _parts_of(path: Any, stream: BinaryIO) -> dict[str, np.ndarray]:
+    """Return the arrays of an .npz file by their names."""
+    try:
+        archive = np.load(stream, allow_pickle=False)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} must be a file that numpy.savez wrote, without pickled objects: {error}") from None
+    if not isinstance(archive, np.lib.npyio.NpzFile):
+        raise ValueError(f"{path} must be an .npz file with the key x, got a single array")
+    parts = {}
+    with archive:
+        for name in archive.files:
+            try:
+                parts[name] = archive[name]
+            except ValueError as error:
+                raise TypeError(f"{path}: {name} must be an array of numbers: {error}") from None
+            except (EOFError, zipfile.BadZipFile, zlib.error) as error:
+                raise ValueError(f"{path}: {name} is damaged: {error}") from None
+    return parts
 
 
 def _one_or_many(path: Any, parts: dict[str, np.ndarray], key: str) -> Any:

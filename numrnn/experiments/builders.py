@@ -1,4 +1,4 @@
-"""From a configuration to the parts of a training run: cell, initial values, schedule, optimiser."""
+"""From a configuration to the parts of a training run: cell, initial values, schedule, optimiser, training."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import dataclasses
 from typing import Any
 
 import numrnn
-from numrnn.experiments.config import BETA2, MOMENTUM, Config
+from numrnn.checks import check_integer
+from numrnn.experiments.config import BETA2, MOMENTUM, Settings
 from numrnn.initializers import CHRONO, InitialValues, gain_scales
 from numrnn.training import (
     SGD,
@@ -17,13 +18,15 @@ from numrnn.training import (
     ConstantSchedule,
     CosineSchedule,
     Optimizer,
+    Regressor,
     Schedule,
     StepSchedule,
     TimedCosineSchedule,
+    TrainingConfig,
 )
 
 
-def make_cell(config: Config, input_size: int) -> numrnn.Cell:
+def make_cell(config: Settings, input_size: int) -> numrnn.Cell:
     """Return the cell of a configuration; a cell takes those of its arguments that it knows."""
     kind: Any = numrnn.CELLS[config.cell]
     euler = {"step_size": config.step_size, "diffusion": config.diffusion}
@@ -37,7 +40,20 @@ def make_cell(config: Config, input_size: int) -> numrnn.Cell:
     return kind(input_size, config.hidden_size)
 
 
-def make_schedule(config: Config, total_steps: int | None) -> Schedule | TimedCosineSchedule:
+def make_layers(config: Settings, input_size: int, layers: int) -> numrnn.Cell:
+    """Return so many layers of the cell of a configuration; of one, the cell itself.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    if check_integer("layers", layers, at_least=1) == 1:
+        return make_cell(config, input_size)
+    return numrnn.Stack([make_cell(config, config.hidden_size if number else input_size) for number in range(layers)])
+
+
+def make_schedule(config: Settings, total_steps: int | None) -> Schedule | TimedCosineSchedule:
     """Return the schedule of the learning rate, for a run of so many steps, or of the configuration's seconds.
 
     Raises
@@ -59,12 +75,14 @@ def make_schedule(config: Config, total_steps: int | None) -> Schedule | TimedCo
     )
 
 
-def make_optimizer(config: Config, model: Classifier, total_steps: int | None) -> Optimizer:
+def make_optimizer(config: Settings, model: Classifier | Regressor, total_steps: int | None) -> Optimizer:
     """Return the optimiser with its schedule; of weight decay, biases have none."""
     schedule = make_schedule(config, total_steps)
+    multipliers = None if config.recurrent_rate == 1 else {"W": config.recurrent_rate}
+    scales = None if config.input_gains is None else gain_scales(config.hidden_size, *config.input_gains)
     rates: dict[str, Any] = {
-        "multipliers": None if config.recurrent_rate == 1 else {"W": config.recurrent_rate},
-        "step_scales": None if config.input_gains is None else gain_scales(config.hidden_size, *config.input_gains),
+        "multipliers": _in_each_layer(multipliers, model.cell),
+        "step_scales": _in_each_layer(scales, model.cell),
     }
     if config.optimizer == "sgd":
         return SGD(schedule, momentum=MOMENTUM, **rates)
@@ -78,7 +96,14 @@ def make_optimizer(config: Config, model: Classifier, total_steps: int | None) -
     return Adam(schedule, beta2=BETA2, **rates)
 
 
-def initial_values(config: Config, n_steps: int) -> dict[str, Any]:
+def _in_each_layer(values: dict[str, Any] | None, cell: numrnn.Cell) -> dict[str, Any] | None:
+    """Return what an optimiser is told of the parameters of a cell, under the names that they have in its layers."""
+    if values is None or not isinstance(cell, numrnn.Stack):
+        return values
+    return cell.named([values] * len(cell.cells))
+
+
+def initial_values(config: Settings, n_steps: int) -> dict[str, Any]:
     """Return the arguments of `init_params` of a configuration, for sequences of so many steps.
 
     Raises
@@ -95,3 +120,25 @@ def initial_values(config: Config, n_steps: int) -> dict[str, Any]:
         except ValueError:
             raise ValueError(f"forget_bias must be a number or 'chrono', got {config.forget_bias!r}") from None
     return values
+
+
+def training_config(config: Settings, n_steps: int, *, validation_size: int, **others: Any) -> TrainingConfig:
+    """Return what the trainer is asked for, for sequences of so many steps; `others` are further fields of it."""
+    return TrainingConfig(
+        epochs=config.epochs,
+        iterations=config.iterations,
+        seconds=config.seconds,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        **initial_values(config, n_steps),
+        average=None if config.average == "none" else config.average,  # type: ignore[arg-type]
+        average_updates=config.average_updates,
+        input_dropout=config.input_dropout,
+        clip=config.clip,
+        validation_size=validation_size,
+        log_interval=config.log_interval,
+        checkpoint_interval=config.checkpoint_interval,
+        backend=config.backend,
+        engine=config.engine,  # type: ignore[arg-type]
+        **others,
+    )

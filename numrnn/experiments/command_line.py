@@ -2,7 +2,7 @@
 
 A Config is a frozen dataclass whose fields are `numrnn.options.option`s. Each is an option of the command line:
 hidden_size becomes --hidden-size, a bool two switches, --permuted and --no-permuted, a tuple takes several values, and
-pairs of names and paths come as a repeated --checkpoint NAME=PATH.
+pairs of names and paths come as a repeated --checkpoint NAME=PATH. A positional field stands without a name before it.
 """
 
 from __future__ import annotations
@@ -85,7 +85,10 @@ def make_parser(
         meaning = meanings[field.name]
         arguments = _arguments(hints[field.name], field.name, meaning)
         explained = (meaning.text + default(field)).replace("%", "%%")
-        parser.add_argument(arguments.pop("flag"), dest=field.name, help=explained, **arguments)
+        if meaning.positional:
+            parser.add_argument(field.name, nargs="?", metavar=meaning.metavar, help=explained)
+        else:
+            parser.add_argument(arguments.pop("flag"), dest=field.name, help=explained, **arguments)
     return parser
 
 

@@ -1,4 +1,4 @@
-"""The configuration of a classification experiment: its fields, what they mean, and their defaults."""
+"""The configuration of an experiment: its fields, what they mean, and their defaults."""
 
 from __future__ import annotations
 
@@ -16,17 +16,14 @@ BETA2 = 0.99  # of Adam: the size of the gradient changes within a hundred updat
 
 @documented
 @dataclass(frozen=True, kw_only=True)
-class Config:
-    """Everything that decides the course of a run."""
+class Settings:
+    """What decides the course of every run, whatever its data are."""
 
     preset: str | None = option(
         None,
         "a row of the paper's tables, or a .toml file; other options override it",
     )
     cell: str = option("antisymmetric", "the recurrent cell", choices=tuple(numrnn.CELLS))
-    root: str | None = option(
-        None, "folder of the images' files", none="$NUMRNN_DATA, then the user's cache, then a download"
-    )
     hidden_size: int = option(128, "n, number of units", at_least=1)
     step_size: float = option(
         0.03, "eps of the step, {range}, without unit; for the four Euler cells and the Lipschitz RNN", above=0
@@ -55,7 +52,6 @@ class Config:
     bias_std: float = inherited(TrainingConfig, "bias_std", 0.0)
     forget_bias: str | None = inherited(TrainingConfig, "forget_bias", None)
     t_max: int | None = inherited(TrainingConfig, "t_max", None, none="the length of the sequences")
-    standardize: bool = option(False, "shift and scale the pixels to mean 0 and std 1 over the training images")
     input_dropout: float = inherited(TrainingConfig, "input_dropout", 0.0)
     optimizer: str = option(
         "adam",
@@ -89,3 +85,14 @@ class Config:
     backend: Backend = inherited(TrainingConfig, "backend", "numpy")
     engine: str = inherited(TrainingConfig, "engine", "auto")
     out: str = option("", "folder for everything that the run writes")
+
+
+@documented
+@dataclass(frozen=True, kw_only=True)
+class Config(Settings):
+    """Everything that decides the course of a run on images."""
+
+    root: str | None = option(
+        None, "folder of the images' files", none="$NUMRNN_DATA, then the user's cache, then a download"
+    )
+    standardize: bool = option(False, "shift and scale the pixels to mean 0 and std 1 over the training images")

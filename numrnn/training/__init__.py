@@ -24,6 +24,7 @@ from numrnn.training.optim import SGD, Adagrad, Adam, AdamW, Optimizer
 from numrnn.training.protocol import Model
 from numrnn.training.results import DivergenceError, Evaluation, TrainingResult
 from numrnn.training.schedules import ConstantSchedule, CosineSchedule, Schedule, StepSchedule, TimedCosineSchedule
+from numrnn.training.stored_model import load_model
 from numrnn.training.trainer import Trainer
 
 __all__ = [
@@ -58,6 +59,7 @@ __all__ = [
     "latest_checkpoint",
     "list_checkpoints",
     "load_checkpoint",
+    "load_model",
     "masked_cross_entropy",
     "masked_squared_error",
     "mean_squared_error",

@@ -72,7 +72,9 @@ def test_the_help_of_a_command_is_under_its_name_and_imports_no_package_that_is_
     ("arguments", "message"),
     [
         ([], "numrnn: error: the following arguments are required: COMMAND"),
-        (["train"], "numrnn: error: argument COMMAND: invalid choice: 'train'"),
+        (["trane"], "numrnn: error: argument COMMAND: invalid choice: 'trane'"),
+        (["train"], "numrnn train: error: the following arguments are required: DATA.npz"),
+        (["predict"], "numrnn predict: error: the following arguments are required: CHECKPOINT, DATA.npz"),
         (["--fast"], "numrnn: error: the following arguments are required: COMMAND"),
         (["figure"], "numrnn figure: error: the following arguments are required: COMMAND"),
         (["figure", "3"], "numrnn figure: error: argument COMMAND: invalid choice: '3'"),

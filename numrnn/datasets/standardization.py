@@ -1,0 +1,90 @@
+"""Features shifted and scaled to mean 0 and standard deviation 1, by the statistics of the training sequences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from numrnn.datasets.collection import Sequences
+
+__all__ = ["Standardization"]
+
+
+@dataclass(frozen=True, eq=False)
+class Standardization:
+    """x -> (x - mean) / std, feature by feature.
+
+    Attributes
+    ----------
+    mean, std : numpy.ndarray, shape (m,)
+        float64; std > 0.
+
+    Raises
+    ------
+    ValueError
+        If they are not of one shape (m,), not finite, or a std is not positive.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> data = Sequences([np.array([[1.0, 7.0], [3.0, 7.0]]), np.array([[5.0, 7.0]])])
+    >>> scaling = Standardization.of(data)
+    >>> scaling.mean.tolist(), scaling.std.round(3).tolist()  # a feature that never changes is only shifted
+    ([3.0, 7.0], [1.633, 1.0])
+    >>> scaling.apply(data).sequence(0).round(3).tolist()
+    [[-1.225, 0.0], [0.0, 0.0]]
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
+
+    def __post_init__(self) -> None:
+        for name in ("mean", "std"):
+            object.__setattr__(self, name, np.asarray(getattr(self, name), np.float64))
+        if self.mean.ndim != 1 or self.mean.shape != self.std.shape:
+            raise ValueError(f"mean and std must be (m,) both, got {self.mean.shape} and {self.std.shape}")
+        if not (np.isfinite(self.mean).all() and np.isfinite(self.std).all() and (self.std > 0).all()):
+            raise ValueError(f"mean and std must be finite, and std > 0, got {self.mean} and {self.std}")
+
+    @classmethod
+    def of(cls, data: Sequences, rows: Iterable[int] | None = None) -> Standardization:
+        """Return the standardization of some rows, all unless given, over all of their steps.
+
+        A feature that is the same everywhere has a std of 1. Reads x twice.
+        """
+        chosen = range(len(data)) if rows is None else [int(row) for row in rows]
+        steps = sum(int(data.lengths[row]) for row in chosen)
+        mean = sum((data.sequence(row).sum(axis=0, dtype=np.float64) for row in chosen), np.zeros(data.n_features))
+        mean = mean / steps
+        squares = sum((((data.sequence(row) - mean) ** 2).sum(axis=0) for row in chosen), np.zeros(data.n_features))
+        std = np.sqrt(squares / steps)
+        # Of a constant feature rounding leaves a std of a few eps of its mean, by which nothing should be divided.
+        constant = std <= 4 * np.finfo(np.float64).eps * np.abs(mean)
+        return cls(mean, np.where(constant, 1.0, std))
+
+    def apply(self, data: Sequences) -> Sequences:
+        """Return a copy of the sequences, standardized, with the same targets; integers become float64.
+
+        Raises
+        ------
+        ValueError
+            If they have another number of features.
+        """
+        if data.n_features != len(self.mean):
+            raise ValueError(f"data must have m={len(self.mean)} features, got {data.n_features}")
+        return data.with_x([self._scaled(row) for row in data.x])
+
+    def config(self) -> dict[str, Any]:
+        """Return mean and std, as JSON can hold them; not a bit is lost."""
+        return {"mean": self.mean.tolist(), "std": self.std.tolist()}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Standardization:
+        """Return what `config` describes."""
+        return cls(np.asarray(config["mean"]), np.asarray(config["std"]))
+
+    def _scaled(self, x: np.ndarray) -> np.ndarray:
+        return ((x - self.mean) / self.std).astype(x.dtype if x.dtype.kind == "f" else np.float64)

@@ -1,0 +1,71 @@
+"""The copying problem: ten symbols are shown, and to be repeated after a long delay.
+
+    numrnn copying --delay 100 --cell lstm --forget-bias chrono
+    numrnn copying --preset copying-100-antisymmetric
+    numrnn copying --resume
+
+The loss is the cross-entropy over all steps. Who has no memory says blank until the delimiter, and then guesses: a
+loss of 10 log 8 / (delay + 20), and one of eight symbols right. result.json names both beside loss and symbol accuracy
+of the network, which counts the ten steps of recall only. The folder given by --out receives what `numrnn train`
+writes.
+
+Source: S. Hochreiter and J. Schmidhuber, "Long short-term memory", 1997, in the form of M. Arjovsky, A. Shah and
+Y. Bengio, "Unitary evolution recurrent neural networks", ICML 2016.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from numrnn.datasets import DrawnSequences, Sequences, copying
+from numrnn.experiments.tasks import Task, TaskSettings
+from numrnn.options import documented, option
+from numrnn.training import Evaluation
+
+PAGE = __doc__
+MEMORY, SYMBOLS = 10, 8  # symbols to remember, and their kinds
+
+
+@documented
+@dataclass(frozen=True, kw_only=True)
+class Config(TaskSettings):
+    """Everything that decides the course of a run."""
+
+    delay: int = option(100, "steps from the end of the symbols to the first step of recall", at_least=1)
+
+
+class Copying(Task):
+    """The copying problem."""
+
+    name: ClassVar[str] = "copying"
+    text: ClassVar[str | None] = PAGE
+    config: ClassVar[type[Any]] = Config
+    presets: ClassVar[tuple[str, ...]] = ("copying-",)
+
+    def draw(self, config: Config, n_sequences: int, seed: int) -> DrawnSequences:
+        """Return a set of sequences."""
+        task = functools.partial(copying, delay=config.delay, n_memory=MEMORY, n_symbols=SYMBOLS)
+        return DrawnSequences(task, n_sequences, seed=seed, n_outputs=SYMBOLS + 1)
+
+    def task(self, config: Config) -> str:
+        """Return the task in words."""
+        return f"copying, delay {config.delay}"
+
+    def scores(self, config: Config, test: Sequences, evaluation: Evaluation) -> dict[str, float]:
+        """Return the share of the symbols repeated rightly, and what is reached without memory."""
+        right = [np.mean(p[-MEMORY:] == test.y[row][-MEMORY:]) for row, p in enumerate(evaluation.predictions)]
+        return {
+            "symbol_accuracy": float(np.mean(right)),
+            "baseline_symbol_accuracy": 1 / SYMBOLS,
+            "baseline_loss": MEMORY * math.log(SYMBOLS) / (config.delay + 2 * MEMORY),
+        }
+
+
+EXPERIMENT = Copying()
+make_config, make_trainer, run = EXPERIMENT.make_config, EXPERIMENT.make_trainer, EXPERIMENT.run
+parse_arguments, main = EXPERIMENT.parse_arguments, EXPERIMENT.main

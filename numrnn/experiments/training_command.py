@@ -1,0 +1,146 @@
+"""What the commands that train share: presets, the way to a configuration, options, --resume and exit statuses.
+
+A `TrainingCommand` says what can be set, what suits each cell, and how a run is made; the rest stands here, once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar
+
+from numrnn.experiments.command_line import INTERRUPTED, default_text, guarded, make_parser, read
+from numrnn.experiments.presets import merged, preset_names, read_preset, stored_arguments
+from numrnn.options import options
+from numrnn.training.config import LENGTHS
+
+RESULT_FILE = "result.json"
+FINAL_CHECKPOINT = "final.npz"  # what was tested, without the state of the optimiser
+
+
+class TrainingCommand(ABC):
+    """A command that trains: `numrnn NAME`."""
+
+    name: ClassVar[str]
+    text: ClassVar[str | None]  # the docstring of the module, for --help
+    config: ClassVar[type[Any]]
+    validation_share: ClassVar[int]  # one row of so many is held out unless the configuration says how many
+    presets: ClassVar[tuple[str, ...]]  # what names of presets begin with
+    # What differs from the defaults of the configuration for each cell.
+    cell_defaults: ClassVar[dict[str, dict[str, Any]]]
+
+    @abstractmethod
+    def run(self, config: Any, *, resume: bool = False, overwrite: bool = False) -> Any:
+        """Train and test; the result has the `TrainingResult` as its attribute `training`."""
+
+    def preset_names(self) -> list[str]:
+        """Return the names of the presets of this experiment."""
+        return preset_names(self.presets) if self.presets else []
+
+    def read_preset(self, name: str) -> dict[str, Any]:
+        """Return the values of a preset, by its name, or of a .toml file.
+
+        Raises
+        ------
+        ValueError
+            If there is no such preset, it is no TOML, or a key or the type of a value is wrong.
+        OSError
+            If the file cannot be read.
+        """
+        return read_preset(name, self.preset_names(), self.config)
+
+    def make_config(self, cell: str | None = None, **given: Any) -> Any:
+        """Return a configuration: what is given, then the preset, then what suits the cell, then the defaults.
+
+        Raises
+        ------
+        ValueError
+            If a choice is none of those that there are, or as `read_preset`.
+        TypeError
+            If there is no such field.
+        """
+        if cell is not None:
+            given["cell"] = cell
+        preset = given.get("preset")
+        return self._complete(given if preset is None else merged(self.read_preset(preset), given))
+
+    def _complete(self, given: dict[str, Any]) -> Any:
+        if given.get("iterations") is not None or given.get("seconds") is not None:
+            given.setdefault("epochs", None)
+        for name, meaning in options(self.config).items():
+            if meaning.choices and name in given and given[name] not in meaning.choices:
+                raise ValueError(f"{name} must be one of {', '.join(meaning.choices)}, got {given[name]!r}")
+        for name in ("rotations", "input_gains"):
+            if isinstance(given.get(name), list):  # from JSON
+                given[name] = tuple(given[name])
+        config = self.config(**(self.cell_defaults.get(given.get("cell", "antisymmetric"), {}) | given))
+        if config.out:
+            return config
+        folder = f"{self.name}-{config.cell}" if config.preset is None else f"{Path(config.preset).stem}/{config.seed}"
+        return dataclasses.replace(config, out=f"runs/{folder}")
+
+    def parse_arguments(self, argv: list[str] | None = None, *, program: str | None = None) -> tuple[Any, bool, bool]:
+        """Return the configuration, and whether to resume or to overwrite.
+
+        Raises
+        ------
+        ValueError
+            As `make_config`, or if the run to be resumed is of another preset.
+        """
+        command = f"numrnn {self.name}"
+        parser = make_parser(command, self.text, self.config, program=program, default=self._default_text)
+        parser.add_argument(
+            "--resume", action="store_true", default=False, help="go on from the newest checkpoint in --out"
+        )
+        parser.add_argument("--overwrite", action="store_true", default=False, help="delete an earlier run in --out")
+        given = read(parser, argv, self.config)
+        resume, overwrite = given.pop("resume"), given.pop("overwrite")
+        positional = {name: meaning for name, meaning in options(self.config).items() if meaning.positional}
+        missing = [meaning.metavar or name for name, meaning in positional.items() if name not in given]
+        if missing and not resume:  # which takes them from the run
+            parser.error(f"the following arguments are required: {', '.join(missing)}")
+        if len(given.keys() & set(LENGTHS)) > 1:
+            parser.error("give only one of --epochs, --iterations and --seconds")
+        config = self.make_config(**given)
+        stored = stored_arguments(Path(config.out)) if resume else {}
+        if stored:
+            asked, found = config.preset, stored.get("preset")
+            if asked not in (None, found):
+                raise ValueError(f"preset must be {found!r} as in {config.out}, got {asked!r}")
+            config = self._complete(merged(stored, given))
+        return config, resume, overwrite
+
+    def _default_text(self, field: dataclasses.Field[Any]) -> str:
+        """Return what the help says of a default, and where it differs from cell to cell."""
+        if field.name == "preset":
+            return f" ({', '.join(self.preset_names())})" if self.preset_names() else ""
+        if field.name == "validation_size":
+            return f" (default: one in {self.validation_share})"
+        if field.name == "out":
+            return f" (default: runs/{self.name}-CELL, or runs/PRESET/SEED)"
+        others = {cell: own[field.name] for cell, own in self.cell_defaults.items() if field.name in own}
+        differs = "".join(f"; {cell}: {value}" for cell, value in others.items())
+        text = default_text(field)
+        return f"{text.removesuffix(')')}{differs})" if differs else text
+
+    def main(self, argv: list[str] | None = None, *, program: str | None = None) -> int:
+        """Run from the command line; return 0, 1 after an error, or 130 after Ctrl-C.
+
+        Parameters
+        ----------
+        argv : list of str, optional
+            Options; those of the process unless given.
+        program : str, optional
+            What the user started, where that is another name of the command.
+        """
+
+        def work() -> int:
+            config, resume, overwrite = self.parse_arguments(argv, program=program)
+            result = self.run(config, resume=resume, overwrite=overwrite)
+            if not result.training.interrupted:
+                return 0
+            print(f"stopped at update {result.training.step}; go on with --resume --out {config.out}")
+            return INTERRUPTED
+
+        return guarded(work)

@@ -1,0 +1,101 @@
+"""The model of a checkpoint, made again from what the file says."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from numrnn.backend import Array
+from numrnn.cells.registry import cell_from_config
+from numrnn.training.checkpoint import Checkpoint, CheckpointError, latest_checkpoint, load_checkpoint
+from numrnn.training.model import Classifier, Regressor
+from numrnn.typing import Backend
+
+__all__ = ["load_model", "model_from_config"]
+
+KINDS: dict[str, type[Classifier] | type[Regressor]] = {kind.kind: kind for kind in (Classifier, Regressor)}
+# What the folder of a run may hold for use, and what comes before what: the tested network, that of the lowest
+# validation loss, and then the newest of those to go on from.
+NAMES = ("final.npz", "best.npz")
+
+
+def load_model(
+    path: str | os.PathLike[str], *, backend: Backend | None = None
+) -> tuple[Classifier | Regressor, dict[str, Array], dict[str, Any]]:
+    """Make the model of a checkpoint again.
+
+    Parameters
+    ----------
+    path : path
+        A checkpoint; or the folder of a run, of which final.npz is taken, else best.npz, else the newest checkpoint.
+    backend : {"numpy", "cupy"} or None
+        As for `load_checkpoint`.
+
+    Returns
+    -------
+    model : Classifier or Regressor
+        With its cell, any of `numrnn.cells`.
+    params : dict of str to array
+        Its parameters; the average of the weights where the checkpoint holds one.
+    config : dict
+        What made the run, as `Trainer.describe` returned it.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no such file, no checkpoint in the folder, or it cannot be read.
+    ValueError
+        If the model is none of this package, as a model or a cell of one's own; make that one by hand, and take its
+        parameters from `load_checkpoint`.
+
+    Examples
+    --------
+    >>> import tempfile, numpy as np, numrnn
+    >>> from numrnn.training import Checkpoint, save_checkpoint
+    >>> model = Regressor(numrnn.LSTMCell(2, 4), n_outputs=1, output="every")
+    >>> params = model.init_params(np.random.default_rng(0))
+    >>> with tempfile.TemporaryDirectory() as out:
+    ...     _ = save_checkpoint(f"{out}/final.npz", Checkpoint(7, params, config={"model": model.config()}))
+    ...     again, its_params, config = load_model(out)
+    >>> again
+    Regressor(LSTMCell(input_size=2, hidden_size=4), n_outputs=1, output='every')
+    """
+    checkpoint = _read(Path(path), backend)
+    try:
+        model = model_from_config(checkpoint.config.get("model", {}))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{checkpoint.path}: {error}") from None
+    params = checkpoint.average or checkpoint.params
+    shapes = {name: tuple(value.shape) for name, value in params.items()}
+    if shapes != model.parameter_shapes:
+        raise ValueError(f"{checkpoint.path}: parameters must be {model.parameter_shapes} of {model!r}, got {shapes}")
+    return model, params, checkpoint.config
+
+
+def model_from_config(config: Mapping[str, Any]) -> Classifier | Regressor:
+    """Return the model that `Classifier.config` or `Regressor.config` described, also after a way through JSON.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is none of these two, its cell none of `numrnn.cells`, or an argument does not fit.
+    """
+    kind = KINDS.get(config.get("model", ""))
+    if kind is None or "cell" not in config or kind.outputs_name not in config:
+        known = " or ".join(KINDS)
+        raise ValueError(f"the model must be a {known} with a cell, got {dict(config)!r}")
+    return kind(cell_from_config(config["cell"]), config[kind.outputs_name], config.get("output", "last"))
+
+
+def _read(path: Path, backend: Backend | None) -> Checkpoint:
+    if not path.is_dir():
+        return load_checkpoint(path, backend=backend)
+    for name in NAMES:
+        if (path / name).exists():
+            return load_checkpoint(path / name, backend=backend)
+    checkpoint = latest_checkpoint(path, backend=backend)
+    if checkpoint is None:
+        raise CheckpointError(f"{path}: no checkpoint in this folder can be read")
+    return checkpoint
