@@ -18,6 +18,12 @@ def torch_missing():
 
 
 @pytest.fixture(scope="module")
+def sklearn_missing():
+    """Tell pages whether to leave out what needs scikit-learn."""
+    return importlib.util.find_spec("sklearn") is None
+
+
+@pytest.fixture(scope="module")
 def working_directory(tmp_path_factory):
     """Let a page write its files where nobody keeps any."""
     before = os.getcwd()
@@ -29,5 +35,5 @@ def working_directory(tmp_path_factory):
 pytest_collect_file = Sybil(
     parsers=[PythonCodeBlockParser(), SkipParser()],
     patterns=["README.md", "docs/*.md"],
-    fixtures=["working_directory", "torch_missing"],
+    fixtures=["working_directory", "torch_missing", "sklearn_missing"],
 ).pytest()

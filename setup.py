@@ -49,6 +49,7 @@ setup(
             "hypothesis>=6.100",
             "array-api-strict>=2.4",
             "sybil>=9.0",
+            "scikit-learn>=1.6",  # whose checks numrnn.estimators passes; it works without, too
             "ruff>=0.8",
             "mypy>=1.13",
             # The compiler of the CUDA kernels, which needs no GPU to show that they compile: 58 MB.

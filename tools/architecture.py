@@ -32,7 +32,7 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("training", ("training",)),
     ("pictures, and the machine", ("plots", "info")),
     ("analysis of a trajectory, a network, the ODE", ("stability", "reversible", "ode")),
-    ("models and cells of your own", ("interop", "testing")),
+    ("models and cells of your own", ("estimators", "interop", "testing")),
     ("experiments and the command", ("commands", "stability_command", "experiments", "__main__")),
 )
 

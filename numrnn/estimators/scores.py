@@ -1,0 +1,41 @@
+"""What `score` of an estimator returns: the accuracy of labels, and R^2 of numbers, as scikit-learn defines them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ["accuracy", "r_squared", "step_weights"]
+
+
+def step_weights(sample_weight: np.ndarray | None, lengths: list[int]) -> np.ndarray:
+    """Return a weight for each of the rows below each other, of which sequence i has lengths[i]; 1 by default.
+
+    Raises
+    ------
+    ValueError
+        If the weights are not (N,), finite and >= 0, with a sum above 0.
+    """
+    if sample_weight is None:
+        return np.ones(sum(lengths))
+    weights = np.asarray(sample_weight, np.float64)
+    if weights.shape != (len(lengths),) or not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
+        raise ValueError(f"sample_weight must be (N={len(lengths)},), finite, >= 0, not all 0, got {sample_weight!r}")
+    return np.repeat(weights, lengths)
+
+
+def accuracy(y: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> float:
+    """Return the share of labels (M,) predicted rightly, each counted with its weight."""
+    return float(np.average(y == predicted, weights=weights))
+
+
+def r_squared(y: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> float:
+    """Return 1 - sum_i w_i (y_i - p_i)^2 / sum_i w_i (y_i - mean y)^2, its mean over the columns of y (M, k).
+
+    A column that is constant has 1 if it is predicted exactly, else 0; the mean of y is weighted as well.
+    """
+    w = weights[:, None]
+    residual = (w * (y - predicted) ** 2).sum(axis=0)  # (k,)
+    total = (w * (y - np.average(y, axis=0, weights=weights)) ** 2).sum(axis=0)
+    varies = total > 0
+    scores = np.where(varies, 1 - residual / np.where(varies, total, 1), residual == 0)
+    return float(scores.mean())
