@@ -137,8 +137,11 @@ class Experiment(TrainingCommand):
         out = Path(config.out)
         if overwrite or not list_checkpoints(out):  # else it is there, and belongs to the run that made it
             write_json(out / CONFIG_FILE, dataclasses.asdict(config))
+        if overwrite:
+            self.forget_result(out)
         training = trainer.run(resume=resume, overwrite=overwrite)
         if training.interrupted:
+            self.forget_result(out)
             return Result(training, None, None, [])
         final = Checkpoint(step=training.step, params=training.evaluated, config=trainer.describe())
         save_checkpoint(out / FINAL_CHECKPOINT, final)

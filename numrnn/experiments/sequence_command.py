@@ -212,8 +212,11 @@ class SequenceCommand(TrainingCommand):
         out = Path(config.out)
         if overwrite or not list_checkpoints(out):  # else it is there, and belongs to the run that made it
             write_json(out / CONFIG_FILE, dataclasses.asdict(config))
+        if overwrite:
+            self.forget_result(out)
         training = trainer.run(resume=resume, overwrite=overwrite)
         if training.interrupted:
+            self.forget_result(out)
             return SequenceResult(training, training.evaluated, None, {})
         params, step = training.evaluated, training.step
         if training.best is not None:

@@ -30,6 +30,12 @@ class TrainingCommand(ABC):
     # What differs from the defaults of the configuration for each cell.
     cell_defaults: ClassVar[dict[str, dict[str, Any]]]
 
+    @staticmethod
+    def forget_result(out: Path) -> None:
+        """Delete what a run wrote when it was complete: `load_model` would take it for the result of the next one."""
+        for name in (RESULT_FILE, FINAL_CHECKPOINT):
+            (out / name).unlink(missing_ok=True)
+
     @abstractmethod
     def run(self, config: Any, *, resume: bool = False, overwrite: bool = False) -> Any:
         """Train and test; the result has the `TrainingResult` as its attribute `training`."""

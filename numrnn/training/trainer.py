@@ -152,6 +152,7 @@ class Trainer(Generic[M]):
     >>> import tempfile
     >>> import numpy as np
     >>> from numrnn.cells import AntisymmetricCell
+    >>> from numrnn.training import Classifier
     >>> rng = np.random.default_rng(0)
     >>> images, labels = rng.integers(0, 256, (20, 5), np.uint8), rng.integers(0, 3, 20)
     >>> from numrnn.training.model import Classifier

@@ -10,7 +10,8 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
 SCRIPTS = sorted(path.name for path in (ROOT / "examples").glob("*.py"))
-COMMANDS = [name for name in SCRIPTS if name != "minimal.py"]
+PROGRAMS = ("minimal.py", "own_cell.py", "adding.py")  # which are no commands
+COMMANDS = [name for name in SCRIPTS if name not in PROGRAMS]
 
 
 def run(*arguments, cwd):
@@ -61,3 +62,24 @@ def test_the_loop_by_hand_learns(tmp_path):
     losses = [float(re.search(r"loss ([\d.]+)", line)[1]) for line in lines]
     assert losses[-1] < losses[0] / 2
     assert float(re.match(r"([\d.]+)%", last)[1]) > 50  # chance is 10
+
+
+def test_a_cell_of_ones_own_is_verified_and_learns(tmp_path):
+    done = run(ROOT / "examples" / "own_cell.py", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    last = done.stdout.splitlines()[-1]
+    assert float(re.match(r"([\d.]+)%", last)[1]) > 85  # chance is 11
+
+
+@pytest.mark.slow
+def test_the_adding_problem_is_learnt(tmp_path):
+    done = run(ROOT / "examples" / "adding.py", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert float(re.match(r"mean squared error ([\d.]+)", done.stdout)[1]) < 1 / 12  # half of the baseline
+
+
+def test_the_scripts_to_begin_from_pass_strict_types(tmp_path):
+    scripts = [str(ROOT / "examples" / name) for name in ("own_cell.py", "adding.py")]
+    check = [sys.executable, "-m", "mypy", "--strict", "--follow-imports", "silent", "--cache-dir", str(tmp_path)]
+    done = subprocess.run([*check, *scripts], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout

@@ -21,6 +21,7 @@ from numrnn.training import (
     CheckpointError,
     Classifier,
     Regressor,
+    Trainer,
     latest_checkpoint,
     load_checkpoint,
     load_model,
@@ -279,6 +280,24 @@ def test_load_model_takes_a_file_or_what_a_folder_has(tmp_path):
     assert all(np.array_equal(value, newest.average[name]) for name, value in load_model(out)[1].items())
     with pytest.raises(CheckpointError, match="no such file"):
         load_model(out / "final.npz")
+
+
+@pytest.mark.parametrize("command", ["train", "mnist"])
+def test_a_run_that_is_overwritten_and_stopped_leaves_no_result_of_the_one_before(command, tmp_path, monkeypatch):
+    out, data = tmp_path / "out", write(tmp_path / "d.npz", "label")
+    options = ["--hidden-size", "4", "--iterations", "2", "--out", str(out)]
+    begin = ["train", data] if command == "train" else ["mnist", "--data", "embedded"]
+    assert main([*begin, *options]) == 0
+    assert (out / "final.npz").exists()
+    begun = Trainer.run
+    monkeypatch.setattr(Trainer, "run", lambda self, **how: begun(self, **how, time_limit=1e-9))  # one update
+    assert main([*begin, *options, "--overwrite"]) == 130
+    assert not (out / "final.npz").exists()
+    assert not (out / "result.json").exists()
+    assert load_checkpoint(out / "checkpoint_00000001.npz").step == 1
+    monkeypatch.undo()
+    assert main([command, "--resume", "--out", str(out)]) == 0
+    assert (out / "final.npz").exists()
 
 
 def test_labels_behind_the_length_of_a_row_are_no_classes():
