@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 from helpers import EPS64
-from runs import STEPS, Recorder, assert_same_run, rows_of
+from recorded_runs import STEPS, Recorder, assert_same_run, rows_of
 from training_run import CONFIG, encode, make_data, make_model, make_trainer
 
 from numrnn.backend import random_generators

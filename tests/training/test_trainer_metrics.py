@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 from helpers import EPS64
-from runs import STEPS
+from recorded_runs import STEPS
 from training_run import CONFIG, encode, make_model, make_trainer
 
 from numrnn.training import (

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import training_run
-from runs import STEPS, Recorder, assert_same_run, crash, crash_at
+from recorded_runs import STEPS, Recorder, assert_same_run, crash, crash_at
 from training_run import encode, make_data, make_trainer
 
 import numrnn

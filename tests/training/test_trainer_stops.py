@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 import pytest
-from runs import STEPS, Recorder, assert_same_run, crash
+from recorded_runs import STEPS, Recorder, assert_same_run, crash
 from training_run import make_model, make_trainer
 
 from numrnn.training import (
