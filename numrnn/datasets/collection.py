@@ -225,8 +225,8 @@ class Sequences:
         inside = np.arange(steps)[:, None] < lengths
         if not inside.all():
             x[~inside] = 0
-        if _is_mapped(self._x):
-            self._check_finite(index)
+        if _is_mapped(self._x) and not np.isfinite(x).all():
+            self._check_finite(index)  # reads the rows again, to name the first bad number
         y, mask = None, None
         if self._y is not None:
             every = self.targets is not None and "every" in self.targets
