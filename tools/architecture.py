@@ -2,7 +2,7 @@
 
     python -m tools.architecture    draw docs/pictures/architecture.png and write the table of ARCHITECTURE.md anew
 
-The imports are read from the source, those inside functions too. tests/package/test_import_directions.py holds each
+The imports are read from the source by tools/imports.py. tests/package/test_import_directions.py holds each
 module to its floor; here modules are put together to parts, few enough for a picture.
 """
 
@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import ast
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
+
+from tools.imports import imports, sources
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "ARCHITECTURE.md"
@@ -37,16 +39,6 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
 )
 
 
-def imported(source: str, package: str = "numrnn") -> Iterator[str]:
-    """Yield the modules of a package that a source imports, anywhere in it, by their full names."""
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name.partition(".")[0] == package)
-        elif isinstance(node, ast.ImportFrom) and node.module and node.module.partition(".")[0] == package:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
 def part_of(module: str) -> str | None:
     """Return the part that a module belongs to, as `cells` for numrnn.cells.base.
 
@@ -59,24 +51,14 @@ def part_of(module: str) -> str | None:
     return names[1] if len(names) > 1 and names[1] in known else None
 
 
-def sources(package: Path) -> dict[str, str]:
-    """Return the sources of a package by the full names of its modules."""
-    found = {}
-    for path in sorted(package.rglob("*.py")):
-        names = path.relative_to(package.parent).with_suffix("").parts
-        found[".".join(names[:-1] if names[-1] == "__init__" else names)] = path.read_text(encoding="utf-8")
-    return found
-
-
 def edges(modules: Mapping[str, str]) -> dict[str, set[str]]:
     """Return for every part of numrnn the other parts that it imports."""
     found: dict[str, set[str]] = defaultdict(set)
-    for module, source in modules.items():
-        part = part_of(module)
-        if part is not None:
-            others = {part_of(name) for name in imported(source)}
-            found[part] |= {other for other in others if other not in (None, part)}
-    return dict(found)
+    for one in imports(modules):
+        part, other = part_of(one.module), part_of(one.target)
+        if part is not None and other not in (None, part):
+            found[part].add(other)
+    return {part: found[part] for part in map(part_of, modules) if part is not None}
 
 
 def table(modules: Mapping[str, str]) -> str:
@@ -84,7 +66,7 @@ def table(modules: Mapping[str, str]) -> str:
     lines = ["| floor | part | what it holds |", "|---|---|---|"]
     for title, parts in reversed(FLOORS):
         for part in parts:
-            source = modules.get(f"numrnn.{part}")
+            source = modules.get(f"numrnn.{part}") or modules.get(f"numrnn.{part}.__init__")
             if source is not None:
                 summary = (ast.get_docstring(ast.parse(source)) or "").partition("\n\n")[0].replace("\n", " ")
                 lines.append(f"| {title} | `numrnn.{part}` | {summary} |")
@@ -140,7 +122,7 @@ def draw(graph: Mapping[str, set[str]], path: Path) -> None:
 
 def main() -> None:
     """Renew the page and the picture."""
-    modules = sources(ROOT / "numrnn")
+    modules = sources(ROOT, ["numrnn"])
     graph = edges(modules)
     PAGE.write_text(page_with_table(PAGE.read_text(encoding="utf-8"), modules), encoding="utf-8")
     draw(graph, PICTURE)

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from tools import architecture
+from tools.imports import sources
 
-RUN = ("numrnn", "numrnn.stability.__main__")
-MODULES = architecture.sources(architecture.ROOT / "numrnn")
+RUN = ("numrnn.__init__", "numrnn.stability.__main__")
+MODULES = sources(architecture.ROOT, ["numrnn"])
 
 
 def test_every_module_stands_on_a_floor():

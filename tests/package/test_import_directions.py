@@ -6,7 +6,8 @@ import re
 import sys
 
 import pytest
-from imports import against_the_floors, circle, imports, imports_of, on_no_floor, sources
+
+from tools.imports import against_the_floors, circle, imports, imports_of, on_no_floor, sources
 
 ROOT = pathlib.Path(__file__).parents[2]
 

@@ -6,7 +6,8 @@ import pathlib
 import re
 
 import pytest
-from imports import imports, sources
+
+from tools.imports import imports, sources
 
 ROOT = pathlib.Path(__file__).parents[2]
 PACKAGES = ("numrnn.datasets", "numrnn.stability", "numrnn.training", "numrnn.training.optim", "gradcheck")
