@@ -43,7 +43,8 @@ def main(arguments: Sequence[str] | None = None, *, program: str = "numrnn stabi
 
 def _draw(report: StabilityReport, path: Path) -> int:
     try:
-        print(f"picture: {plots.stability_report(report, path)}")
+        plots.stability_report(report, path)
+        print(f"picture: {path}")
     except MissingExtraError as error:
         print(f"no picture: {error}", file=sys.stderr)
     except OSError as error:
