@@ -90,6 +90,7 @@ setup(
             "scikit-learn>=1.6",  # whose checks numrnn.estimators passes; it works without, too
             *PACKAGE,
             "ruff>=0.8",
+            "codespell>=2.3",
             "mypy>=1.13",
             # The compiler of the CUDA kernels, which needs no GPU to show that they compile: 58 MB.
             "nvidia-cuda-nvrtc>=13.0; platform_system == 'Linux' and platform_machine == 'x86_64'",

@@ -1,6 +1,7 @@
 """How pages are laid out for the site: links, menu, notebooks, formulas, names. `make docs` builds all of it."""
 
 import json
+import re
 
 import pytest
 
@@ -40,9 +41,9 @@ def test_a_link_to_nothing_stops_the_build(staged):
 
 
 def test_links_in_code_stay_as_they_are_and_badges_are_followed():
-    text = "```\n[a](b.md)\n```\n[![x](y.png)](z.md) `[c](d.md)` ![e](f.png)"
+    text = "```\n[a](b.md)\n```\n[![x](y.png)](z.md) `[c](d.md)` ![e](f.png) [`g[0]`](h.md)"
     found = stage.rewritten("p.md", text, lambda page, target: target.upper())
-    assert found == "```\n[a](b.md)\n```\n[![x](Y.PNG)](Z.MD) `[c](d.md)` ![e](F.PNG)"
+    assert found == "```\n[a](b.md)\n```\n[![x](Y.PNG)](Z.MD) `[c](d.md)` ![e](F.PNG) [`g[0]`](H.MD)"
 
 
 def test_addresses_of_the_repository_are_absolute_and_versioned():
@@ -69,7 +70,7 @@ def test_a_notebook_becomes_a_page_of_text_and_code(tmp_path):
 
 @pytest.mark.parametrize("page", sorted(stage.pages_of_repository()))
 def test_every_formula_of_a_page_becomes_mathml(page):
-    text = "".join(stage.CODE.split(stage.pages_of_repository()[page])[::2])
+    text = re.sub(r"`[^`\n]+`", "", "".join(stage.BLOCK.split(stage.pages_of_repository()[page])[::2]))
     blocks = text.split("$$")
     for display, part in [("block" if i % 2 else "inline", part) for i, part in enumerate(blocks)]:
         for tex in [part] if display == "block" else part.split("$")[1::2]:
@@ -85,6 +86,20 @@ def test_a_command_that_is_not_understood_is_an_error():
 
 def test_an_upright_letter_stays_upright():
     assert '<mi mathvariant="normal">d</mi><mi>u</mi>' in formulas.mathml(r"\mathrm{d}u", "inline")
+
+
+def test_a_long_bar_is_drawn_as_a_line():
+    assert '<mrow class="barred"><mi mathvariant="normal">d</mi><mi>c</mi></mrow>' in formulas.mathml(
+        r"\bar{\mathrm{d}c}", "block"
+    )
+
+
+def test_a_formula_in_a_sentence_may_be_broken_outside_of_its_brackets():
+    whole = formulas.mathml("a + f(x + 1) = b", "inline")
+    parts = formulas.breakable(whole).split("<wbr>")
+    assert [re.sub("<[^>]*>", "", part) for part in parts] == ["a+", "f(x+1)=", "b"]
+    assert all(part.startswith("<math ") and part.endswith("</math>") for part in parts)
+    assert formulas.breakable(formulas.mathml("x", "inline")).count("<math ") == 1
 
 
 def test_every_tag_of_the_derivation_belongs_to_one_formula():

@@ -17,8 +17,12 @@ from collections.abc import Callable, Mapping
 from tools.repository import ROOT, address
 from tools.site import menu
 
-LINK = re.compile(r"(?P<open>!?\[(?:[^\[\]]|!?\[[^\[\]]*\](?:\([^)]*\))?)*\]\()(?P<target>[^)\s]+)\)")
-CODE = re.compile(r"(^```.*?^```[ ]*$|(?<!`)`[^`\n]+`(?!`))", re.DOTALL | re.MULTILINE)
+# Code within a sentence, to be left alone; or a link, whose text may hold code, or a picture.
+LINK = re.compile(
+    r"(?P<code>(?<!`)`[^`\n]+`(?!`))|"
+    r"(?P<open>!?\[(?:[^\[\]`]|`[^`]*`|!?\[[^\[\]]*\](?:\([^)]*\))?)*\]\()(?P<target>[^)\s]+)\)"
+)
+BLOCK = re.compile(r"(^```.*?^```[ ]*$)", re.DOTALL | re.MULTILINE)
 TOP = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "results/README.md")
 FRONT = "index.md"
 
@@ -65,6 +69,8 @@ def rewritten(page: str, text: str, target_of: Callable[[str, str], str]) -> str
     """Return the text of a page with `target_of(page, target)` for the target of every relative link outside code."""
 
     def one(match: re.Match[str]) -> str:
+        if match["code"]:
+            return match[0]
         opening, target = match["open"], match["target"]
         if "[" in opening[opening.index("[") + 1 :]:  # a picture or a badge as the text of a link
             opening = rewritten(page, opening[1:-2], target_of).join((opening[0], opening[-2:]))
@@ -72,7 +78,7 @@ def rewritten(page: str, text: str, target_of: Callable[[str, str], str]) -> str
             return f"{opening}{target})"
         return f"{opening}{target_of(page, target)})"
 
-    parts = CODE.split(text)
+    parts = BLOCK.split(text)
     return "".join(part if i % 2 else LINK.sub(one, part) for i, part in enumerate(parts))
 
 
