@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("sphinx")
 
-from tools import tags
+from tools import engine_steps, tags
 from tools.repository import address, repository, version
 from tools.site import formulas, menu, names, stage
 
@@ -132,3 +132,10 @@ def test_names_of_the_package_are_checked():
     assert names.exists("numrnn.tape.Gradients.params")  # a field without a default
     assert not names.exists("numrnn.training.Coach")
     assert not names.exists("gradcheck.nothing.at_all")
+
+
+def test_the_page_of_the_engine_times_the_steps_that_it_takes():
+    page = (stage.ROOT / "docs" / "engine_steps.md").read_text(encoding="utf-8")
+    timed = re.findall(r"^\| (?:forward|backward) \| (\d)\. ([^|]+) \|", page, flags=re.MULTILINE)
+    assert dict(timed) == engine_steps.WHAT
+    assert re.findall(r"^\*\*(\d)\. ", page, flags=re.MULTILINE) == [*engine_steps.WHAT, "9"]
