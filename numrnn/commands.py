@@ -23,6 +23,7 @@ def dispatch(
     program: str,
     description: str,
     version: bool = False,
+    options: Mapping[str, tuple[str, str]] | None = None,
 ) -> int:
     """Let the command that the first argument names do its work with the others; return its exit status.
 
@@ -38,19 +39,24 @@ def dispatch(
         Heads the help.
     version : bool
         Whether there is an option --version.
+    options : mapping of str to (str, str), optional
+        Options that the caller has taken from the arguments already, for the help: name of the value, and meaning.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     width = max(map(len, commands)) + 2
     lines = [f"  {name:<{width}}{text}" for name, (_, text) in commands.items()]
+    taken = [f"[{name} {metavar}]" for name, (metavar, _) in (options or {}).items()]
     parser = argparse.ArgumentParser(
         prog=program,
-        usage=f"{program} [-h] {'[--version] ' if version else ''}COMMAND ...",
+        usage=" ".join([program, "[-h]", *taken, *(["[--version]"] if version else []), "COMMAND ..."]),
         description=description,
         epilog="\n".join(["commands:", *lines, "", f"{program} COMMAND --help explains each."]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     if version:
         parser.add_argument("--version", action="version", version=f"numrnn {numrnn.__version__}")
+    for option, (metavar, text) in (options or {}).items():
+        parser.add_argument(option, metavar=metavar, help=text)
     parser.add_argument("command", metavar="COMMAND", choices=commands, help="what to do")
     name = parser.parse_args(arguments[:1]).command
     try:

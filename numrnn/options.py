@@ -13,7 +13,7 @@ import inspect
 import textwrap
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -33,8 +33,8 @@ class Option:
     ----------
     help : str
         Description; the range replaces "{range}", or is added at the end.
-    choices : tuple of str
-        The allowed strings; empty allows any.
+    choices : collection of str
+        The allowed strings; empty allows any. May be a view, whose strings are those at the time of a check.
     at_least, above, below : float or None
         Bounds of a number; None is no bound. Integers use `at_least`.
     none : str
@@ -50,7 +50,7 @@ class Option:
     """
 
     help: str
-    choices: tuple[str, ...] = ()
+    choices: Collection[str] = ()
     at_least: float | None = None
     above: float | None = None
     below: float | None = None

@@ -342,6 +342,9 @@ def _exponents(axes: Any, report: Any) -> None:
 
 def _saturation(axes: Any, report: Any) -> None:
     found = report.saturation
+    if found is None:
+        _does_not_apply(axes, report, "saturation")
+        return
     shares = {"tanh beyond\n0.99": found.candidate, "gate below\n0.01": found.closed, "gate above\n0.99": found.open}
     bars = {name: 100 * share for name, share in shares.items() if share is not None}
     axes.bar(range(len(bars)), list(bars.values()), color=COLOURS[0], width=0.5)

@@ -23,7 +23,10 @@ class Settings:
         None,
         "a row of the paper's tables, or a .toml file; other options override it",
     )
-    cell: str = option("antisymmetric", "the recurrent cell", choices=tuple(numrnn.CELLS))
+    cell: str = option("antisymmetric", "the recurrent cell", choices=numrnn.CELLS.keys())
+    cell_options: tuple[tuple[str, str], ...] = option(
+        (), "another argument of the cell, as method=rk2; repeatable", metavar="NAME=VALUE"
+    )
     hidden_size: int = option(128, "n, number of units", at_least=1)
     step_size: float = option(
         0.03, "eps of the step, {range}, without unit; for the four Euler cells and the Lipschitz RNN", above=0

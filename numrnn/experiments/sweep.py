@@ -16,8 +16,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import sys
-import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from numrnn.experiments import sweep_report, workers
 from numrnn.experiments.command_line import guarded, read_config, write_json
 from numrnn.experiments.config import Config as RunConfig
 from numrnn.experiments.pictures import can_draw
-from numrnn.experiments.presets import checked_values
+from numrnn.experiments.presets import checked_values, read_values
 from numrnn.experiments.trials import (
     EXPERIMENTS,
     Space,
@@ -101,7 +100,7 @@ def make_trials(config: Config) -> list[Trial]:
         )
     name = "cifar10" if Path(config.preset).stem.startswith("cifar10-") else "mnist"
     experiment = EXPERIMENTS[name]
-    own = checked_values("--set", _settings(config.sets), experiment.config)
+    own = checked_values("--set", read_values(config.sets), experiment.config)
     common: dict[str, Any] = {
         "schedule": "constant",
         "seed": config.seed,
@@ -115,17 +114,6 @@ def make_trials(config: Config) -> list[Trial]:
     lengths = tuple(rung_lengths(config.iterations, config.rungs, config.reduction))
     found = [Trial(name, {**fixed, **point}, config.images, lengths) for point in points]
     return list({trial.name: trial for trial in found}.values())
-
-
-def _settings(sets: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """Return settings as TOML reads them; what is no TOML is a word."""
-    settings: dict[str, Any] = {}
-    for name, text in sets:
-        try:
-            settings |= tomllib.loads(f"{name} = {text}")
-        except tomllib.TOMLDecodeError:
-            settings[name] = text
-    return settings
 
 
 def run(config: Config, *, say: Callable[[str], Any] = lambda _: None) -> list[dict[str, Any]]:

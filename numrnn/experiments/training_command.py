@@ -80,6 +80,8 @@ class TrainingCommand(ABC):
         for name in ("rotations", "input_gains"):
             if isinstance(given.get(name), list):  # from JSON
                 given[name] = tuple(given[name])
+        if "cell_options" in given:
+            given["cell_options"] = tuple((name, text) for name, text in given["cell_options"])
         config = self.config(**(self.cell_defaults.get(given.get("cell", "antisymmetric"), {}) | given))
         if config.out:
             return config

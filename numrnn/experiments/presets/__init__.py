@@ -72,6 +72,17 @@ def checked_values(label: str, values: Mapping[str, Any], config: type) -> dict[
     return {key: typed(f"{label}: {key}", value, hints[key]) for key, value in values.items()}
 
 
+def read_values(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Return values by name, as TOML reads their texts; a text that is no TOML is a word."""
+    values: dict[str, Any] = {}
+    for name, text in pairs:
+        try:
+            values |= tomllib.loads(f"{name} = {text}")
+        except tomllib.TOMLDecodeError:
+            values[name] = text
+    return values
+
+
 def merged(base: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Return both, of which `given` counts; a length of one kind takes the place of one of the other."""
     replaced = LENGTHS if given.keys() & set(LENGTHS) else ()
@@ -81,6 +92,11 @@ def merged(base: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
 def typed(label: str, value: Any, hint: Any) -> Any:
     """Return a value of a preset after a check of its type; a list becomes a tuple, and 1 a float where one is due."""
     kind = without_none(hint)
+    if hint == tuple[tuple[str, str], ...]:  # a table of the file, or a list of pairs
+        pairs = list(value.items()) if isinstance(value, dict) else value
+        if isinstance(pairs, list) and all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
+            return tuple((str(name), json.dumps(one)) for name, one in pairs)
+        raise ValueError(f"{label} must be a table of names and values, got {value!r}")
     if typing.get_origin(kind) is tuple:
         wanted = typing.get_args(kind)
         if isinstance(value, list) and len(value) == len(wanted):
