@@ -29,7 +29,15 @@ from numrnn.stability.euler import EulerForm, check_cell, has_euler_step, steps_
 from numrnn.stability.jacobians import check_trajectory
 from numrnn.stability.linearization import Linearization, lipschitz_candidates, lstm_gates
 
-__all__ = ["Saturation", "energy", "energy_change_bounds", "log_cosh", "log_gradient_norms", "saturation"]
+__all__ = [
+    "Saturation",
+    "energy",
+    "energy_change_bounds",
+    "has_known_gates",
+    "log_cosh",
+    "log_gradient_norms",
+    "saturation",
+]
 
 SATURATED = 0.99  # |tanh| above it has a slope below 0.02; a sigmoid within 0.01 of its limits has a slope below 0.01
 

@@ -221,7 +221,7 @@ class JacobianLinearization(Linearization):
         return JacobianLinearization(self.cell, self.states[:, i, :], self.params, self.x[:, i, :])
 
 
-def defining_class(cell: Cell, name: str) -> type:
+def _defining_class(cell: Cell, name: str) -> type:
     """Return the class from which a cell has a method."""
     return next(kind for kind in type(cell).__mro__ if name in vars(kind))
 
@@ -292,7 +292,7 @@ def linearize(
     if isinstance(cell, LipschitzCell) and steps_like(cell, LipschitzCell):
         rate, cs = lipschitz_candidates(cell, params, x, states)
         return LipschitzLinearization(cell, states, [1 - c * c for c in cs], rate.A, rate.W)
-    by, of = defining_class(cell, "jacobian"), defining_class(cell, "step")
+    by, of = _defining_class(cell, "jacobian"), _defining_class(cell, "step")
     if not issubclass(by, of):
         raise TypeError(
             f"cell must have a jacobian of its own step: {type(cell).__name__} takes its step from {of.__name__}, "
