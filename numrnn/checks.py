@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 import math
 import operator
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,6 +54,23 @@ def _numpy_name(dtype: np.dtype) -> str:
     return dtype.name
 
 
+def check_plain(name: str, array: Any) -> None:
+    """Check that an array is no masked array and no matrix: their operations differ, and a mask would be lost.
+
+    Raises
+    ------
+    TypeError
+        If it is one.
+    """
+    if isinstance(array, np.ma.MaskedArray):
+        raise TypeError(
+            f"{name} must not be a masked array, whose masked elements would count as numbers: fill them, or give "
+            "lengths= or mask= where there is one"
+        )
+    if isinstance(array, np.matrix):
+        raise TypeError(f"{name} must not be a numpy.matrix, whose products are others: give numpy.asarray of it")
+
+
 def check_array(name: str, array: Array, shape: Sequence[int | str], **sizes: int) -> None:
     """Check that `array` is a floating-point array of `shape`.
 
@@ -69,13 +88,14 @@ def check_array(name: str, array: Array, shape: Sequence[int | str], **sizes: in
     Raises
     ------
     TypeError
-        If it is not an array, or its dtype is not float32, float64 or complex128.
+        If it is not an array, it is masked or a matrix, or its dtype is not float32, float64 or complex128.
     ValueError
         If the shape differs.
     """
     wanted = [sizes.get(size) if isinstance(size, str) else size for size in shape]
     if not is_array(array):
         raise TypeError(f"{name} must be an array of shape {_shape_text(shape, sizes)}, got {type(array).__name__}")
+    check_plain(name, array)
     if dtype_name(array) not in FLOATING:
         raise TypeError(f"{name} must be of dtype float32, float64 or complex128, got {dtype_name(array)}")
     got = tuple(array.shape)
@@ -174,7 +194,10 @@ def check_number(
     wanted = f"a finite number {range_text(above, at_least, below, at_most)}".rstrip()
     if isinstance(value, bool | str) or not isinstance(value, int | float | np.integer | np.floating):
         raise TypeError(f"{name} must be {wanted}, got {value!r}")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # an integer beyond the range of floating point, which may have too many digits to print
+        raise ValueError(f"{name} must be {wanted}, got an integer of {value.bit_length()} bits") from None
     too_small = (above is not None and number <= above) or (at_least is not None and number < at_least)
     too_large = (below is not None and number >= below) or (at_most is not None and number > at_most)
     if not math.isfinite(number) or too_small or too_large:
@@ -203,6 +226,24 @@ def check_integer(name: str, value: Any, *, at_least: int) -> int:
     if number < at_least:
         raise ValueError(f"{name} must be an integer >= {at_least}, got {value!r}")
     return number
+
+
+def check_path(name: str, value: Any) -> Path:
+    """Return `value` as a path.
+
+    Raises
+    ------
+    TypeError
+        If it is neither a string nor an os.PathLike of one.
+    ValueError
+        If it is empty, or holds a null character.
+    """
+    text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(text, str):
+        raise TypeError(f"{name} must be a path, got {value!r}")
+    if not text or "\0" in text:
+        raise ValueError(f"{name} must be a path, got {text!r}")
+    return Path(text)
 
 
 def check_generator(name: str, value: Any) -> np.random.Generator:
