@@ -16,6 +16,8 @@ import numpy as np
 
 from numrnn.backend import Array, array_namespace, astype, device_of, is_array, to_numpy
 
+LARGEST_INTEGER = 2**63 - 1  # what an array of numbers can hold, and more than any size or seed needs
+LONGEST_SHOWN = 80  # characters of a value in an error
 FLOATING = ("float32", "float64", "complex128")
 
 _trusted: ContextVar[bool] = ContextVar("numrnn.checks.trusted", default=False)
@@ -162,6 +164,18 @@ def _place(kind: tuple[Any, Any]) -> tuple[str, str]:
     return kind[0].__name__, str(kind[1])
 
 
+def shown(value: Any) -> str:
+    """Return a value as an error shows it, on one line and not too long."""
+    if isinstance(value, np.ndarray):
+        return f"an array of {value.dtype} of shape {value.shape}"
+    try:
+        text = repr(value)
+    except Exception:  # an integer of too many digits, or an object whose repr is broken
+        text = f"{type(value).__name__} that cannot be shown"
+    text = " ".join(text.split())
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
+
+
 def range_text(
     above: float | None = None,
     at_least: float | None = None,
@@ -193,15 +207,15 @@ def check_number(
     """
     wanted = f"a finite number {range_text(above, at_least, below, at_most)}".rstrip()
     if isinstance(value, bool | str) or not isinstance(value, int | float | np.integer | np.floating):
-        raise TypeError(f"{name} must be {wanted}, got {value!r}")
+        raise TypeError(f"{name} must be {wanted}, got {shown(value)}")
     try:
         number = float(value)
     except OverflowError:  # an integer beyond the range of floating point, which may have too many digits to print
-        raise ValueError(f"{name} must be {wanted}, got an integer of {value.bit_length()} bits") from None
+        raise ValueError(f"{name} must be {wanted}, got {shown(value)}") from None
     too_small = (above is not None and number <= above) or (at_least is not None and number < at_least)
     too_large = (below is not None and number >= below) or (at_most is not None and number > at_most)
     if not math.isfinite(number) or too_small or too_large:
-        raise ValueError(f"{name} must be {wanted}, got {value!r}")
+        raise ValueError(f"{name} must be {wanted}, got {shown(value)}")
     return number
 
 
@@ -221,10 +235,15 @@ def check_integer(name: str, value: Any, *, at_least: int) -> int:
         If it is less than `at_least`.
     """
     if isinstance(value, bool | np.bool_) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name} must be an integer >= {at_least}, got {value!r}")
-    number = operator.index(value)
+        raise TypeError(f"{name} must be an integer >= {at_least}, got {shown(value)}")
+    try:
+        number = operator.index(value)
+    except TypeError:  # an array of more than one element, or of floating point, has the method too
+        raise TypeError(f"{name} must be an integer >= {at_least}, got {shown(value)}") from None
     if number < at_least:
-        raise ValueError(f"{name} must be an integer >= {at_least}, got {value!r}")
+        raise ValueError(f"{name} must be an integer >= {at_least}, got {shown(value)}")
+    if number > LARGEST_INTEGER:
+        raise ValueError(f"{name} must be an integer <= {LARGEST_INTEGER}, got {shown(value)}")
     return number
 
 

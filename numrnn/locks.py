@@ -115,9 +115,7 @@ def _say_once(reason: str) -> None:
     global _warned
     if not _warned:
         _warned = True
-        warnings.warn(
-            f"{reason}: nothing keeps a second process out of this folder", RuntimeWarning, stacklevel=2
-        )
+        warnings.warn(f"{reason}: nothing keeps a second process out of this folder", RuntimeWarning, stacklevel=2)
 
 
 def _is_still(descriptor: int, path: Path) -> bool:

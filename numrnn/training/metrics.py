@@ -94,12 +94,12 @@ def cut_back(path: str | os.PathLike[str], step: int) -> int:
     path = Path(path)
     if not path.exists():
         return 0
-    size = size_up_to(path.read_bytes(), step)
+    size = _size_up_to(path.read_bytes(), step)
     os.truncate(path, size)
     return size
 
 
-def size_up_to(content: bytes, step: int) -> int:
+def _size_up_to(content: bytes, step: int) -> int:
     """Return the number of bytes of the whole lines up to `step`."""
     size = 0
     for line in content.splitlines(keepends=True):
@@ -131,7 +131,7 @@ def cut_to(path: Path, step: int, size: int, sha256: str | None, *, counts: str)
         If lines are missing, or their bytes differ.
     """
     content = path.read_bytes() if path.exists() else b""
-    found = size_up_to(content, step)
+    found = _size_up_to(content, step)
     if sha256 is None or len(content) < size:
         if found != size:
             raise ValueError(f"{path}: holds {found} bytes up to step {step}, but {counts} counts on {size}")

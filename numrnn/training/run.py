@@ -30,6 +30,8 @@ from numrnn.training.config import TrainingConfig, check_resumable
 from numrnn.training.ledger import Interval
 from numrnn.training.metrics import JsonLines, cut_back, cut_to
 
+__all__ = ["Run", "progress_of", "remove_results", "remove_run", "resumed", "traces_of_a_run"]
+
 METRICS_FILE, TIMINGS_FILE, BEST_FILE = "metrics.jsonl", "timings.jsonl", "best.npz"
 CONFIG_FILE, RESULT_FILE, FINAL_FILE = "config.json", "result.json", "final.npz"
 PICTURES = ("learning_curves.png", "confusion_matrix.png", "gradient_flow.png")

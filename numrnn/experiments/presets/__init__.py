@@ -12,8 +12,8 @@ from typing import Any
 
 from numrnn.options import without_none
 from numrnn.training.config import LENGTHS
+from numrnn.training.run import CONFIG_FILE
 
-CONFIG_FILE = "config.json"
 ENDING = ".toml"
 
 
@@ -81,6 +81,8 @@ def merged(base: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
 def typed(label: str, value: Any, hint: Any) -> Any:
     """Return a value of a preset after a check of its type; a list becomes a tuple, and 1 a float where one is due."""
     kind = without_none(hint)
+    if value is None and kind is not hint:
+        return None
     if typing.get_origin(kind) is tuple:
         wanted = typing.get_args(kind)
         if isinstance(value, list) and len(value) == len(wanted):
@@ -95,7 +97,25 @@ def typed(label: str, value: Any, hint: Any) -> Any:
     return value
 
 
-def stored_arguments(out: Path) -> dict[str, Any]:
-    """Return the configuration that a run left in its folder, or nothing."""
+def stored_arguments(out: Path, config: type) -> dict[str, Any]:
+    """Return the configuration that a run left in its folder, or nothing if there is no file of one.
+
+    Raises
+    ------
+    ValueError
+        If the file is no JSON, or does not hold the fields of `config` with values of their types; the message begins
+        with its path.
+    """
     path = out / CONFIG_FILE
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if not path.exists():
+        return {}
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: expected the settings of a run in JSON: {error}") from None
+    if not isinstance(values, dict) or not values:
+        raise ValueError(f"{path}: expected the settings of a run as an object of JSON, got {str(values)[:50]}")
+    preset = values.pop("preset", None)
+    if not isinstance(preset, str | None):
+        raise ValueError(f"{path}: preset must be of type str, got {preset!r}")
+    return {"preset": preset, **checked_values(str(path), values, config)}
