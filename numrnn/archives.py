@@ -12,6 +12,11 @@ HARMLESS_BYTES = 2**30
 LARGEST_RATIO = 100
 
 
+def largest_unpacked_size(size: int) -> int:
+    """Return the bytes to which an archive of so many bytes may unpack."""
+    return max(HARMLESS_BYTES, LARGEST_RATIO * size)
+
+
 def check_unpacked_size(stream: BinaryIO) -> None:
     """Refuse a zip archive that is small and would be huge in memory; anything else is left to who reads it.
 
@@ -28,5 +33,5 @@ def check_unpacked_size(stream: BinaryIO) -> None:
         unpacked = 0  # no archive
     finally:
         stream.seek(0)
-    if unpacked > max(HARMLESS_BYTES, LARGEST_RATIO * size):
+    if unpacked > largest_unpacked_size(size):
         raise ValueError(f"its {size} bytes would unpack to {unpacked}, more than {LARGEST_RATIO} times as much")

@@ -73,6 +73,26 @@ def check_plain(name: str, array: Any) -> None:
         raise TypeError(f"{name} must not be a numpy.matrix, whose products are others: give numpy.asarray of it")
 
 
+def as_host_array(name: str, values: Any) -> np.ndarray:
+    """Return an argument as a NumPy array.
+
+    Raises
+    ------
+    TypeError
+        If it is a masked array, a matrix or an array of another library, or holds objects.
+    ValueError
+        If nested sequences have no common shape.
+    """
+    check_plain(name, values)
+    try:
+        array = np.asarray(values)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise type(error)(f"{name} must be an array, got {shown(values)}: {error}") from None
+    if array.dtype.hasobject:
+        raise TypeError(f"{name} must be an array of numbers, got {shown(values)}")
+    return array
+
+
 def check_array(name: str, array: Array, shape: Sequence[int | str], **sizes: int) -> None:
     """Check that `array` is a floating-point array of `shape`.
 
@@ -247,8 +267,8 @@ def check_integer(name: str, value: Any, *, at_least: int) -> int:
     return number
 
 
-def check_path(name: str, value: Any) -> Path:
-    """Return `value` as a path.
+def check_path(name: str, value: Any, what: str = "a path") -> Path:
+    """Return `value` as a path; `what` says in errors what is expected.
 
     Raises
     ------
@@ -259,9 +279,9 @@ def check_path(name: str, value: Any) -> Path:
     """
     text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
     if not isinstance(text, str):
-        raise TypeError(f"{name} must be a path, got {value!r}")
+        raise TypeError(f"{name} must be {what}, got {shown(value)}")
     if not text or "\0" in text:
-        raise ValueError(f"{name} must be a path, got {text!r}")
+        raise ValueError(f"{name} must be {what}, got {shown(text)}")
     return Path(text)
 
 

@@ -8,6 +8,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from numrnn.checks import check_path
+
 __all__ = ["JsonLines", "cut_back", "cut_to", "drop_half_line", "read_json_lines", "training_seconds"]
 
 
@@ -60,13 +62,16 @@ def read_json_lines(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
 
     Raises
     ------
+    TypeError, ValueError
+        If path is no path.
     FileNotFoundError
         If there is no such file.
     ValueError
         If a line is no object of JSON, such as the last one of a killed process; the message names path and line.
     """
     records = []
-    for number, line in enumerate(Path(path).read_bytes().splitlines(), 1):
+    path = check_path("path", path)
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
         try:
             record = json.loads(line)
         except ValueError as error:

@@ -394,7 +394,9 @@ class Trainer(Generic[M]):
                 self._save(run, metrics)
             interrupted = run.step != run.last_step
             if interrupted:
-                progress.message(f"stopped after step {run.step}; {run.checkpoint} holds the state to resume from")
+                progress.message(
+                    f"stopped after step {run.step}; {run.checkpoint} holds the state to resume from", last=True
+                )
         return TrainingResult(
             run.params,
             run.step,
