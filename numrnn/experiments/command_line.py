@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from numrnn.commands import INTERRUPTED
 from numrnn.extras import MissingExtraError
+from numrnn.files import write_text
 from numrnn.options import KEY, Option, options, without_none
 from numrnn.training import CheckpointError, DivergenceError
 
@@ -173,6 +174,5 @@ def guarded(work: Callable[[], int | None], hints: Mapping[type[Exception], str]
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a small file of JSON, and its folder where there is none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    """Write a small file of JSON, whole or not at all, and its folder where there is none."""
+    write_text(path, json.dumps(content, indent=1) + "\n")

@@ -15,8 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,10 +35,11 @@ from numrnn.experiments.trials import (
     rung_lengths,
     survivors,
 )
+from numrnn.locks import locked
 from numrnn.options import documented, inherited, option, options
 from numrnn.training import TrainingConfig, read_json_lines
 from numrnn.training.config import LENGTHS
-from numrnn.training.metrics import JsonLines, cut_back
+from numrnn.training.metrics import JsonLines, drop_half_line
 from numrnn.typing import Backend
 
 RESULTS_FILE = "results.jsonl"
@@ -131,7 +131,8 @@ def run(config: Config, *, say: Callable[[str], Any] = lambda _: None) -> list[d
     ValueError
         As `make_trials`.
     RuntimeError
-        If another sweep is at work in the same folder, a trial failed, or there is no CuPy for backend "cupy".
+        If another sweep is at work in the same folder (`FolderInUseError`), a trial failed, or there is no CuPy for
+        backend "cupy".
     numrnn.extras.MissingExtraError
         If there is no Dask.
     OSError
@@ -143,10 +144,14 @@ def run(config: Config, *, say: Callable[[str], Any] = lambda _: None) -> list[d
     if config.scheduler is None:
         backend_module(config.backend)
     out = Path(config.out)
-    write_json(out / "sweep.json", dataclasses.asdict(config))
-    path = out / RESULTS_FILE
-    with _lock(out), contextlib.closing(JsonLines(path)) as lines:
-        cut_back(path, sys.maxsize)  # half a line, of a process that was killed
+    out.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as held:
+        held.enter_context(locked(out))
+        write_json(out / "sweep.json", dataclasses.asdict(config))
+        path = out / RESULTS_FILE
+        if path.exists():
+            drop_half_line(path)
+        lines = held.enter_context(contextlib.closing(JsonLines(path)))
         done, recorded = read_results(path), read_json_lines(path)
         going, left = list(trials), sum((name, 0) not in done for name in trials)
         say(f"{len(trials)} trials, {len(trials) - left} of them begun before; rungs of {lengths} updates")
@@ -183,19 +188,6 @@ def run(config: Config, *, say: Callable[[str], Any] = lambda _: None) -> list[d
     if can_draw(say):
         sweep_report.draw(ranked, out / "sweep.png", heading)
     return ranked
-
-
-@contextlib.contextmanager
-def _lock(out: Path) -> Iterator[None]:
-    """Keep the folder of a sweep from a second one; the lock goes with the process, however that ends."""
-    import fcntl  # not on Windows
-
-    with open(out / "lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RuntimeError(f"{out}: another sweep is at work in this folder") from error
-        yield
 
 
 def main(argv: list[str] | None = None, *, program: str | None = None) -> int:

@@ -5,18 +5,26 @@ A `TrainingCommand` says what can be set, what suits each cell, and how a run is
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
-from numrnn.experiments.command_line import INTERRUPTED, default_text, guarded, make_parser, read
+from numrnn.experiments.command_line import (
+    INTERRUPTED,
+    default_text,
+    guarded,
+    make_parser,
+    read,
+    write_json,
+)
 from numrnn.experiments.presets import merged, preset_names, read_preset, stored_arguments
+from numrnn.locks import locked
 from numrnn.options import options
 from numrnn.training.config import LENGTHS
-
-RESULT_FILE = "result.json"
-FINAL_CHECKPOINT = "final.npz"  # what was tested, without the state of the optimiser
+from numrnn.training.run import CONFIG_FILE, remove_run, traces_of_a_run
 
 
 class TrainingCommand(ABC):
@@ -31,10 +39,29 @@ class TrainingCommand(ABC):
     cell_defaults: ClassVar[dict[str, dict[str, Any]]]
 
     @staticmethod
-    def forget_result(out: Path) -> None:
-        """Delete what a run wrote when it was complete: `load_model` would take it for the result of the next one."""
-        for name in (RESULT_FILE, FINAL_CHECKPOINT):
-            (out / name).unlink(missing_ok=True)
+    @contextlib.contextmanager
+    def folder(config: Any, *, resume: bool, overwrite: bool) -> Iterator[Path]:
+        """Hold the folder of a run, with its configuration in it, and without an earlier run if that is overwritten.
+
+        Raises
+        ------
+        ValueError
+            If `resume` and `overwrite` are both given.
+        FolderInUseError
+            If another run is at work there.
+        OSError
+            If it cannot be written.
+        """
+        if resume and overwrite:
+            raise ValueError("--resume and --overwrite must not both be given")
+        out = Path(config.out)
+        out.mkdir(parents=True, exist_ok=True)
+        with locked(out):
+            if overwrite:
+                remove_run(out)
+            if not traces_of_a_run(out):  # else the configuration belongs to the run that made it
+                write_json(out / CONFIG_FILE, dataclasses.asdict(config))
+            yield out
 
     @abstractmethod
     def run(self, config: Any, *, resume: bool = False, overwrite: bool = False) -> Any:
@@ -80,8 +107,7 @@ class TrainingCommand(ABC):
         for name in ("rotations", "input_gains"):
             if isinstance(given.get(name), list):  # from JSON
                 given[name] = tuple(given[name])
-        if "cell_options" in given:
-            given["cell_options"] = tuple((name, text) for name, text in given["cell_options"])
+        given |= {name: tuple(map(tuple, given[name])) for name in ("cell_options",) if name in given}
         config = self.config(**(self.cell_defaults.get(given.get("cell", "antisymmetric"), {}) | given))
         if config.out:
             return config
@@ -111,7 +137,7 @@ class TrainingCommand(ABC):
         if len(given.keys() & set(LENGTHS)) > 1:
             parser.error("give only one of --epochs, --iterations and --seconds")
         config = self.make_config(**given)
-        stored = stored_arguments(Path(config.out)) if resume else {}
+        stored = stored_arguments(Path(config.out), self.config) if resume else {}
         if stored:
             asked, found = config.preset, stored.get("preset")
             if asked not in (None, found):

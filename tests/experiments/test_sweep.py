@@ -5,12 +5,14 @@ import json
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from distributed import Client
 
 from numrnn.experiments import sweep, trials, workers
 from numrnn.experiments.trials import Space, rung_lengths, survivors
+from numrnn.locks import FolderInUseError, locked
 from numrnn.training import read_json_lines
 
 SETS = {"data": "embedded", "hidden_size": "3", "batch_size": "20", "validation_size": "20"}
@@ -215,5 +217,19 @@ def test_half_a_line_of_a_killed_sweep_is_cut_off(swept, tmp_path):
 
 def test_two_sweeps_in_one_folder_are_refused(swept):
     config, out, _, _, _ = swept
-    with sweep._lock(out), pytest.raises(RuntimeError, match="another sweep is at work in this folder"):
-        sweep.run(config)
+    with (
+        locked(out),
+        ThreadPoolExecutor() as pool,
+        pytest.raises(FolderInUseError, match=rf"{out} is in use by process {os.getpid()} on .*, since 20"),
+    ):
+        pool.submit(sweep.run, config).result()
+
+
+def test_a_damaged_line_of_results_is_named_and_nothing_is_cut_off(swept, tmp_path):
+    config, out, _, _, _ = swept
+    lines = (out / sweep.RESULTS_FILE).read_bytes().splitlines(keepends=True)
+    content = b"".join([lines[0], b"{" + lines[1], *lines[2:]])
+    (tmp_path / sweep.RESULTS_FILE).write_bytes(content)
+    with pytest.raises(ValueError, match=r"results\.jsonl: line 2 is no JSON"):
+        sweep.run(dataclasses.replace(config, out=str(tmp_path)))
+    assert (tmp_path / sweep.RESULTS_FILE).read_bytes() == content

@@ -12,6 +12,7 @@ Wdiff (antisymmetric with diffusion). The steps are those of numrnn's own cells,
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ import numrnn
 from numrnn import plots
 from numrnn.backend import backend_module, from_numpy, to_numpy
 from numrnn.experiments.command_line import guarded, read_config, write_json
+from numrnn.files import replacing
 from numrnn.options import documented, inherited, option
 from numrnn.training import TrainingConfig
 from numrnn.typing import Backend
@@ -269,10 +271,14 @@ def animate(panels: list[Panel], config: Config, path: str | Path) -> Path:
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # to place the panels anew for each frame would take most of the time
     writer = PillowWriter(fps=FRAMES_PER_SECOND)
-    with writer.saving(figure, str(path), dpi=70):
-        for t in range(config.steps + 1):
-            show(t)
-            writer.grab_frame()
+    with tempfile.TemporaryDirectory() as folder:  # the writer takes a name, not a file
+        made = Path(folder) / "animation.gif"
+        with writer.saving(figure, str(made), dpi=70):
+            for t in range(config.steps + 1):
+                show(t)
+                writer.grab_frame()
+        with replacing(path) as file:
+            file.write(made.read_bytes())
     return Path(path)
 
 
