@@ -28,7 +28,7 @@ from numrnn.datasets import Dataset, PixelEncoder, load_embedded_mnist
 from numrnn.experiments import mnist
 from numrnn.experiments.command_line import guarded, read_config, write_json
 from numrnn.experiments.figures.networks import pixel_encoder, read_network
-from numrnn.options import documented, inherited, option
+from numrnn.options import Checked, documented, inherited, option
 from numrnn.training import CheckpointError, Classifier, TrainingConfig, list_checkpoints, load_checkpoint
 from numrnn.typing import Backend
 
@@ -38,7 +38,7 @@ EVALUATION_IMAGES = 1000
 
 @documented
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Checked):
     """What is trained and drawn."""
 
     checkpoints: tuple[tuple[str, str], ...] = option(
