@@ -183,9 +183,7 @@ def check(config: Config) -> None:
     rows = IMAGE_SHAPE[1]
     if not config.lengths or list(config.lengths) != sorted(set(config.lengths)) or config.lengths[0] < rows:
         raise ValueError(f"lengths must rise and be >= {rows}, got {config.lengths}")
-    if config.images < 1 or config.seed < 0:
-        raise ValueError(f"images must be >= 1 and seed >= 0, got {config.images} and {config.seed}")
-    if config.updates < 0 or (config.updates and (config.data != "cifar10" or config.checkpoints)):
+    if config.updates and (config.data != "cifar10" or config.checkpoints):
         raise ValueError(f"updates must be >= 0, and 0 with synthetic images or checkpoints, got {config.updates}")
     if not config.cells or not set(config.cells) <= set(CELLS):
         raise ValueError(f"cells must be of {', '.join(CELLS)}, got {', '.join(config.cells) or 'none'}")

@@ -212,10 +212,6 @@ def run(config: Config, *, say: Callable[[str], Any] = lambda _: None) -> list[P
     CheckpointError, DivergenceError, ValueError
         If a network cannot be read or trained, or a number is out of range.
     """
-    if config.epochs < 1 or config.images < 1 or config.times < 1:
-        raise ValueError(
-            f"epochs, images and times must be >= 1, got {config.epochs}, {config.images} and {config.times}"
-        )
     backend_module(config.backend)
     plots.require_matplotlib()
     data = load_embedded_mnist()
