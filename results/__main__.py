@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
+from numrnn.commands import Parser
 from results import tasks
 from results.runs import FOLDER, LogError, read_runs
 from results.tables import rebuilt
@@ -17,7 +17,7 @@ def main(
     argv: list[str] | None = None, *, page: Path = PAGE, folder: Path = FOLDER, task_folder: Path = tasks.FOLDER
 ) -> int:
     """Run from the command line; return 0, or 1 where logs are wrong or, with --check, the page is not theirs."""
-    parser = argparse.ArgumentParser(prog="python -m results", description=(__doc__ or "").partition(": ")[2])
+    parser = Parser(prog="python -m results", description=(__doc__ or "").partition(": ")[2])
     parser.add_argument("--check", action="store_true", help="write nothing; status 1 if the tables differ")
     check = parser.parse_args(argv).check
     try:

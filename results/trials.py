@@ -8,7 +8,6 @@ settings and was judged by the loss on 500 sequences drawn for validation. No tr
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
+from numrnn.commands import Parser
 from numrnn.experiments import adding, copying
 from numrnn.experiments.tasks import Task
 from numrnn.training import DivergenceError
@@ -71,7 +71,7 @@ def read(path: Path = FILE) -> list[dict[str, Any]]:
 
 def main(argv: list[str] | None = None) -> int:
     """Repeat a trial and print its line; return 1 if its losses are not those of the file."""
-    parser = argparse.ArgumentParser(prog="python -m results.trials", description=(__doc__ or "").partition("\n")[0])
+    parser = Parser(prog="python -m results.trials", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("number", type=int, help="of the line in results/tasks/trials.jsonl, from 1")
     number, known = parser.parse_args(argv).number, read()
     if not 1 <= number <= len(known):

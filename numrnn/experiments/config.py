@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numrnn
-from numrnn.options import documented, inherited, option
+from numrnn.options import Checked, documented, inherited, option
 from numrnn.training import AVERAGES
 from numrnn.training.config import TrainingConfig
 from numrnn.typing import Backend
@@ -16,7 +16,7 @@ BETA2 = 0.99  # of Adam: the size of the gradient changes within a hundred updat
 
 @documented
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Checked):
     """What decides the course of every run, whatever its data are."""
 
     preset: str | None = option(

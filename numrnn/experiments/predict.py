@@ -23,7 +23,7 @@ from numrnn.datasets import Sequences, Standardization
 from numrnn.experiments.command_line import guarded, make_parser, read
 from numrnn.experiments.sequence_command import STANDARDIZATION, read_sequences, saved_values
 from numrnn.files import replacing
-from numrnn.options import documented, inherited, option
+from numrnn.options import Checked, documented, inherited, option
 from numrnn.training import Classifier, TrainingConfig, load_model
 from numrnn.training.batches import OwnSequences
 from numrnn.training.evaluation import outputs_of_rows
@@ -34,7 +34,7 @@ BATCH_SIZE = 500
 
 @documented
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Checked):
     """What is predicted, and with what."""
 
     checkpoint: str = option("", "a checkpoint, or the folder of a run", metavar="CHECKPOINT", positional=True)

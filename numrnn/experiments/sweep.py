@@ -22,7 +22,7 @@ from typing import Any
 
 from numrnn.backend import backend_module
 from numrnn.experiments import sweep_report, workers
-from numrnn.experiments.command_line import guarded, read_config, write_json
+from numrnn.experiments.command_line import add_verbosity, guarded, is_quiet, make_parser, read, write_json
 from numrnn.experiments.config import Config as RunConfig
 from numrnn.experiments.pictures import can_draw
 from numrnn.experiments.presets import checked_values, read_values
@@ -36,7 +36,7 @@ from numrnn.experiments.trials import (
     survivors,
 )
 from numrnn.locks import locked
-from numrnn.options import documented, inherited, option, options
+from numrnn.options import Checked, documented, inherited, option, options
 from numrnn.training import TrainingConfig, read_json_lines
 from numrnn.training.config import LENGTHS
 from numrnn.training.metrics import JsonLines, drop_half_line
@@ -45,11 +45,25 @@ from numrnn.typing import Backend
 RESULTS_FILE = "results.jsonl"
 UNUSED = ("preset", "out", *LENGTHS, "log_interval", "checkpoint_interval")  # not part of a trial
 SPACE = Space()
+# Settings that --set cannot change.
+ELSEWHERE = {
+    "seed": "give --seed",
+    "backend": "give --backend",
+    "preset": "give --preset",
+    "out": "give --out",
+    "optimizer": "give --optimizers",
+    "weight_std": "give --weight-stds",
+    "step_size": "give --step-sizes",
+    "diffusion": "give --diffusions",
+    "learning_rate": "give --learning-rates and --adam-rates",
+    **dict.fromkeys(LENGTHS, "give --iterations"),
+    **dict.fromkeys(("log_interval", "checkpoint_interval"), "a sweep sets it for each trial"),
+}
 
 
 @documented
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Checked):
     """What is searched."""
 
     preset: str = option(
@@ -62,16 +76,16 @@ class Config:
     search: str = option(
         "grid", "grid: every combination; random: between the ends of the grid", choices=("grid", "random")
     )
-    trials: int = option(50, "of a random search", at_least=1)
+    trials: int = option(50, "of a random search, {range}", at_least=1)
     optimizers: tuple[str, ...] = option(
         SPACE.optimizers, "which are tried", choices=options(RunConfig)["optimizer"].choices
     )
-    weight_stds: tuple[float, ...] = option(SPACE.weight_stds, "sigma_w, each >= 0")
-    step_sizes: tuple[float, ...] = option(SPACE.step_sizes, "eps, each > 0")
-    diffusions: tuple[float, ...] = option(SPACE.diffusions, "gamma, each > 0")
-    learning_rates: tuple[float, ...] = option(SPACE.learning_rates, "of sgd and adagrad, each > 0")
-    adam_rates: tuple[float, ...] = option(SPACE.adam_rates, "of adam, each > 0")
-    images: int | None = option(None, "use the first so many training images only", none="all")
+    weight_stds: tuple[float, ...] = option(SPACE.weight_stds, "sigma_w, each {range}", at_least=0)
+    step_sizes: tuple[float, ...] = option(SPACE.step_sizes, "eps, each {range}", above=0)
+    diffusions: tuple[float, ...] = option(SPACE.diffusions, "gamma, each {range}", above=0)
+    learning_rates: tuple[float, ...] = option(SPACE.learning_rates, "of sgd and adagrad, each {range}", above=0)
+    adam_rates: tuple[float, ...] = option(SPACE.adam_rates, "of adam, each {range}", above=0)
+    images: int | None = option(None, "use the first so many training images only, {range}", at_least=1, none="all")
     iterations: int = option(1800, "updates of the trials that reach the last rung", at_least=1)
     rungs: int = option(3, "how often trials are compared, {range}; 1 trains all of them to the end", at_least=1)
     reduction: int = option(
@@ -94,13 +108,12 @@ def make_trials(config: Config) -> list[Trial]:
     ValueError
         If the preset, a setting or a number is wrong.
     """
-    if config.trials < 1 or config.seed < 0 or (config.images is not None and config.images < 1):
-        raise ValueError(
-            f"trials and images must be >= 1 and seed >= 0, got {config.trials}, {config.images} and {config.seed}"
-        )
     name = "cifar10" if Path(config.preset).stem.startswith("cifar10-") else "mnist"
     experiment = EXPERIMENTS[name]
     own = checked_values("--set", read_values(config.sets), experiment.config)
+    for key in own:
+        if key in ELSEWHERE:
+            raise ValueError(f"--set: {key} would have no effect: {ELSEWHERE[key]}")
     common: dict[str, Any] = {
         "schedule": "constant",
         "seed": config.seed,
@@ -194,9 +207,13 @@ def main(argv: list[str] | None = None, *, program: str | None = None) -> int:
     """Run from the command line; return 0, 1 after an error, or 130 after Ctrl-C."""
 
     def work() -> None:
-        config = read_config("numrnn sweep", __doc__, Config, argv, program)
-        run(config, say=print)
+        parser = make_parser("numrnn sweep", __doc__, Config, program=program)
+        add_verbosity(parser)
+        given = read(parser, argv, Config)
+        say: Callable[..., Any] = (lambda *_: None) if is_quiet(given) else print
+        config = Config(**given)
+        run(config, say=say)
         drawn = " and sweep.png" if (Path(config.out) / "sweep.png").exists() else ""
-        print(f"written: {Path(config.out) / RESULTS_FILE}{drawn}")
+        say(f"written: {Path(config.out) / RESULTS_FILE}{drawn}")
 
     return guarded(work)

@@ -22,11 +22,8 @@ from numrnn.training.batches import check_data
 
 READERS = (Sequences.from_npz, load_checkpoint, load_model, read_idx, read_cifar10_batch, read_json_lines)
 REFUSED = (ValueError, TypeError, CheckpointError)
-SOURCES = [
-    path
-    for package in ("numrnn", "gradcheck")
-    for path in Path(numrnn.__file__).parents[1].joinpath(package).rglob("*.py")
-]
+ROOT = Path(numrnn.__file__).parents[1]
+SOURCES = [path for package in ("numrnn", "gradcheck") for path in (ROOT / package).rglob("*.py")]
 
 
 # ---------------------------------------------------------------- no code is run
