@@ -126,7 +126,7 @@ class LipschitzCell(Cell):
     hidden_size : int
         n >= 1, the number of units.
     step_size : float
-        eps > 0. This default and those below are the paper's for MNIST pixel by pixel.
+        eps > 0. The defaults are of the size that the paper uses for MNIST pixel by pixel.
     beta_A, beta_W : float
         From 0 to 1: how antisymmetric A and W are; see `SymmetricSkewMatrix`.
     diffusion_A, diffusion_W : float
@@ -146,7 +146,7 @@ class LipschitzCell(Cell):
 
     Notes
     -----
-    M_A and M_W start as N(0, (0.1 weight_std / n)^2), with weight_std = 1 as in the paper. With the variance 1 / n of
+    M_A and M_W start as N(0, (0.1 weight_std / n)^2), small, as in the paper. With the variance 1 / n of
     the other cells' recurrent weights, A would have eigenvalues of real part up to about 2 (1 - beta_A) sqrt(2), and
     states would grow like exp(0.7 eps t).
 
