@@ -54,7 +54,8 @@ def _report(options: argparse.Namespace) -> int:
 
 def _draw(report: StabilityReport, path: Path) -> int:
     try:
-        print(f"picture: {plots.stability_report(report, path)}")
+        plots.stability_report(report, path)
+        print(f"picture: {path}")
     except MissingExtraError as error:
         print(f"no picture: {error}", file=sys.stderr)
     except OSError as error:
