@@ -10,6 +10,14 @@ version = re.search(r'__version__ = "(.+?)"', (here / "numrnn" / "__init__.py").
 
 EXAMPLES = ["matplotlib>=3.8", "tqdm>=4.66", "pooch>=1.8"]
 SWEEP = ["distributed>=2025.1"]  # workers on this machine or many, tasks of a worker that dies started again
+DOCS = [
+    "sphinx>=8.1",
+    "myst-parser>=4.0",
+    "furo>=2024.8.6",
+    "numpydoc>=1.8",
+    "sphinx-copybutton>=0.5",
+    "latex2mathml>=3.77",  # formulas as MathML, which browsers draw themselves: no script, no network
+]
 GPU_CUDA12 = ["cupy-cuda12x[ctk]>=14.0"]
 
 setup(
@@ -41,9 +49,11 @@ setup(
         "gpu-cuda12": GPU_CUDA12,
         "gpu-cuda13": ["cupy-cuda13x[ctk]>=14.0"],
         "torch": ["torch>=2.4"],  # for numrnn.interop.torch
+        "docs": [*DOCS, "scikit-learn>=1.6"],  # the site: `make docs`
         "dev": [
             *EXAMPLES,
             *SWEEP,
+            *DOCS,
             "pytest>=8.2",
             "pytest-timeout>=2.3",
             "hypothesis>=6.100",

@@ -117,15 +117,15 @@ def data_text(result: Mapping[str, object]) -> str:
     return ", ".join(parts)
 
 
-def rebuilt(page: str, runs: Mapping[str, Sequence[Run]]) -> str:
-    """Return the page with its tables made anew, each between its two marks.
+def rebuilt(page: str, runs: Mapping[str, Sequence[Run]], others: Mapping[str, str] | None = None) -> str:
+    """Return the page with its tables made anew, each between its two marks; `others` are further tables by name.
 
     Raises
     ------
     ValueError
         If a mark is missing.
     """
-    tables = {name: table(name, runs) for name in TABLES} | {"runs": run_table(runs)}
+    tables = {name: table(name, runs) for name in TABLES} | {"runs": run_table(runs)} | dict(others or {})
     for name, text in tables.items():
         begin, end = f"<!-- {name}: from the logs, by python -m results -->", f"<!-- end of {name} -->"
         if page.count(begin) != 1 or page.count(end) != 1:

@@ -12,19 +12,31 @@ import dataclasses
 import json
 import sys
 import typing
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from numrnn.commands import INTERRUPTED
+from numrnn.commands import FAILED, Parser, ended
 from numrnn.extras import MissingExtraError
+from numrnn.files import write_text
 from numrnn.options import KEY, Option, options, without_none
 from numrnn.training import CheckpointError, DivergenceError
 
 T = TypeVar("T")
 PATHS_BY_NAME = tuple[tuple[str, str], ...]
 NAME_AND_PATH = "NAME=PATH"
-ERRORS = (CheckpointError, DivergenceError, MissingExtraError, OSError, RuntimeError, ValueError)
+ERRORS = (
+    CheckpointError,
+    DivergenceError,
+    MemoryError,
+    MissingExtraError,
+    OSError,
+    OverflowError,
+    RuntimeError,
+    ValueError,
+)
+LEVELS = ("info", "warning", "error")
 
 
 def default_text(field: dataclasses.Field[Any]) -> str:
@@ -73,7 +85,7 @@ def make_parser(
     """
     program = command if program is None else program
     head, _, tail = (text or "").replace(command, program).partition("\n\n")
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=program,
         description=head,
         epilog=tail,
@@ -151,8 +163,36 @@ def named_path(text: str, form: str = NAME_AND_PATH) -> tuple[str, str]:
     return name, path
 
 
-def guarded(work: Callable[[], int | None], hints: Mapping[type[Exception], str] | None = None) -> int:
-    """Do the work of a command and return its exit status: 0, 1 after an error, 130 after Ctrl-C.
+def add_verbosity(parser: argparse.ArgumentParser) -> None:
+    """Add the options --quiet and --log-level."""
+    parser.add_argument(
+        "--quiet", action="store_true", default=False, help="print warnings and errors only, as --log-level warning"
+    )
+    parser.add_argument(
+        "--log-level",
+        choices=LEVELS,
+        default="info",
+        help="info: progress and results as well; warning: warnings and errors; error: errors only (default: info)",
+    )
+
+
+def is_quiet(given: dict[str, Any]) -> bool:
+    """Take the options of `add_verbosity` out of what was given, hide warnings if asked for, and tell whether to print.
+
+    `guarded` shows warnings again when its work is done.
+    """
+    quiet, level = given.pop("quiet"), given.pop("log_level")
+    if level == "error":
+        warnings.simplefilter("ignore")
+    return quiet or level != "info"
+
+
+def guarded(
+    work: Callable[[], int | None], hints: Mapping[type[Exception], str] | None = None, *, failed: int = FAILED
+) -> int:
+    """Do the work of a command and return its exit status: 0, `failed` after an error, others as `ended`.
+
+    An error and a warning are a line each on the standard error stream.
 
     Parameters
     ----------
@@ -160,19 +200,34 @@ def guarded(work: Callable[[], int | None], hints: Mapping[type[Exception], str]
         Its result is the exit status, None counting as 0.
     hints : mapping of type to str, optional
         What to add, on a line of its own, to an error of that type.
+    failed : int
+        The status after an error.
     """
-    try:
-        return work() or 0
-    except ERRORS as error:
-        advice = next((f"\n{text}" for kind, text in (hints or {}).items() if isinstance(error, kind)), "")
-        print(f"error: {error}{advice}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped")
-        return INTERRUPTED
+
+    def caught() -> int:
+        try:
+            return work() or 0
+        except BrokenPipeError:
+            raise
+        except ERRORS as error:
+            advice = next((f"\n{text}" for kind, text in (hints or {}).items() if isinstance(error, kind)), "")
+            text = f"not enough memory: {error}".rstrip(": ") if isinstance(error, MemoryError) else str(error)
+            print(f"error: {text}{advice}", file=sys.stderr)
+            return failed
+
+    before = warnings.formatwarning
+    with warnings.catch_warnings():
+        warnings.formatwarning = _one_line
+        try:
+            return ended(caught)
+        finally:
+            warnings.formatwarning = before
+
+
+def _one_line(message: Warning | str, *_: Any, **__: Any) -> str:
+    return f"warning: {' '.join(str(message).split())}\n"
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a small file of JSON, and its folder where there is none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    """Write a small file of JSON, whole or not at all, and its folder where there is none."""
+    write_text(path, json.dumps(content, indent=1) + "\n")

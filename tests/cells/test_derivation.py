@@ -1,11 +1,12 @@
 """docs/derivation.md and the code carry the same tags, each of them once in the page."""
 
-import pathlib
 import re
 from collections import Counter
 
-ROOT = pathlib.Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "derivation.md").read_text(encoding="utf-8")
+from tools import tags
+from tools.tags import ROOT, tags_of_page
+
+PAGE = tags.PAGE.read_text(encoding="utf-8")
 KERNELS = sorted((ROOT / "numrnn" / "engines" / "cuda").glob("*.cu*"))
 SECTIONS = {
     "antisymmetric": "1. The antisymmetric matrix|2. The AntisymmetricRNN",
@@ -19,21 +20,12 @@ SECTIONS = {
 FURTHER_FILES = {"stack": [ROOT / "numrnn" / "layered.py"]}
 
 
-def tags_of_page(text):
-    return re.findall(r"\\tag\{([FTBJ]\d+)\}", text)
-
-
 def tags_of_code(path):
-    """Return the tags at the ends of lines of code, as `# (F2)`, `# (B, n) (F2)` or `# (F5) (F6)`; `//` in a kernel."""
-    comment = "  # " if path.suffix == ".py" else ";  // "
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if comment in line]
-    ends = [re.search(r"(?: \([FTBJ]\d+\))+$", line) for line in lines]
-    return [tag for end in ends if end for tag in re.findall(r"[FTBJ]\d+", end[0])]
+    return [tag for line in tags.tagged_lines(path) for tag in line.tags]
 
 
 def test_every_equation_of_the_page_is_in_the_code_and_the_other_way_round():
-    code = {tag for path in (ROOT / "numrnn").rglob("*.py") for tag in tags_of_code(path)}
-    code |= {tag for path in KERNELS for tag in tags_of_code(path)}
+    code = {tag for path in tags.code_files() for tag in tags_of_code(path)}
     page = set(tags_of_page(PAGE))
     assert sorted(page - code) == []
     assert sorted(code - page) == []

@@ -1,0 +1,109 @@
+r"""Sphinx extension: formulas as MathML, converted while the site is built.
+
+A browser draws them itself; no script and no network is needed. `\tag{F2}` becomes the number of its equation, with the
+anchor `eq-F2`. On the page of the derivation the lines of code stand beside it, elsewhere the number leads to the
+derivation. A tag in a sentence, "(F2)", becomes a link to its equation.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import latex2mathml.converter
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.transforms.post_transforms import SphinxPostTransform
+
+from tools import tags
+from tools.site.companion import page_of
+
+DERIVATION = "docs/derivation"
+IN_TEXT = re.compile(r"\(([FTBJ]\d+)\)")
+VERBATIM = (nodes.literal, nodes.FixedTextElement, nodes.reference, nodes.math, nodes.title)
+TAG = re.compile(r"\\tag\{([^}]*)\}")
+
+
+def mathml(tex: str, display: str) -> str:
+    """Return a formula as MathML; `display` is "inline" or "block".
+
+    Raises
+    ------
+    ValueError
+        If a command of the formula is not understood.
+    """
+    # latex2mathml sets the one letter of \mathrm{d} in italics.
+    upright = re.sub(r"\\mathrm\{(\w)\}", r"\\text{\1}", " ".join(tex.split()))
+    found = latex2mathml.converter.convert(upright, display=display)
+    found = re.sub(r"<mtext>(\w)</mtext>", r'<mi mathvariant="normal">\1</mi>', found)
+    if left := re.findall(r">(\\[^<]*)<", found):
+        raise ValueError(f"{tex}: not understood: {', '.join(left)}")
+    return found
+
+
+def code_places(tag: str) -> list[tuple[str, str]]:
+    """Return page and label of every line of code that carries a tag."""
+    found = []
+    for line in tags.places().get(tag, []):
+        folder = f"{line.path.parent.name}/" if "engines" in line.path.parts else ""
+        found.append((page_of(line.path), f"{folder}{line.path.name}:{line.number}"))
+    return found
+
+
+def visit_inline(self: Any, node: nodes.math) -> None:
+    """Write a formula within a sentence."""
+    self.body.append(f'<span class="math">{mathml(node.astext(), "inline")}</span>')
+    raise nodes.SkipNode
+
+
+def visit_block(self: Any, node: nodes.math_block) -> None:
+    """Write a formula on lines of its own, with its number."""
+    tex = node.astext()
+    number = TAG.search(tex)
+    page, uri = self.builder.current_docname, self.builder.get_relative_uri
+    marks, anchor = "", ""
+    if number:
+        tag = number[1]
+        seen = self.__dict__.setdefault("numrnn_numbers", set())
+        anchor = "" if tag in seen else f' id="eq-{tag}"'
+        seen.add(tag)
+        if page == DERIVATION:
+            lines = [f'<a href="{uri(page, to)}#eq-{tag}">{label}</a>' for to, label in code_places(tag)]
+            marks = f'<a class="eqno" href="#eq-{tag}">({tag})</a><span class="eqcode">{" ".join(lines)}</span>'
+        else:
+            marks = f'<a class="eqno" href="{uri(page, DERIVATION)}#eq-{tag}">({tag})</a>'
+    formula = mathml(TAG.sub("", tex), "block")
+    self.body.append(f'<div class="math equation"{anchor}><div class="formula">{formula}</div>{marks}</div>')
+    raise nodes.SkipNode
+
+
+class TagsInText(SphinxPostTransform):
+    """Make every "(F2)" in a sentence a link to its equation."""
+
+    default_priority = 400
+
+    def run(self, **_: Any) -> None:
+        """Replace the text nodes that hold tags."""
+        known = tags.equations(tags.PAGE.read_text(encoding="utf-8"))
+        for text in list(self.document.findall(nodes.Text)):
+            if isinstance(text.parent, VERBATIM):
+                continue
+            parts = IN_TEXT.split(str(text))
+            if not any(tag in known for tag in parts[1::2]):
+                continue
+            uri = self.app.builder.get_relative_uri(self.env.docname, DERIVATION)
+            new: list[nodes.Node] = [nodes.Text(parts[0])]
+            for tag, after in zip(parts[1::2], parts[2::2], strict=True):
+                label, link = f"({tag})", f"{uri if self.env.docname != DERIVATION else ''}#eq-{tag}"
+                new.append(
+                    nodes.reference("", label, refuri=link, internal=True) if tag in known else nodes.Text(label)
+                )
+                new.append(nodes.Text(after))
+            text.parent.replace(text, [node for node in new if node.astext()])
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register the renderer of formulas and the links of tags."""
+    app.add_html_math_renderer("mathml", (visit_inline, None), (visit_block, None))
+    app.add_post_transform(TagsInText)
+    return {"parallel_read_safe": True, "parallel_write_safe": False}

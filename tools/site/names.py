@@ -1,0 +1,178 @@
+"""Sphinx extension: docstrings written for readers of the source, as reStructuredText; and names in them as links.
+
+In docstrings |h| is a norm, W_ a name and a * b a product, and an indented block is an equation to be kept as it
+stands. Names in backticks, in docstrings and in pages, become links if they are documented. A name that begins with
+numrnn. or gradcheck. and does not exist is an error.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from typing import Any
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.domains.python import ObjectEntry
+from sphinx.environment import BuildEnvironment
+from sphinx.transforms.post_transforms import SphinxPostTransform
+from sphinx.util import logging
+
+from tools.site import api, companion
+
+logger = logging.getLogger(__name__)
+NAME = re.compile(r"^(?:numpy\.)?([A-Za-z_][\w.]*?)(\(.*\))?$", re.DOTALL)
+FIXTURE = {"gradcheck.require"}  # of the pytest fixture of that name, not of the package
+SECTION = re.compile(r"^-{3,}$")
+
+
+def escaped(line: str) -> str:
+    """Return a line of a docstring with what reStructuredText would take for markup escaped, outside backticks."""
+    parts = re.split(r"(`+[^`]+`+|^ *\* |(?<!\S)\*\w[^*]*\w\*(?!\w))", line)  # names, bullets, and emphasis as it is
+    for i in range(0, len(parts), 2):
+        text = re.sub(r"([|*])", r"\\\1", parts[i])
+        text = re.sub(r"(?<=\w)_(?=\W|$)", r"\\_", text)
+        parts[i] = re.sub(r"\bdocs/(\w+)\.md", r":doc:`docs/\1.md </docs/\1>`", text)
+    return "".join(parts)
+
+
+def as_rst(lines: list[str]) -> list[str]:
+    """Return the lines of a docstring as reStructuredText."""
+    out: list[str] = []
+    before_sections, literal, example = True, False, False
+    for i, line in enumerate(lines):
+        following = lines[i + 1] if i + 1 < len(lines) else ""
+        if SECTION.match(following):
+            before_sections = False
+        blank_before = not out or not out[-1].strip()
+        if not line.strip():
+            example = False
+        elif line.lstrip().startswith(">>>"):
+            example = True
+        elif literal and not line.startswith(" "):
+            literal = False
+        elif before_sections and not literal and blank_before and verbatim(line):
+            literal = True
+            out += ["::", ""]
+        if literal and line.strip():
+            out.append("    " + line)
+        else:
+            out.append(line if example or literal else escaped(line))
+    return out
+
+
+def verbatim(line: str) -> bool:
+    """Tell whether a paragraph that begins with this line is to be kept as it stands."""
+    return bool(re.match(r" +\S", line) or re.match(r"[\w.]+\.py {2,}\S", line))
+
+
+def process_docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Rewrite a docstring in place, before numpydoc reads its sections."""
+    lines[:] = as_rst(lines)
+
+
+def skip_foreign(app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
+    """Leave out what a class inherits from another library: its own pages describe that."""
+    function = getattr(obj, "fget", None) or getattr(obj, "__func__", obj)
+    module = getattr(function, "__module__", None) or ""
+    foreign = callable(function) and module.split(".")[0] not in {"numrnn", "gradcheck"}
+    return True if foreign and what == "class" else None
+
+
+def note_aliases(app: Sphinx, env: BuildEnvironment) -> None:
+    """Enter the further names of public objects into the index, so that links and searches find them."""
+    objects = env.get_domain("py").objects
+    for one in api.public():
+        entry = objects.get(one.shown)
+        if entry is None:
+            logger.warning("%s is public and on no page", one.shown)
+            continue
+        for path in one.paths:
+            objects.setdefault(path, ObjectEntry(entry.docname, entry.node_id, entry.objtype, True))
+
+
+def exists(name: str) -> bool:
+    """Tell whether a dotted name can be imported."""
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        try:
+            found: Any = importlib.import_module(".".join(parts[:length]))
+        except ImportError as error:
+            if "torch" in name:  # an optional package
+                return True
+            if length == 1:
+                return False
+            del error
+            continue
+        for part in parts[length:]:
+            if not hasattr(found, part):  # a field without a default is no attribute of its class
+                return part in getattr(found, "__annotations__", {})
+            found = getattr(found, part)
+        return True
+    return False
+
+
+def name_role(
+    name: str, rawtext: str, text: str, lineno: int, inliner: Any, options: Any = None, content: Any = ()
+) -> Any:
+    """Return single backticks as code, with the class and module in which they stand."""
+    env = inliner.document.settings.env
+    context = [env.ref_context.get("py:module") or "", env.ref_context.get("py:class") or ""]
+    return [nodes.literal(rawtext, text, classes=["name"], context=context)], []
+
+
+class LinkNames(SphinxPostTransform):
+    """Make code that names something documented a link to it."""
+
+    default_priority = 420
+
+    def run(self, **_: Any) -> None:
+        """Wrap the literals."""
+        objects, files = self.env.get_domain("py").objects, companion.companions()
+        for node in list(self.document.findall(nodes.literal)):
+            if isinstance(node.parent, nodes.reference | nodes.title):
+                continue
+            page = files.get(node.astext(), "").removesuffix(".md")
+            if page and page != self.env.docname:
+                self.link(node, self.app.builder.get_relative_uri(self.env.docname, page))
+            if not (match := NAME.match(node.astext())):
+                continue
+            name, here = match[1], self.env.docname
+            if found := self.resolve(name, node.get("context"), objects):
+                page, anchor = found
+                uri = self.app.builder.get_relative_uri(here, page) if page != here else ""
+                if uri or anchor:
+                    self.link(node, f"{uri}#{anchor}" if anchor else uri)
+            elif re.match(r"(numrnn|gradcheck)\.", name) and name not in FIXTURE and not exists(name):
+                logger.warning("%s does not exist", name, location=node.parent)
+
+    @staticmethod
+    def link(node: nodes.literal, uri: str) -> None:
+        """Make a literal the text of a link."""
+        link = nodes.reference("", "", refuri=uri, internal=True)
+        node.replace_self(link)
+        link += node
+
+    def resolve(self, name: str, context: list[str] | None, objects: dict[str, ObjectEntry]) -> tuple[str, str] | None:
+        """Return page and anchor of a name, looked up in its class, its module, and the packages."""
+        tries = [name]
+        if context:
+            module, kind = context
+            tries += [f"{scope}.{name}" for scope in (f"{module}.{kind}", kind, module, "numrnn", "gradcheck")]
+        elif "." in name or re.search(r"[a-z]_[a-z]|[a-z][A-Z]", name):
+            tries += [f"{package}.{name}" for package in ("numrnn", "numrnn.training", "numrnn.datasets", "gradcheck")]
+        for one in tries:
+            if one in objects:
+                entry = objects[one]
+                return entry.docname, "" if entry.objtype == "module" else entry.node_id
+        return None
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register all of it."""
+    app.add_role("name", name_role)
+    app.connect("autodoc-process-docstring", process_docstring, priority=400)
+    app.connect("autodoc-skip-member", skip_foreign)
+    app.connect("env-updated", note_aliases)
+    app.add_post_transform(LinkNames)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

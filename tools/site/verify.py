@@ -1,0 +1,107 @@
+"""What Sphinx does not check of a built site: every link and picture in the HTML, every public name, every equation.
+
+Links are followed as a browser does, so that those which templates and our own extensions write count too. Nothing may
+be loaded from another machine.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import urllib.parse
+import zlib
+from collections.abc import Iterable
+from html.parser import HTMLParser
+
+from tools import tags
+from tools.site import api, companion
+
+ONLY_NAMED = {"canonical", "prev", "next", "index", "search"}  # links of a page's head that load nothing
+LOADED = {("script", "src"), ("img", "src"), ("iframe", "src"), ("link", "href"), ("source", "src")}
+
+
+class Page(HTMLParser):
+    """The anchors of a page, its links, what it loads, and its pictures without a text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.ids: set[str] = set()
+        self.links: list[str] = []
+        self.loads: list[str] = []
+        self.wordless: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note the attributes of an element."""
+        given = dict(attrs)
+        self.ids |= {given[name] for name in ("id", "name") if given.get(name)}
+        for name, value in given.items():
+            if value and (tag, name) in LOADED and given.get("rel") not in ONLY_NAMED:
+                self.loads.append(value)
+            elif value and tag in {"a", "link"} and name == "href":
+                self.links.append(value)
+        if tag == "img" and not given.get("alt"):
+            self.wordless.append(given.get("src") or "")
+
+
+def faults(site: pathlib.Path) -> list[str]:
+    """Return a line for every fault of a built site."""
+    pages = {path: Page(path.read_text(encoding="utf-8")) for path in sorted(site.rglob("*.html"))}
+    return [*dead_ends(site, pages), *missing_names(site, pages), *missing_equations(site, pages)]
+
+
+def dead_ends(site: pathlib.Path, pages: dict[pathlib.Path, Page]) -> Iterable[str]:
+    """Yield a line for every link to nothing, every load from elsewhere, and every picture without a text."""
+    for path, page in pages.items():
+        here = path.relative_to(site)
+        for target in page.loads:
+            if re.match(r"(https?:)?//", target):
+                yield f"{here} loads {target}, which is on another machine"
+        yield from (f"{here} shows {source} without a text that says what it shows" for source in page.wordless)
+        for target in [*page.links, *page.loads]:
+            if re.match(r"[a-z]+:|//", target):
+                continue
+            place, _, anchor = target.partition("#")
+            place = urllib.parse.unquote(place.partition("?")[0])
+            found = (path.parent / place).resolve() if place else path.resolve()
+            if not found.exists():
+                yield f"{here} links to {target}, which is not there"
+            elif anchor and found in pages and urllib.parse.unquote(anchor) not in pages[found].ids:
+                yield f"{here} links to {target}, and {found.name} has no such anchor"
+
+
+def inventory(site: pathlib.Path) -> dict[str, str]:
+    """Return the address of every documented Python object, by its dotted name, from objects.inv."""
+    data = (site / "objects.inv").read_bytes()
+    body = zlib.decompress(data.split(b"\n", 4)[4]).decode()
+    found = {}
+    for line in body.splitlines():
+        name, kind, _, address, _ = line.split(" ", 4)
+        if kind.startswith("py:"):
+            found[name] = address.replace("$", name)
+    return found
+
+
+def missing_names(site: pathlib.Path, pages: dict[pathlib.Path, Page]) -> Iterable[str]:
+    """Yield a line for every public name that the index of the site lacks, or that has no anchor on its page."""
+    names = inventory(site)
+    for path in (path for one in api.public() for path in one.paths):
+        place, _, anchor = names.get(path, "").partition("#")
+        page = pages.get((site / place).resolve())
+        if page is None:
+            yield f"{path} is public and on no page"
+        elif anchor not in page.ids:
+            yield f"{path} has no anchor on {place}"
+
+
+def missing_equations(site: pathlib.Path, pages: dict[pathlib.Path, Page]) -> Iterable[str]:
+    """Yield a line for every tag without an anchor in the derivation, or in the companion of a file that carries it."""
+    places = tags.places()
+    for tag in tags.equations(tags.PAGE.read_text(encoding="utf-8")):
+        where = ["docs/derivation", *(companion.page_of(line.path) for line in places.get(tag, []))]
+        if len(where) == 1:
+            yield f"({tag}) has no line of code"
+        for name in where:
+            page = pages.get((site / f"{name}.html").resolve())
+            if page is None or f"eq-{tag}" not in page.ids:
+                yield f"({tag}) is not on {name}"
