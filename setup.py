@@ -89,6 +89,9 @@ setup(
             "sybil>=9.0",
             "scikit-learn>=1.6",  # whose checks numrnn.estimators passes; it works without, too
             *PACKAGE,
+            "nbclient>=0.10",  # runs the notebooks as their readers do, in a kernel
+            "nbformat>=5.10",
+            "ipykernel>=6.29",
             "ruff>=0.8",
             "mypy>=1.13",
             # The compiler of the CUDA kernels, which needs no GPU to show that they compile: 58 MB.
