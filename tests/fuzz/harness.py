@@ -15,7 +15,6 @@ import contextlib
 import dataclasses
 import inspect
 import io
-import math
 import os
 import re
 import resource
