@@ -1,4 +1,4 @@
-"""Collects the pages: every ```python block of README.md and docs/*.md is executed, page by page, in order."""
+"""Collects the pages: every ```python block of README.md and of docs is executed, page by page, in order."""
 
 import importlib.util
 import os
@@ -34,6 +34,6 @@ def working_directory(tmp_path_factory):
 
 pytest_collect_file = Sybil(
     parsers=[PythonCodeBlockParser(), SkipParser()],
-    patterns=["README.md", "docs/*.md"],
+    patterns=["README.md", "docs/*.md", "docs/*/*.md"],
     fixtures=["working_directory", "torch_missing", "sklearn_missing"],
 ).pytest()

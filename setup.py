@@ -89,6 +89,9 @@ setup(
             "sybil>=9.0",
             "scikit-learn>=1.6",  # whose checks numrnn.estimators passes; it works without, too
             *PACKAGE,
+            "nbclient>=0.10",  # runs the notebooks as their readers do, in a kernel
+            "nbformat>=5.10",
+            "ipykernel>=6.29",
             "ruff>=0.8",
             "codespell>=2.3",
             "mypy>=1.13",
@@ -96,7 +99,8 @@ setup(
             "nvidia-cuda-nvrtc>=13.0; platform_system == 'Linux' and platform_machine == 'x86_64'",
         ],
         # torch first and pinned: it is an oracle for values, and a new version must not silently become one.
-        "oracle": ["torch==2.13.0", "torchrecurrent==0.2.5"],
+        # pyright is a second reader of the types, with a Node of its own: too large for CI.
+        "oracle": ["torch==2.13.0", "torchrecurrent==0.2.5", "pyright[nodejs]>=1.1.400"],
         "checkers": ["torch==2.13.0", "jax>=0.10", "autograd>=1.8", "numdifftools>=0.9.41"],
         "benchmarks": ["torch==2.13.0", "torchrecurrent==0.2.5", "jax>=0.10", *EXAMPLES],
     },

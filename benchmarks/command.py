@@ -18,6 +18,7 @@ from benchmarks.worker import WorkerError, limited_blas
 from benchmarks.workloads import WORKLOADS, Workload, contenders_of, select
 from numrnn import info
 from numrnn.blas import available_cores
+from numrnn.commands import Parser
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 COMPARISON_FILES = (report.COMPARISON_FILE, report.COMPARISON_PICTURE)
@@ -37,7 +38,7 @@ python -m benchmarks --gpu --help                     the comparison on a GPU, w
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Return the options."""
     names = [name for name in CONTENDERS if name != "expected"]
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m benchmarks",
         description="Time numrnn beside the frameworks, in one run; run it from the root of the repository.",
         epilog=EXAMPLES,

@@ -21,13 +21,14 @@ from benchmarks.worker import limited_blas
 from benchmarks.workloads import select
 from numrnn import info
 from numrnn.blas import available_cores
+from numrnn.commands import Parser
 
 LAYER, EAGER, ALONE = "numrnn in torch", "torch", "fused"
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Return the options."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m benchmarks.interop", description="Time numrnn's layer for torch beside torch's eager mode."
     )
     parser.add_argument("--workload", default="mnist-ungated", help="of `benchmarks` (default: %(default)s)")

@@ -22,6 +22,7 @@ from benchmarks.checkout import HERE, CheckoutWorker
 from benchmarks.report import seconds_text, text_table
 from benchmarks.worker import WorkerError
 from benchmarks.workloads import WORKLOADS, Workload, select
+from numrnn.commands import Parser
 
 COLUMNS = ("workload", "this, s", "other, s", "times as fast", "quartiles", "this faster in")
 Row = tuple[str, ...]
@@ -29,7 +30,7 @@ Row = tuple[str, ...]
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Return the options."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m benchmarks.pairwise",
         description="Time this checkout's engine beside another checkout's, in pairs; run it from this one's root.",
     )

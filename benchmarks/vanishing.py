@@ -9,7 +9,6 @@ Writes vanishing.json to --out and, with --page FILE, its table between the mark
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from pathlib import Path
@@ -22,6 +21,7 @@ from benchmarks import output
 from benchmarks.page import put_between
 from benchmarks.report import markdown_table
 from numrnn import info
+from numrnn.commands import Parser
 from numrnn.typing import Engine
 
 SCALES = (1.0, 1e-10, 1e-20, 1e-30)
@@ -99,9 +99,7 @@ def ratio(row: dict[str, Any]) -> float:
 
 def main(argv: list[str] | None = None) -> int:
     """Measure, print and write; return 0, or 1 after an error."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.vanishing", description="What a vanishing gradient costs."
-    )
+    parser = Parser(prog="python -m benchmarks.vanishing", description="What a vanishing gradient costs.")
     parser.add_argument("--repeat", type=int, default=9, help="measurements of each size, >= 1 (default: 9)")
     parser.add_argument("--quick", action="store_true", help="a trial with 20 steps; its figures mean nothing")
     parser.add_argument("--out", type=Path, help="folder for vanishing.json (default: only print)")

@@ -10,7 +10,6 @@ to tell who of nine men is speaking, from sequences of 7 to 29 steps that come w
 
 import tempfile
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -31,17 +30,13 @@ class LeakyCell(numrnn.Cell):
 
     def __init__(self, input_size: int, hidden_size: int, leak: float = 0.3) -> None:
         super().__init__(input_size, hidden_size)
-        self.leak = leak
+        self.leak = leak  # under this name, so that checkpoints can tell one cell from another
 
     @property
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
         """Names and shapes; `init_params` of the base class draws matrices from N(0, 1/columns), vectors are 0."""
         n, m = self.hidden_size, self.input_size
         return {"W": (n, n), "V": (n, m), "b": (n,)}
-
-    def config(self) -> dict[str, Any]:
-        """Return what makes the cell again: a run is resumed only if it is the same."""
-        return super().config() | {"leak": self.leak}
 
     def candidate(self, params: Params, x: Array, h: Array) -> Array:
         """Return c = tanh(W h + V x + b), row by row."""

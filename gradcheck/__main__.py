@@ -1,14 +1,16 @@
 """Command line: ``python -m gradcheck module:loss module:gradient module:params``.
 
 Prints the report. Exit codes: 0 passed, 1 failed, 2 inconclusive, 3 bad usage or input (an unknown option, a name that
-cannot be imported, a loss that raises).
+cannot be imported, a loss that raises), 141 nobody reads the output.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import json
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -18,28 +20,48 @@ from gradcheck.check import BUDGET, check_gradient
 
 CODES = {"passed": 0, "failed": 1, "inconclusive": 2}
 BAD_INPUT = 3
+NOBODY_READS = 141  # 128 + SIGPIPE, as a shell has it
+LONGEST_LINE = 400
 
 
 class _Parser(argparse.ArgumentParser):
-    """Exits with 3 where argparse would exit with 2, which means inconclusive here."""
+    """Exits with 3, after one line, where argparse would exit with 2, which means inconclusive here."""
 
     def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        self.exit(BAD_INPUT, f"{self.prog}: error: {message}\n")
+        self.exit(BAD_INPUT, f"{self.prog}: error: {_line(message)}; see {self.prog} --help\n")
+
+
+def _line(text: str) -> str:
+    """Return a text on one line, and not too long."""
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}..."
 
 
 def main(arguments: Sequence[str] | None = None, *, program: str = "python -m gradcheck") -> int:
     """Run the command line and return its exit code; `program` is the name of the command."""
-    parser = _parser(program)
-    given = parser.parse_args(arguments)
+    try:
+        try:
+            return _run(_parser(program).parse_args(arguments))
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except BrokenPipeError:  # piped into a program that reads no more; what is left to flush goes nowhere
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return NOBODY_READS
+
+
+def _run(given: argparse.Namespace) -> int:
     try:
         params = _load(given.params)
         params = params() if callable(params) else params
         loss, gradient = _load(given.loss), _load(given.gradient)
         options = {name: getattr(given, name) for name in ("method", "directions", "rtol", "seed", "budget")}
         report = check_gradient(loss, gradient, params, sizes=dict(given.size), **options)
+    except BrokenPipeError:
+        raise
     except Exception as error:  # whatever a user's module raises must not look like a failed check
-        print(f"gradcheck: {type(error).__name__}: {error}", file=sys.stderr)
+        print(f"gradcheck: {type(error).__name__}: {_line(str(error))}", file=sys.stderr)
         return BAD_INPUT
     print(json.dumps(report.to_dict(), indent=2) if given.json else report)
     return CODES[report.verdict]

@@ -91,8 +91,9 @@ def check_gradient(
     Cost for P parameters and K = 3, where all is well: P + 6 evaluations of the loss (7 if P is 1) and one of the
     gradient, two if it is float32: at most 3 P from P = 4 on. Parameters that fail cost four evaluations more, all of
     them together: at most 3 P from P = 5 on, unless a mismatch is close to its own rounding. A parameter whose elements
-    differ by more than a thousandfold in size counts once for each group of like size. Differences take up to 18 K P,
-    and 28 more for each direction along which the values do not agree.
+    differ by more than a thousandfold in size counts once for each group of like size. Differences take
+    8 to 18 evaluations for each of K P directions, up to 56 where elements are almost zero or of unlike size, and 28 to
+    84 more for each direction along which the values do not agree.
 
     Examples
     --------

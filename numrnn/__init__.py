@@ -17,6 +17,7 @@ from numrnn.cells import (
     LSTMCell,
     Stack,
     UnstructuredCell,
+    register_cell,
 )
 from numrnn.reversal import reverse
 from numrnn.subnormals import flush_subnormals
@@ -39,6 +40,7 @@ __all__ = [
     "backward",
     "flush_subnormals",
     "forward",
+    "register_cell",
     "reverse",
 ]
 

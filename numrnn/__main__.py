@@ -1,10 +1,16 @@
-"""The command: `numrnn COMMAND ...`, and `python -m numrnn COMMAND ...` alike."""
+"""The command: `numrnn COMMAND ...`, and `python -m numrnn COMMAND ...` alike.
+
+`numrnn --cells own_cell.py COMMAND ...` takes cells of the user's own from a file or a module, which NUMRNN_CELLS may
+name, too. Processes that the command starts get them through that variable.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
+from numrnn.cells import load_cells
 from numrnn.commands import dispatch
 
 COMMANDS = {
@@ -27,10 +33,43 @@ COMMANDS = {
 }
 
 
+CELLS_OPTION, CELLS_VARIABLE = "--cells", "NUMRNN_CELLS"
+
+
 def main(arguments: Sequence[str] | None = None, *, program: str = "numrnn") -> int:
     """Run a command and return its exit status; `arguments` are those of the process unless given."""
     description = "The AntisymmetricRNN in NumPy and CuPy, with every gradient written by hand."
-    return dispatch(COMMANDS, arguments, program=program, description=description, version=True)
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        arguments = take_cells(arguments)
+    except (ImportError, OSError, TypeError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    options = {CELLS_OPTION: ("SOURCE", "a .py file, or a module, with cells of your own, which --cell then knows")}
+    return dispatch(COMMANDS, arguments, program=program, description=description, version=True, options=options)
+
+
+def take_cells(arguments: list[str]) -> list[str]:
+    """Load the cells that the options before the command and NUMRNN_CELLS name; return the other arguments.
+
+    Raises
+    ------
+    ImportError, OSError, TypeError, ValueError
+        As `numrnn.cells.load_cells`.
+    """
+    sources = [source for source in os.environ.get(CELLS_VARIABLE, "").split(os.pathsep) if source]
+    while arguments and arguments[0].partition("=")[0] == CELLS_OPTION:
+        _, given, source = arguments.pop(0).partition("=")
+        if not given:
+            source = arguments.pop(0) if arguments else ""
+        if not source:
+            raise ValueError(f"{CELLS_OPTION} must be followed by a .py file or the name of a module")
+        sources.append(os.path.abspath(source) if source.endswith(".py") else source)
+    if sources:
+        os.environ[CELLS_VARIABLE] = os.pathsep.join(dict.fromkeys(sources))
+    for source in sources:
+        load_cells(source)
+    return arguments
 
 
 if __name__ == "__main__":

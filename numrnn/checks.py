@@ -5,15 +5,19 @@ from __future__ import annotations
 import functools
 import math
 import operator
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from numrnn.backend import Array, array_namespace, astype, device_of, is_array, to_numpy
 
+LARGEST_INTEGER = 2**63 - 1  # what an array of numbers can hold, and more than any size or seed needs
+LONGEST_SHOWN = 80  # characters of a value in an error
 FLOATING = ("float32", "float64", "complex128")
 
 _trusted: ContextVar[bool] = ContextVar("numrnn.checks.trusted", default=False)
@@ -52,6 +56,43 @@ def _numpy_name(dtype: np.dtype) -> str:
     return dtype.name
 
 
+def check_plain(name: str, array: Any) -> None:
+    """Check that an array is no masked array and no matrix: their operations differ, and a mask would be lost.
+
+    Raises
+    ------
+    TypeError
+        If it is one.
+    """
+    if isinstance(array, np.ma.MaskedArray):
+        raise TypeError(
+            f"{name} must not be a masked array, whose masked elements would count as numbers: fill them, or give "
+            "lengths= or mask= where there is one"
+        )
+    if isinstance(array, np.matrix):
+        raise TypeError(f"{name} must not be a numpy.matrix, whose products are others: give numpy.asarray of it")
+
+
+def as_host_array(name: str, values: Any) -> np.ndarray:
+    """Return an argument as a NumPy array.
+
+    Raises
+    ------
+    TypeError
+        If it is a masked array, a matrix or an array of another library, or holds objects.
+    ValueError
+        If nested sequences have no common shape.
+    """
+    check_plain(name, values)
+    try:
+        array = np.asarray(values)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise type(error)(f"{name} must be an array, got {shown(values)}: {error}") from None
+    if array.dtype.hasobject:
+        raise TypeError(f"{name} must be an array of numbers, got {shown(values)}")
+    return array
+
+
 def check_array(name: str, array: Array, shape: Sequence[int | str], **sizes: int) -> None:
     """Check that `array` is a floating-point array of `shape`.
 
@@ -69,13 +110,14 @@ def check_array(name: str, array: Array, shape: Sequence[int | str], **sizes: in
     Raises
     ------
     TypeError
-        If it is not an array, or its dtype is not float32, float64 or complex128.
+        If it is not an array, it is masked or a matrix, or its dtype is not float32, float64 or complex128.
     ValueError
         If the shape differs.
     """
     wanted = [sizes.get(size) if isinstance(size, str) else size for size in shape]
     if not is_array(array):
         raise TypeError(f"{name} must be an array of shape {_shape_text(shape, sizes)}, got {type(array).__name__}")
+    check_plain(name, array)
     if dtype_name(array) not in FLOATING:
         raise TypeError(f"{name} must be of dtype float32, float64 or complex128, got {dtype_name(array)}")
     got = tuple(array.shape)
@@ -142,6 +184,18 @@ def _place(kind: tuple[Any, Any]) -> tuple[str, str]:
     return kind[0].__name__, str(kind[1])
 
 
+def shown(value: Any) -> str:
+    """Return a value as an error shows it, on one line and not too long."""
+    if isinstance(value, np.ndarray):
+        return f"an array of {value.dtype} of shape {value.shape}"
+    try:
+        text = repr(value)
+    except Exception:  # an integer of too many digits, or an object whose repr is broken
+        text = f"{type(value).__name__} that cannot be shown"
+    text = " ".join(text.split())
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
+
+
 def range_text(
     above: float | None = None,
     at_least: float | None = None,
@@ -173,12 +227,15 @@ def check_number(
     """
     wanted = f"a finite number {range_text(above, at_least, below, at_most)}".rstrip()
     if isinstance(value, bool | str) or not isinstance(value, int | float | np.integer | np.floating):
-        raise TypeError(f"{name} must be {wanted}, got {value!r}")
-    number = float(value)
+        raise TypeError(f"{name} must be {wanted}, got {shown(value)}")
+    try:
+        number = float(value)
+    except OverflowError:  # an integer beyond the range of floating point, which may have too many digits to print
+        raise ValueError(f"{name} must be {wanted}, got {shown(value)}") from None
     too_small = (above is not None and number <= above) or (at_least is not None and number < at_least)
     too_large = (below is not None and number >= below) or (at_most is not None and number > at_most)
     if not math.isfinite(number) or too_small or too_large:
-        raise ValueError(f"{name} must be {wanted}, got {value!r}")
+        raise ValueError(f"{name} must be {wanted}, got {shown(value)}")
     return number
 
 
@@ -198,11 +255,34 @@ def check_integer(name: str, value: Any, *, at_least: int) -> int:
         If it is less than `at_least`.
     """
     if isinstance(value, bool | np.bool_) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name} must be an integer >= {at_least}, got {value!r}")
-    number = operator.index(value)
+        raise TypeError(f"{name} must be an integer >= {at_least}, got {shown(value)}")
+    try:
+        number = operator.index(value)
+    except TypeError:  # an array of more than one element, or of floating point, has the method too
+        raise TypeError(f"{name} must be an integer >= {at_least}, got {shown(value)}") from None
     if number < at_least:
-        raise ValueError(f"{name} must be an integer >= {at_least}, got {value!r}")
+        raise ValueError(f"{name} must be an integer >= {at_least}, got {shown(value)}")
+    if number > LARGEST_INTEGER:
+        raise ValueError(f"{name} must be an integer <= {LARGEST_INTEGER}, got {shown(value)}")
     return number
+
+
+def check_path(name: str, value: Any, what: str = "a path") -> Path:
+    """Return `value` as a path; `what` says in errors what is expected.
+
+    Raises
+    ------
+    TypeError
+        If it is neither a string nor an os.PathLike of one.
+    ValueError
+        If it is empty, or holds a null character.
+    """
+    text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(text, str):
+        raise TypeError(f"{name} must be {what}, got {shown(value)}")
+    if not text or "\0" in text:
+        raise ValueError(f"{name} must be {what}, got {shown(text)}")
+    return Path(text)
 
 
 def check_generator(name: str, value: Any) -> np.random.Generator:

@@ -8,7 +8,6 @@ the report names its choice, and a better one if there is one.
 
 from __future__ import annotations
 
-import argparse
 import importlib.metadata
 import os
 import platform
@@ -25,6 +24,7 @@ import numrnn
 from numrnn import gpu
 from numrnn.backend import backend_module
 from numrnn.blas import AVX512_KERNELS, available_cores, one_thread_each
+from numrnn.commands import Parser, ended
 from numrnn.engines.cpu import processes
 from numrnn.subnormals import can_flush
 
@@ -236,9 +236,13 @@ def report_text(report: Mapping[str, Any]) -> str:
 def main(arguments: Sequence[str] | None = None, *, program: str = "python -m numrnn.info") -> int:
     """Print the report; `program` is the name of the command."""
     description = "What this installation computes with: versions, devices, the BLAS, and how fast it multiplies."
-    argparse.ArgumentParser(prog=program, description=description).parse_args(arguments)
-    print(report_text(collect()))
-    return 0
+
+    def work() -> int:
+        Parser(prog=program, description=description).parse_args(arguments)
+        print(report_text(collect()))
+        return 0
+
+    return ended(work)
 
 
 if __name__ == "__main__":

@@ -9,15 +9,16 @@ line its options (numrnn.experiments.command_line): each is said once.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import textwrap
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from numrnn.checks import check_integer, check_number, range_text
+from numrnn.checks import LARGEST_INTEGER, check_integer, check_number, range_text, shown
 
 KEY = "option"  # of the metadata of a field
 WIDTH = 112  # characters of a line of a docstring, without its indentation
@@ -33,10 +34,10 @@ class Option:
     ----------
     help : str
         Description; the range replaces "{range}", or is added at the end.
-    choices : tuple of str
-        The allowed strings; empty allows any.
-    at_least, above, below : float or None
-        Bounds of a number; None is no bound. Integers use `at_least`.
+    choices : collection of str
+        The allowed strings; empty allows any. May be a view, whose strings are those at the time of a check.
+    at_least, above, below, at_most : float or None
+        Bounds of a number, or of each number of a tuple; None is no bound. Integers use `at_least` and `at_most`.
     none : str
         Meaning of None, if the value may be None.
     more : str
@@ -50,10 +51,11 @@ class Option:
     """
 
     help: str
-    choices: tuple[str, ...] = ()
+    choices: Collection[str] = ()
     at_least: float | None = None
     above: float | None = None
     below: float | None = None
+    at_most: float | None = None
     none: str = ""
     more: str = ""
     metavar: str | None = None
@@ -63,7 +65,7 @@ class Option:
     @property
     def range(self) -> str:
         """The bounds as text, such as ">= 0 and < 1"."""
-        return range_text(self.above, self.at_least, self.below)
+        return range_text(self.above, self.at_least, self.below, self.at_most)
 
     @property
     def text(self) -> str:
@@ -133,6 +135,62 @@ def checked(config: Any) -> Iterator[tuple[str, int | float]]:
         else:
             bounds = {"above": meaning.above, "at_least": meaning.at_least, "below": meaning.below}
             yield field.name, check_number(field.name, value, **bounds)
+
+
+class Checked:
+    """Base of dataclasses whose fields are checked when an object is made, by their types and their `option`s."""
+
+    def __post_init__(self) -> None:
+        """Check every field with an option; numbers become of their type.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a value is of a wrong type, out of range or none of its choices: the message names the field.
+        """
+        config: Any = type(self)
+        hints, meanings = _hints(config), options(self)
+        for name, meaning in meanings.items():
+            object.__setattr__(self, name, checked_value(name, getattr(self, name), hints[name], meaning))
+
+
+@functools.cache
+def _hints(config: Any) -> dict[str, Any]:
+    return typing.get_type_hints(config)
+
+
+def checked_value(name: str, value: Any, hint: Any, meaning: Option) -> Any:
+    """Return a value of a field after a check against its type and its option; errors as for `Checked`."""
+    kind = without_none(hint)
+    if value is None:
+        if kind is hint:
+            raise TypeError(f"{name} must be of type {getattr(kind, '__name__', kind)}, got None")
+        return None
+    if typing.get_origin(kind) is tuple:
+        kinds = typing.get_args(kind)
+        if not isinstance(value, tuple | list):
+            raise TypeError(f"{name} must be a tuple, got {shown(value)}")
+        if kinds[-1] is not ... and len(value) != len(kinds):
+            raise ValueError(f"{name} must hold {len(kinds)} values, got {shown(value)}")
+        each = kinds[:1] * len(value) if kinds[-1] is ... else kinds
+        numbered = zip(value, each, strict=True)
+        return tuple(checked_value(f"{name}[{i}]", one, kind, meaning) for i, (one, kind) in enumerate(numbered))
+    if kind is int:
+        least = -LARGEST_INTEGER if meaning.at_least is None else int(meaning.at_least)
+        number = check_integer(name, value, at_least=least)
+        if meaning.at_most is not None and number > meaning.at_most:
+            raise ValueError(f"{name} must be an integer {meaning.range}, got {number}")
+        return number
+    if kind is float:
+        bounds = {key: getattr(meaning, key) for key in ("above", "at_least", "below", "at_most")}
+        return check_number(name, value, **bounds)
+    wanted = bool if kind is bool else str
+    if not isinstance(value, wanted):
+        raise TypeError(f"{name} must be of type {wanted.__name__}, got {shown(value)}")
+    choices = meaning.choices or (typing.get_args(kind) if typing.get_origin(kind) is typing.Literal else ())
+    if choices and value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {shown(value)}")
+    return value
 
 
 def without_none(hint: Any) -> Any:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import io
+import os
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from numrnn.checks import check_path
 from numrnn.extras import import_extra
+from numrnn.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -73,10 +76,28 @@ def new_figure(width: float = 6.4, height: float = 4.0) -> Figure:
 
 
 def save_figure(figure: Figure, path: str | Path) -> Path:
-    """Write a figure and return its path; the extension (.png, .svg) sets the format."""
-    path = Path(path)
-    figure.savefig(path, dpi=DPI)
+    """Write a figure, whole or not at all, and return its path; the extension sets the format.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the path is none, or its extension is that of no format.
+    OSError
+        If the file cannot be written.
+    """
+    path = check_picture_path("path", path)
+    with replacing(path) as file:
+        figure.savefig(file, dpi=DPI, format=path.suffix[1:])
     return path
+
+
+def check_picture_path(name: str, path: str | os.PathLike[str]) -> Path:
+    """Return the path of a picture after a check of its extension; raises TypeError or ValueError."""
+    checked = check_path(name, path)
+    known = sorted(require_matplotlib().Figure().canvas.get_supported_filetypes())
+    if checked.suffix[1:].lower() not in known:
+        raise ValueError(f"{name} must end in .{', .'.join(known)}, got {checked.name!r}")
+    return checked
 
 
 def _finished(figure: Figure, path: str | Path | None) -> Figure:
@@ -375,6 +396,9 @@ def _exponents(axes: Any, report: Any) -> None:
 
 def _saturation(axes: Any, report: Any) -> None:
     found = report.saturation
+    if found is None:
+        _does_not_apply(axes, report, "saturation")
+        return
     shares = {"tanh beyond\n0.99": found.candidate, "gate below\n0.01": found.closed, "gate above\n0.99": found.open}
     bars = {name: 100 * share for name, share in shares.items() if share is not None}
     axes.bar(range(len(bars)), list(bars.values()), color=COLOURS[0], width=0.5)

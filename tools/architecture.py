@@ -23,6 +23,10 @@ BEGIN, END = "<!-- floors: written by tools/architecture.py -->", "<!-- end of t
 # From the ground up: what a floor is about, and its parts, each a module or a package of numrnn.
 FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
+        "files and the locks of folders",
+        ("files", "locks", "archives"),
+    ),
+    (
         "arrays, whatever library they are of",
         ("gpu", "extras", "typing", "backend", "checks", "options", "kernels", "blas", "subnormals"),
     ),

@@ -23,6 +23,7 @@ from benchmarks.workloads import Workload, contenders_of
 from numrnn import gpu, info
 from numrnn.backend import backend_module
 from numrnn.blas import available_cores
+from numrnn.commands import Parser
 
 OUT = "results/gpu"
 QUICK_STEPS = 8  # --quick takes an eighth of the steps
@@ -32,7 +33,7 @@ NO_GPU = 2  # the exit code where there is nothing to measure on
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
     """Return the options."""
     names = [workload.name for workload in gpu_workloads()]
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m benchmarks --gpu",
         description="Time numrnn on a GPU beside the frameworks, in one run; run it from the root of the repository.",
     )

@@ -6,7 +6,7 @@ from numrnn.cells.elman import ElmanCell
 from numrnn.cells.gated import GatedAntisymmetricCell
 from numrnn.cells.lipschitz import LipschitzCell
 from numrnn.cells.lstm import LSTMCell
-from numrnn.cells.registry import CELLS, cell_from_config
+from numrnn.cells.registry import CELLS, cell_from_config, load_cells, register_cell
 from numrnn.cells.stack import Stack
 from numrnn.cells.unstructured import GatedUnstructuredCell, UnstructuredCell
 
@@ -22,4 +22,6 @@ __all__ = [
     "Stack",
     "UnstructuredCell",
     "cell_from_config",
+    "load_cells",
+    "register_cell",
 ]

@@ -45,6 +45,17 @@ class Cell(ABC):
         Width of the state: n, or 2n for the LSTM. The first n columns are always h, which the read-out uses.
     name : str
         Name of the cell in configurations and on command lines.
+
+    Notes
+    -----
+    A cell of your own defines `name`, `parameter_shapes`, `step` and `step_vjp`. The others are:
+
+    - `step_jvp` and `jacobian`: may be left out; tangents and the analysis of stability then raise NotImplementedError.
+    - `draw_params`: override it where parameters are not to be drawn by the first letters of their names.
+    - `config`: right as it is if every argument of the constructor is kept as an attribute of the same name.
+
+    `numrnn.testing.assert_cell` checks it, and `numrnn.register_cell` makes it known by its name: to checkpoints and
+    command lines.
     """
 
     name: ClassVar[str]
@@ -68,8 +79,27 @@ class Cell(ABC):
         return sum(int(np.prod(shape)) for shape in self.parameter_shapes.values())
 
     def config(self) -> dict[str, Any]:
-        """Return the cell's name and constructor arguments, JSON-serialisable."""
-        return {"cell": self.name, "input_size": self.input_size, "hidden_size": self.hidden_size}
+        """Return the cell's name and constructor arguments, JSON-serialisable.
+
+        Each argument is the attribute of the same name.
+
+        Returns
+        -------
+        dict of str to object
+            The name under "cell", then the arguments in the order of the constructor.
+
+        Raises
+        ------
+        TypeError
+            If an argument is not kept as an attribute; `config` must then be overridden.
+        """
+        found: dict[str, Any] = {"cell": self.name}
+        for name in constructor_arguments(type(self)):
+            if not hasattr(self, name):
+                kind = type(self).__name__
+                raise TypeError(f"{kind} must keep its argument {name!r} as self.{name}, or override config()")
+            found[name] = getattr(self, name)
+        return found
 
     def __repr__(self) -> str:
         arguments = ", ".join(f"{key}={value!r}" for key, value in self.config().items() if key != "cell")
@@ -156,7 +186,7 @@ class Cell(ABC):
         if np.dtype(dtype).name not in FLOATING:
             raise TypeError(f"dtype must be one of {', '.join(FLOATING)}, got {np.dtype(dtype).name}")
         initial.check_unused(self.name, *self.unused_initial_values())
-        values = self._draw(rng, initial)
+        values = self.draw_params(rng, initial)
         return {name: from_numpy(value.astype(dtype), backend) for name, value in values.items()}
 
     def unused_initial_values(self) -> set[str]:
@@ -164,9 +194,35 @@ class Cell(ABC):
         gate = set() if "b_z" in self.parameter_shapes else {"gate_bias", "gate_spread"}
         return {"rotations", "forget_bias", "t_max", *gate}
 
-    def _draw(self, rng: np.random.Generator, initial: InitialValues) -> dict[str, np.ndarray]:
-        """Draw each parameter by the first letter of its name: W and M recurrent, V input, b bias."""
+    def draw_params(self, rng: np.random.Generator, initial: InitialValues) -> dict[str, np.ndarray]:
+        """Draw each parameter by the first letter of its name: W and M recurrent, V input, b bias.
+
+        `init_params` calls it. A cell whose parameters are to be drawn otherwise overrides it: it may call this method
+        first if it understands all names, and change some of the values.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+            Source of randomness; use no other.
+        initial : numrnn.initializers.InitialValues
+            The checked options of `init_params`. Those in `unused_initial_values` have their defaults.
+
+        Returns
+        -------
+        dict of str to numpy.ndarray
+            A float64 array for each name in `parameter_shapes`, in that order.
+
+        Raises
+        ------
+        NotImplementedError
+            If a name begins with another letter.
+        """
         m, n, shapes = self.input_size, self.hidden_size, self.parameter_shapes
+        if strange := [name for name in shapes if name[:1] not in tuple("WMVb")]:
+            raise NotImplementedError(
+                f"{type(self).__name__} must override draw_params to draw {', '.join(strange)}: Cell.draw_params only "
+                f"draws names that begin with W or M (recurrent), V (input) or b (bias)"
+            )
         recurrent = initial.weight_std / n**0.5
         stds = {"W": recurrent, "M": recurrent, "V": initial.input_std / m**0.5, "b": initial.bias_std, "b_z": 0.0}
         values = {name: stds.get(name, stds[name[0]]) * rng.standard_normal(shape) for name, shape in shapes.items()}
@@ -195,7 +251,6 @@ class Cell(ABC):
         array, shape (B, state_size)
         """
 
-    @abstractmethod
     def step_jvp(self, params: Params, x: Array, h: Array, params_dot: Params, x_dot: Array, h_dot: Array) -> Array:
         """Return the tangent of the next state: the derivative of `step` along (params_dot, x_dot, h_dot).
 
@@ -209,7 +264,13 @@ class Cell(ABC):
         Returns
         -------
         array, shape (B, state_size)
+
+        Raises
+        ------
+        NotImplementedError
+            If the cell has no tangent: a cell of your own may leave it out.
         """
+        raise NotImplementedError(f"{type(self).__name__} has no step_jvp, the tangent of its step")
 
     @abstractmethod
     def step_vjp(self, params: Params, x: Array, h: Array, dh_next: Array) -> tuple[dict[str, Array], Array, Array]:
@@ -232,7 +293,6 @@ class Cell(ABC):
             dL/dh_{t-1} through this step.
         """
 
-    @abstractmethod
     def jacobian(self, params: Params, x: Array, h: Array) -> Array:
         """Return d h_next / d h for each row of the batch.
 
@@ -240,7 +300,13 @@ class Cell(ABC):
         -------
         array, shape (B, state_size, state_size)
             Element [i, j, k] is the derivative of h_next[i, j] with respect to h[i, k].
+
+        Raises
+        ------
+        NotImplementedError
+            If the cell has no Jacobian: a cell of your own may leave it out.
         """
+        raise NotImplementedError(f"{type(self).__name__} has no jacobian, which the analysis of stability needs")
 
     def check_params(self, params: Params, prefix: str = "params") -> dict[str, Array]:
         """Check names, shapes, dtypes and finiteness of parameters (or of tangents of parameters).
@@ -294,6 +360,29 @@ class Cell(ABC):
         check_same_kind(arrays)
 
 
+def constructor_arguments(kind: type[Cell]) -> tuple[str, ...]:
+    """Return the names of the arguments that a class of cells is made from."""
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return tuple(name for name, argument in inspect.signature(kind).parameters.items() if argument.kind in named)
+
+
+def complete_config(cell: Cell) -> dict[str, Any]:
+    """Return `cell.config()` if it has the cell's name and every argument of its constructor.
+
+    A run is resumed, and a network made again, from what it says: a forgotten argument would silently take its default.
+
+    Raises
+    ------
+    TypeError
+        If it lacks one.
+    """
+    config = cell.config()
+    if missing := [name for name in ("cell", *constructor_arguments(type(cell))) if name not in config]:
+        kind = type(cell).__name__
+        raise TypeError(f"{kind}.config() must have {', '.join(map(repr, missing))}, got only {', '.join(config)}")
+    return config
+
+
 def checked(method: F) -> F:
     """Make a cell's method check its arguments before any work.
 
@@ -319,7 +408,7 @@ def unchecked(method: F) -> F:
 
 def same_step(kind: type[Cell], own: type[Cell]) -> bool:
     """Tell whether cells of `kind` use the step and the adjoint of `own`: a subclass may override them or a helper."""
-    others = ("_draw", "step_jvp", "jacobian")
+    others = ("draw_params", "step_jvp", "jacobian")
     parts = [name for name, value in vars(own).items() if inspect.isfunction(value) and name[:2] != "__"]
     return issubclass(kind, own) and all(getattr(kind, name) is vars(own)[name] for name in parts if name not in others)
 

@@ -99,14 +99,16 @@ class EulerCell(Cell):
 
     def config(self) -> dict[str, Any]:
         """Return the cell's name and constructor arguments, JSON-serialisable."""
-        return super().config() | {"step_size": self.step_size} | self.matrix.config()
+        own = {"input_size": self.input_size, "hidden_size": self.hidden_size, "step_size": self.step_size}
+        return {"cell": self.name} | own | self.matrix.config()
 
     def unused_initial_values(self) -> set[str]:
         """Return the arguments of `init_params` that this cell has no use for, and takes at their defaults only."""
         return super().unused_initial_values() - ({"rotations"} if self.matrix.turns else set())
 
-    def _draw(self, rng: np.random.Generator, initial: InitialValues) -> dict[str, np.ndarray]:
-        values = super()._draw(rng, initial)
+    def draw_params(self, rng: np.random.Generator, initial: InitialValues) -> dict[str, np.ndarray]:
+        """Draw as `Cell.draw_params`, W as the matrix wants it."""
+        values = super().draw_params(rng, initial)
         values["W"] = self.matrix.initial_value(values["W"], initial.rotations)
         return values
 

@@ -126,7 +126,7 @@ class LipschitzCell(Cell):
     hidden_size : int
         n >= 1, the number of units.
     step_size : float
-        eps > 0. This default and those below are the paper's for MNIST pixel by pixel.
+        eps > 0. The defaults are of the size that the paper uses for MNIST pixel by pixel.
     beta_A, beta_W : float
         From 0 to 1: how antisymmetric A and W are; see `SymmetricSkewMatrix`.
     diffusion_A, diffusion_W : float
@@ -146,7 +146,7 @@ class LipschitzCell(Cell):
 
     Notes
     -----
-    M_A and M_W start as N(0, (0.1 weight_std / n)^2), with weight_std = 1 as in the paper. With the variance 1 / n of
+    M_A and M_W start as N(0, (0.1 weight_std / n)^2), small, as in the paper. With the variance 1 / n of
     the other cells' recurrent weights, A would have eigenvalues of real part up to about 2 (1 - beta_A) sqrt(2), and
     states would grow like exp(0.7 eps t).
 
@@ -187,8 +187,9 @@ class LipschitzCell(Cell):
             raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}, got {method!r}")
         self.method = method
 
-    def _draw(self, rng: np.random.Generator, initial: InitialValues) -> dict[str, np.ndarray]:
-        values = super()._draw(rng, initial)
+    def draw_params(self, rng: np.random.Generator, initial: InitialValues) -> dict[str, np.ndarray]:
+        """Draw as `Cell.draw_params`, but both recurrent matrices of standard deviation weight_std / (10 n)."""
+        values = super().draw_params(rng, initial)
         for name in ("M_A", "M_W"):
             values[name] *= INITIAL_STD / self.hidden_size**0.5
         return values
@@ -284,7 +285,10 @@ class LipschitzCell(Cell):
 
     def config(self) -> dict[str, Any]:
         """Return the cell's name and constructor arguments, JSON-serialisable."""
-        own = {
+        return {
+            "cell": self.name,
+            "input_size": self.input_size,
+            "hidden_size": self.hidden_size,
             "step_size": self.step_size,
             "beta_A": self.matrix_A.beta,
             "beta_W": self.matrix_W.beta,
@@ -292,4 +296,3 @@ class LipschitzCell(Cell):
             "diffusion_W": self.matrix_W.diffusion,
             "method": self.method,
         }
-        return super().config() | own

@@ -155,8 +155,9 @@ class LSTMCell(Cell):
         """Return the arguments of `init_params` that this cell has no use for, and takes at their defaults only."""
         return super().unused_initial_values() - {"forget_bias", "t_max"} | {"input_gains", "bias_std"}
 
-    def _draw(self, rng: np.random.Generator, initial: InitialValues) -> dict[str, np.ndarray]:
-        values, n = super()._draw(rng, initial), self.hidden_size
+    def draw_params(self, rng: np.random.Generator, initial: InitialValues) -> dict[str, np.ndarray]:
+        """Draw as `Cell.draw_params`, the biases of the gates as `forget_bias` says."""
+        values, n = super().draw_params(rng, initial), self.hidden_size
         b_i, b_f = values["b"][:n], values["b"][n : 2 * n]
         if initial.forget_bias == CHRONO:
             assert initial.t_max is not None

@@ -1,12 +1,18 @@
-"""The cells by name, and the reconstruction of a cell from its configuration."""
+"""The cells by name, cells of one's own among them, and the reconstruction of a cell from its configuration."""
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
+import inspect
+import sys
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
 
 from numrnn.cells.antisymmetric import AntisymmetricCell
-from numrnn.cells.base import Cell
+from numrnn.cells.base import Cell, constructor_arguments
 from numrnn.cells.elman import ElmanCell
 from numrnn.cells.gated import GatedAntisymmetricCell
 from numrnn.cells.lipschitz import LipschitzCell
@@ -14,7 +20,9 @@ from numrnn.cells.lstm import LSTMCell
 from numrnn.cells.stack import Stack
 from numrnn.cells.unstructured import GatedUnstructuredCell, UnstructuredCell
 
-# Cells made from input_size and hidden_size. A stack is made from cells, so it is not included.
+Kind = TypeVar("Kind", bound=type[Cell])
+
+# Cells made from input_size and hidden_size; `register_cell` adds others. A stack is made from cells, and not included.
 CELLS: dict[str, type[Cell]] = {
     cell.name: cell
     for cell in (
@@ -27,6 +35,129 @@ CELLS: dict[str, type[Cell]] = {
         LipschitzCell,
     )
 }
+
+
+def register_cell(kind: Kind) -> Kind:
+    """Make a class of cells known by its name, as those of this package are.
+
+    `numrnn.training.load_model`, `numrnn.estimators` and the command lines then find it: a checkpoint names its cell,
+    and never says which code is to be imported. A process that is to read such a checkpoint must register the class
+    first: import its module, or start the command with `numrnn --cells FILE`.
+
+    Parameters
+    ----------
+    kind : type
+        A class of cells that has a `name` and is made from input_size, hidden_size, and further arguments with
+        defaults. A class defined again, as in a notebook, takes the place of the one before.
+
+    Returns
+    -------
+    type
+        The same class, so that this is a decorator, too.
+
+    Raises
+    ------
+    TypeError
+        If `kind` is not a class of cells, still has abstract methods, or cannot be made from input_size and
+        hidden_size.
+    ValueError
+        If it has no name, or the name is that of another cell.
+
+    Examples
+    --------
+    >>> @register_cell
+    ... class SlowElmanCell(ElmanCell):
+    ...     name = "slow-elman"
+    >>> cell_from_config({"cell": "slow-elman", "input_size": 3, "hidden_size": 8})
+    SlowElmanCell(input_size=3, hidden_size=8)
+    """
+    if not (isinstance(kind, type) and issubclass(kind, Cell)):
+        raise TypeError(f"kind must be a class of cells, got {kind!r}")
+    if missing := sorted(kind.__abstractmethods__):
+        raise TypeError(f"kind must define {', '.join(missing)}: {kind.__name__} does not")
+    arguments = inspect.signature(kind).parameters
+    needed = [name for name in constructor_arguments(kind) if arguments[name].default is inspect.Parameter.empty]
+    if needed != ["input_size", "hidden_size"]:
+        raise TypeError(
+            f"kind must be made from input_size and hidden_size, and further arguments with defaults; "
+            f"{kind.__name__} takes {', '.join(needed) or 'none'} without defaults"
+        )
+    name = getattr(kind, "name", None)
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"kind must have a name: a string as the attribute `name` of {kind.__name__}, got {name!r}")
+    known = Stack if name == Stack.name else CELLS.get(name)
+    if known is not None and (known.__module__, known.__qualname__) != (kind.__module__, kind.__qualname__):
+        raise ValueError(f"kind must have a name of its own: {name!r} is that of {known.__qualname__}")
+    CELLS[name] = kind
+    return kind
+
+
+def load_cells(source: str) -> list[type[Cell]]:
+    """Import a module or a file and register the cells that it defines.
+
+    Parameters
+    ----------
+    source : str
+        Name of a module, such as "mypackage.cells", or the path of a .py file. Its code runs.
+
+    Returns
+    -------
+    list of type
+        The cells of the module: its classes that are complete, and have a `name` of their own.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ImportError
+        If there is no such module, or its code raises an exception.
+    ValueError
+        If it defines no cell.
+    TypeError, ValueError
+        As for `register_cell`.
+    """
+    module = _module_of(source)
+    found = [
+        kind
+        for kind in vars(module).values()
+        if isinstance(kind, type)
+        and issubclass(kind, Cell)
+        and kind.__module__ == module.__name__
+        and "name" in vars(kind)
+        and not kind.__abstractmethods__
+    ]
+    if not found:
+        raise ValueError(f"{source} must define a cell: a complete subclass of numrnn.Cell with a name")
+    return [register_cell(kind) for kind in found]
+
+
+def _module_of(source: str) -> ModuleType:
+    """Return the module of a name or of a file; a file is imported once."""
+    path = Path(source)
+    try:
+        if path.suffix != ".py":
+            return importlib.import_module(source)
+        if not path.is_file():
+            raise FileNotFoundError(f"{source}: there is no such file to take cells from")
+        if path.stem in sys.modules and _is_from(sys.modules[path.stem], path):
+            return sys.modules[path.stem]
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        if spec is None or spec.loader is None:
+            raise ImportError("it is no Python file")
+        module = importlib.util.module_from_spec(spec)
+        if path.stem not in sys.modules:
+            sys.modules[path.stem] = module  # so that its classes can be pickled, to the workers of a sweep
+        spec.loader.exec_module(module)
+        return module
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        raise ImportError(f"{source} cannot be imported for its cells: {type(error).__name__}: {error}") from error
+
+
+def _is_from(module: ModuleType, path: Path) -> bool:
+    own = getattr(module, "__file__", None)
+    return own is not None and Path(own).resolve() == path.resolve()
 
 
 def cell_from_config(config: Mapping[str, Any]) -> Cell:
@@ -44,7 +175,7 @@ def cell_from_config(config: Mapping[str, Any]) -> Cell:
     Raises
     ------
     TypeError, ValueError
-        If `config` is not such a mapping, does not name a cell of this package, or has arguments that the cell does not
+        If `config` is not such a mapping, does not name a known cell, or has arguments that the cell does not
         take.
 
     Examples
@@ -61,7 +192,10 @@ def cell_from_config(config: Mapping[str, Any]) -> Cell:
     if name == Stack.name:
         return _stack(arguments)
     if name not in CELLS:
-        raise ValueError(f"config must name one of {', '.join(CELLS)}, {Stack.name} as its cell, got {name!r}")
+        raise ValueError(
+            f"config must name one of {', '.join(CELLS)}, {Stack.name} as its cell, got {name!r}; a cell of your own "
+            f"is known after numrnn.register_cell, or with numrnn --cells FILE"
+        )
     return CELLS[name](**arguments)
 
 

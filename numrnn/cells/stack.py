@@ -31,7 +31,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from numrnn.backend import Array, Params, array_namespace, empty, zeros
-from numrnn.cells.base import Cell, checked, unchecked
+from numrnn.cells.base import Cell, checked, complete_config, unchecked
 from numrnn.initializers import InitialValues
 
 
@@ -131,7 +131,7 @@ class Stack(Cell):
 
     def config(self) -> dict[str, Any]:
         """Return the layers' configurations under "cells", for `numrnn.cells.cell_from_config`."""
-        return {"cell": self.name, "cells": [cell.config() for cell in self.cells]}
+        return {"cell": self.name, "cells": [complete_config(cell) for cell in self.cells]}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}([{', '.join(map(repr, self.cells))}])"
@@ -140,13 +140,13 @@ class Stack(Cell):
         """Return the arguments of `init_params` that apply to no layer."""
         return set.intersection(*(cell.unused_initial_values() for cell in self.cells))
 
-    def _draw(self, rng: np.random.Generator, initial: InitialValues) -> dict[str, np.ndarray]:
+    def draw_params(self, rng: np.random.Generator, initial: InitialValues) -> dict[str, np.ndarray]:
         """Draw layer by layer from the bottom; each gets the options that apply to it."""
         default = InitialValues()
         layers = []
         for cell in self.cells:
             unused = {name: getattr(default, name) for name in cell.unused_initial_values()}
-            layers.append(cell._draw(rng, replace(initial, **unused)))
+            layers.append(cell.draw_params(rng, replace(initial, **unused)))
         return self.named(layers)
 
     def split(self, state: Array) -> list[Array]:

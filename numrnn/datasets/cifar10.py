@@ -8,17 +8,17 @@ Source: A. Krizhevsky, "Learning multiple layers of features from tiny images", 
 
 from __future__ import annotations
 
-import os
+import shutil
 import tarfile
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
+from numrnn.checks import check_path
 from numrnn.datasets.dataset import Dataset
 from numrnn.datasets.locate import DataFiles, Download, StrPath, locate
+from numrnn.files import replacing
 
 __all__ = ["CLASS_NAMES", "IMAGE_SHAPE", "load_cifar10", "read_cifar10_batch"]
 
@@ -98,17 +98,20 @@ def read_cifar10_batch(path: StrPath) -> tuple[np.ndarray, np.ndarray]:
         If the file does not hold exactly 10,000 records of 3,073 bytes, or a label is not in 0 .. 9: the message gives
         the path, what was expected and what was found.
     """
-    data = Path(path).read_bytes()
+    path = check_path("path", path)
+    with open(path, "rb") as file:
+        data = file.read(FILE_BYTES + 1)
     if len(data) != FILE_BYTES:
+        size = max(len(data), path.stat().st_size)
         raise ValueError(
-            f"{os.fspath(path)}: expected {FILE_BYTES} bytes, {RECORDS} records of {RECORD_BYTES}, got {len(data)}: "
-            f"the file is {'truncated' if len(data) < FILE_BYTES else 'too long'}"
+            f"{path}: expected {FILE_BYTES} bytes, {RECORDS} records of {RECORD_BYTES}, got {size}: "
+            f"the file is {'truncated' if size < FILE_BYTES else 'too long'}"
         )
     records = np.frombuffer(data, np.uint8).reshape(RECORDS, RECORD_BYTES)
     labels = records[:, 0]
     if labels.max() >= len(CLASS_NAMES):
         first = int(np.argmax(labels >= len(CLASS_NAMES)))
-        raise ValueError(f"{os.fspath(path)}: expected labels 0 .. 9, got {labels[first]} in record {first}")
+        raise ValueError(f"{path}: expected labels 0 .. 9, got {labels[first]} in record {first}")
     return records[:, 1:].reshape(RECORDS, *IMAGE_SHAPE), labels
 
 
@@ -123,25 +126,15 @@ def _unpack(archive: Path) -> None:
             folder, _, name = member.name.rpartition("/")
             source = tar.extractfile(member) if member.isfile() and folder == FOLDER and name in missing else None
             if source is not None:
-                _write_atomically(archive.with_name(name), source)
+                if member.size > FILE_BYTES:
+                    raise ValueError(f"{archive}: {member.name} must hold {FILE_BYTES} bytes, got {member.size}")
+                with replacing(archive.with_name(name)) as target:
+                    shutil.copyfileobj(source, target, 1 << 20)
                 missing.remove(name)
     if missing:
         wanted = ", ".join(f"{FOLDER}/{name}" for name in sorted(missing))
         raise ValueError(f"{archive}: expected {wanted} in it, found no such file")
-    archive.unlink()
-
-
-def _write_atomically(path: Path, source: IO[bytes]) -> None:
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as target:
-        try:
-            while block := source.read(1 << 20):
-                target.write(block)
-            target.close()
-            os.replace(target.name, path)
-        except BaseException:  # an interrupt must not leave an incomplete file either
-            target.close()
-            os.unlink(target.name)
-            raise
+    archive.unlink(missing_ok=True)  # another process may have unpacked it, where no lock keeps it out
 
 
 FILES = DataFiles(
@@ -156,6 +149,7 @@ FILES = DataFiles(
                 "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
                 "https://cave.cs.toronto.edu/kriz/cifar-10-binary.tar.gz",
             ),
+            170_052_171,
         ),
     ),
     unpack=_unpack,

@@ -18,6 +18,9 @@ from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
+from numrnn.archives import check_unpacked_size
+from numrnn.checks import as_host_array, check_path, check_plain
+
 __all__ = ["Batch", "Sequences", "Targets"]
 
 Targets = Literal["label", "numbers", "labels at every step", "numbers at every step"]
@@ -127,6 +130,7 @@ class Sequences:
         FileNotFoundError, TypeError, ValueError
             If there is no such file, it is none of numpy.savez, a key is missing or unknown, or as the class.
         """
+        path = check_path("path", path)
         with open(path, "rb") as stream:  # which numpy.load would leave open where it cannot read the file
             parts = _parts_of(path, stream)
         found = {key: _one_or_many(path, parts, key) for key in ("x", "y", "mask")}
@@ -269,6 +273,7 @@ class Sequences:
 def _parts_of(path: Any, stream: BinaryIO) -> dict[str, np.ndarray]:
     """Return the arrays of an .npz file by their names."""
     try:
+        check_unpacked_size(stream)
         archive = np.load(stream, allow_pickle=False)
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} must be a file that numpy.savez wrote, without pickled objects: {error}") from None
@@ -281,7 +286,7 @@ def _parts_of(path: Any, stream: BinaryIO) -> dict[str, np.ndarray]:
                 parts[name] = archive[name]
             except ValueError as error:
                 raise TypeError(f"{path}: {name} must be an array of numbers: {error}") from None
-            except (EOFError, zipfile.BadZipFile, zlib.error) as error:
+            except (EOFError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
                 raise ValueError(f"{path}: {name} is damaged: {error}") from None
     return parts
 
@@ -320,8 +325,9 @@ def _portions(x: Any) -> Iterable[range]:
 
 def _real(name: str, array: Any) -> np.ndarray:
     """Return an argument as an array of real numbers."""
+    check_plain(name, array)
     if not isinstance(array, np.ndarray):
-        array = np.asarray(array)
+        array = as_host_array(name, array)
     if array.dtype.kind not in "fiu":
         raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
     return array
@@ -358,7 +364,7 @@ def _checked_lengths(x: Any, lengths: Any) -> np.ndarray:
     n, steps = x.shape[:2]
     if lengths is None:
         return np.full(n, steps, np.int64)
-    array = np.asarray(lengths)
+    array = as_host_array("lengths", lengths)
     if array.dtype.kind not in "iu":
         raise TypeError(f"lengths must be integers, got dtype {array.dtype}")
     if array.shape != (n,):
@@ -428,7 +434,9 @@ def _check_values(array: np.ndarray, name: str) -> None:
 
 def _checked_mask(mask: Any, x: Any, lengths: np.ndarray) -> Any:
     """Return the mask, one row for each sequence."""
-    rows = list(mask) if isinstance(x, list) else np.asarray(mask)
+    rows = as_host_array("mask", mask) if not isinstance(x, list) else mask
+    if not isinstance(rows, np.ndarray | Sequence):
+        raise TypeError(f"mask must be a list of arrays, one for each sequence, got {type(mask).__name__}")
     wanted = f"N={len(lengths)} arrays of their lengths" if isinstance(x, list) else f"(N={len(x)}, T={x.shape[1]})"
     if isinstance(rows, np.ndarray) and rows.shape != x.shape[:2]:
         raise ValueError(f"mask must be {wanted}, got {rows.shape}")
@@ -436,7 +444,7 @@ def _checked_mask(mask: Any, x: Any, lengths: np.ndarray) -> Any:
         raise ValueError(f"mask must be {wanted}, got {len(rows)}")
     checked = []
     for i, (row, length) in enumerate(zip(rows, lengths.tolist(), strict=True)):
-        row = np.asarray(row)
+        row = as_host_array(f"mask[{i}]", row)
         if row.dtype != np.bool_:
             raise TypeError(f"mask must hold True and False, got dtype {row.dtype}")
         if isinstance(x, list) and row.shape != (length,):

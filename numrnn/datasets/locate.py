@@ -14,23 +14,32 @@ so that no set is combined from two places.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, BinaryIO
 
-__all__ = ["DataFiles", "Download", "StrPath", "cache_folder", "locate"]
+from numrnn.checks import check_path
+from numrnn.locks import locked
+
+__all__ = ["DataFiles", "Download", "NoHomeError", "StrPath", "cache_folder", "locate"]
 
 StrPath = str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
 class Download:
-    """One public file: its local name, its SHA-256 in hexadecimal, and its URLs in order of preference."""
+    """One public file: local name, SHA-256 in hexadecimal, URLs in order of preference, and size in bytes.
+
+    No more bytes than its size are ever received; the SHA-256 is verified before the file gets its name.
+    """
 
     filename: str
     sha256: str
     urls: tuple[str, ...]
+    size: int
 
 
 @dataclass(frozen=True)
@@ -58,11 +67,23 @@ class DataFiles:
     unpack: Callable[[Path], None] | None = None
 
 
+class NoHomeError(RuntimeError):
+    """The process has no home folder, as some services have none."""
+
+
 def cache_folder() -> Path:
-    """Return the user's cache folder of this package, which need not exist."""
+    """Return the user's cache folder of this package, which need not exist; raises `NoHomeError` without a home."""
     # By the XDG specification a relative path is ignored.
     base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "numrnn"
+    return (Path(base) if os.path.isabs(base) else _expanded("~") / ".cache") / "numrnn"
+
+
+def _expanded(path: StrPath) -> Path:
+    """Return a path with the home folder in place of ~; raises `NoHomeError` if there is none."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise NoHomeError(f"{os.fspath(path)} needs a home folder, and none is known: HOME is not set") from None
 
 
 def locate(data: DataFiles, root: StrPath | None = None, *, download: bool = True) -> dict[str, Path]:
@@ -93,11 +114,17 @@ def locate(data: DataFiles, root: StrPath | None = None, *, download: bool = Tru
         how to get it.
     """
     report = []
-    for folder, origin in _folders(data.folder, root):
-        found, problem = _look(folder, data.names)
-        if found:
-            return found
-        report.append(f"{folder} ({origin}): {problem}")
+    try:
+        for folder, origin in _folders(data.folder, root):
+            found, problem = _look(folder, data.names)
+            if found:
+                return found
+            report.append(f"{folder} ({origin}): {problem}")
+    except NoHomeError as error:
+        report.append(f"the user's cache: {error}")
+        raise FileNotFoundError(
+            _message(data, report, "Set HOME or XDG_CACHE_HOME for a download, or give root=")
+        ) from None
     if root is None and download:
         return _download(data, report)
     raise FileNotFoundError(_message(data, report))
@@ -115,16 +142,14 @@ def _places(root: StrPath | None) -> Iterator[tuple[Path, str]]:
         yield _checked_root(root), "root"
         return
     if os.environ.get("NUMRNN_DATA"):
-        yield Path(os.environ["NUMRNN_DATA"]).expanduser(), "NUMRNN_DATA"
+        yield _expanded(os.environ["NUMRNN_DATA"]), "NUMRNN_DATA"
     yield cache_folder(), "the user's cache"
 
 
 def _checked_root(root: StrPath) -> Path:
-    if not isinstance(root, str | os.PathLike):
-        raise TypeError(f"root must be the path of a folder, got {root!r}")
-    if not os.fspath(root):  # Path("") is the working directory, which is not intended
-        raise ValueError("root must be the path of a folder, got ''")
-    return Path(root).expanduser()
+    return _expanded(
+        check_path("root", root, "the path of a folder")
+    )  # which refuses "": Path("") is the working directory
 
 
 def _look(folder: Path, names: Mapping[str, tuple[str, ...]]) -> tuple[dict[str, Path], str]:
@@ -150,6 +175,23 @@ def _download(data: DataFiles, report: list[str]) -> dict[str, Path]:
         raise FileNotFoundError(_message(data, report, remedy)) from error
 
     folder = cache_folder() / data.folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # One process downloads and unpacks; those that come meanwhile wait, and find the files.
+        with locked(folder, wait=True):
+            found, _ = _look(folder, data.names)
+            return found or _fetch(pooch, data, folder, report)
+    except (OSError, ValueError) as error:
+        found, _ = _look(folder, data.names)
+        if found:  # by another process, where the file system has no locks
+            return found
+        if not isinstance(error, OSError) or (isinstance(error, FileNotFoundError) and error.errno is None):
+            raise  # with a message of its own
+        raise FileNotFoundError(_message(data, report, f"The download failed: {error}")) from error
+
+
+def _fetch(pooch: Any, data: DataFiles, folder: Path, report: list[str]) -> dict[str, Path]:
+    """Download the files into their folder, and unpack them."""
     for wanted in data.downloads:
         failures = []
         for url in wanted.urls:
@@ -159,7 +201,8 @@ def _download(data: DataFiles, report: list[str]) -> dict[str, Path]:
                     known_hash=f"sha256:{wanted.sha256}",
                     fname=wanted.filename,
                     path=folder,
-                    progressbar=find_spec("tqdm") is not None,
+                    progressbar=False,
+                    downloader=_bounded(pooch, wanted.size),
                 )
                 break
             except (OSError, ValueError) as error:  # no network, no space; another SHA-256
@@ -173,6 +216,37 @@ def _download(data: DataFiles, report: list[str]) -> dict[str, Path]:
     if not found:
         raise FileNotFoundError(_message(data, [*report, f"{folder} (downloaded): {problem}"]))
     return found
+
+
+def _bounded(pooch: Any, size: int) -> Callable[[str, str, Any], None]:
+    """Return a downloader that receives no more than so many bytes."""
+
+    def download(url: str, output_file: str, caller: Any) -> None:
+        show = find_spec("tqdm") is not None and sys.stderr is not None and sys.stderr.isatty()
+        with open(output_file, "wb") as file:
+            pooch.HTTPDownloader(progressbar=show)(url, _Bounded(file, size), caller)
+
+    return download
+
+
+class _Bounded:
+    """A file to write to that takes no more than so many bytes."""
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self._file, self._size, self._left = file, size, size
+
+    def write(self, block: bytes) -> None:
+        """Write a block.
+
+        Raises
+        ------
+        OSError
+            If there are more bytes than there should be.
+        """
+        self._left -= len(block)
+        if self._left < 0:
+            raise OSError(f"the server sends more than the {self._size} bytes of the file")
+        self._file.write(block)
 
 
 def _message(data: DataFiles, report: list[str], remedy: str = "") -> str:

@@ -13,13 +13,15 @@ Source: Y. LeCun, C. Cortes and C. J. C. Burges, "The MNIST database of handwrit
 from __future__ import annotations
 
 import gzip
+import io
 import math
-import os
 import zlib
 from pathlib import Path
 
 import numpy as np
 
+from numrnn.archives import largest_unpacked_size
+from numrnn.checks import check_path
 from numrnn.datasets.dataset import Dataset
 from numrnn.datasets.locate import DataFiles, Download, StrPath, locate
 
@@ -29,15 +31,16 @@ IMAGE_SHAPE = (28, 28)
 CLASS_NAMES = tuple("0123456789")
 
 UINT8 = 0x08
+LARGEST_RANK = 32  # of the arrays of every version of NumPy
 GZIP_MAGIC = b"\x1f\x8b"
 
 MIRRORS = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/")
 
-SHA256 = {
-    "train-images-idx3-ubyte.gz": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
-    "train-labels-idx1-ubyte.gz": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
-    "t10k-images-idx3-ubyte.gz": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
-    "t10k-labels-idx1-ubyte.gz": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+SHA256_AND_BYTES = {
+    "train-images-idx3-ubyte.gz": ("440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609", 9_912_422),
+    "train-labels-idx1-ubyte.gz": ("3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c", 28_881),
+    "t10k-images-idx3-ubyte.gz": ("8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6", 1_648_877),
+    "t10k-labels-idx1-ubyte.gz": ("f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6", 4_542),
 }
 
 
@@ -57,7 +60,8 @@ FILES = DataFiles(
         "test_labels": _spellings("t10k", "labels", 1),
     },
     downloads=tuple(
-        Download(name, sha256, tuple(mirror + name for mirror in MIRRORS)) for name, sha256 in SHA256.items()
+        Download(name, sha256, tuple(mirror + name for mirror in MIRRORS), size)
+        for name, (sha256, size) in SHA256_AND_BYTES.items()
     ),
 )
 
@@ -129,39 +133,46 @@ def read_idx(path: StrPath) -> np.ndarray:
 
     Raises
     ------
+    TypeError
+        If path is no path.
     OSError
         If the file cannot be opened.
     ValueError
-        If it is not an IDX file of uint8, is shorter or longer than its header says, or is corrupt gzip: the message
-        gives the path, what was expected and what was found.
+        If it is not an IDX file of uint8, would unpack to more than 1 GiB and 100 times its size, is shorter or longer
+        than its header says, or is corrupt gzip: the message gives the path, what was expected and what was found.
     """
+    path = check_path("path", path)
     data = _read_bytes(path)
     rank = data[3] if len(data) >= 4 else 0
-    if data[:3] != bytes([0, 0, UINT8]) or rank == 0:
+    if data[:3] != bytes([0, 0, UINT8]) or not 1 <= rank <= LARGEST_RANK:
         raise ValueError(
-            f"{os.fspath(path)}: expected an IDX file of uint8, which starts with 00 00 08 and its rank >= 1, "
+            f"{path}: expected an IDX file of uint8, which starts with 00 00 08 and its rank from 1 to "
+            f"{LARGEST_RANK}, "
             f"got {data[:4].hex(' ') or 'an empty file'}"
         )
     header = 4 + 4 * rank
     if len(data) < header:
-        raise ValueError(
-            f"{os.fspath(path)}: expected a header of {header} bytes for rank {rank}, got {len(data)} bytes"
-        )
+        raise ValueError(f"{path}: expected a header of {header} bytes for rank {rank}, got {len(data)} bytes")
     shape = tuple(int(size) for size in np.frombuffer(data, dtype=">u4", count=rank, offset=4))
     expected = header + math.prod(shape)
     if len(data) != expected:
         raise ValueError(
-            f"{os.fspath(path)}: expected {expected} bytes for sizes {shape} (uncompressed), got {len(data)}: "
+            f"{path}: expected {expected} bytes for sizes {shape} (uncompressed), got {len(data)}: "
             f"the file is {'truncated' if len(data) < expected else 'too long'}"
         )
     return np.frombuffer(data, dtype=np.uint8, offset=header).reshape(shape)
 
 
-def _read_bytes(path: StrPath) -> bytes:
-    data = Path(path).read_bytes()
+def _read_bytes(path: Path) -> bytes:
+    data = path.read_bytes()
     if not data.startswith(GZIP_MAGIC):
         return data
+    most = largest_unpacked_size(len(data))
     try:
-        return gzip.decompress(data)
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+            unpacked = file.read(most + 1)
     except (EOFError, OSError, zlib.error) as error:
-        raise ValueError(f"{os.fspath(path)}: expected a whole gzip file, got a corrupt one ({error})") from error
+        raise ValueError(f"{path}: expected a whole gzip file, got a corrupt one ({error})") from error
+    if len(unpacked) > most:
+        raise ValueError(f"{path}: expected a file of images or labels, got one that unpacks to more than {most} bytes")
+    return unpacked

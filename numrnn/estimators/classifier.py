@@ -101,9 +101,9 @@ class RNNClassifier(ClassifierMixin, RecurrentEstimator):
 
     Notes
     -----
-    X is an array (N, T, m); or a list of N arrays (T_i, m), or (T_i,) with one feature a step; or an array (N, T), as
-    scikit-learn's tools make it, whose rows are taken as series of one feature a step. A fitted estimator can be
-    pickled and copied. Cost of `fit`: epochs times a forward and a backward pass over X.
+    X is an array (N, T, m); or a list, or object array, of N arrays (T_i, m), or (T_i,) with one feature a step; or an
+    array (N, T), as scikit-learn's tools make it, whose rows are taken as series of one feature a step. A fitted
+    estimator can be pickled and copied. Cost of `fit`: epochs times a forward and a backward pass over X.
 
     Examples
     --------

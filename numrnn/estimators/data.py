@@ -61,6 +61,8 @@ def read_input(X: Any, dtype: Precision) -> Input:
     """
     if scipy.sparse.issparse(X):
         raise TypeError("X must be dense, got a sparse matrix; sparse X is not supported: X.toarray()")
+    if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1 and all(np.ndim(row) for row in X):
+        X = list(X)  # what a selection of rows of unlike lengths looks like elsewhere
     ragged = isinstance(X, list | tuple) and len(X) > 0 and _is_list_of_sequences(X)
     found = _list_input(X) if ragged else _array_input(_real("X", X))
     for number, row in enumerate(found.x):

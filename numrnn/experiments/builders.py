@@ -6,8 +6,10 @@ import dataclasses
 from typing import Any
 
 import numrnn
+from numrnn.cells.base import constructor_arguments
 from numrnn.checks import check_integer
 from numrnn.experiments.config import BETA2, MOMENTUM, Settings
+from numrnn.experiments.presets import read_values
 from numrnn.initializers import CHRONO, InitialValues, gain_scales
 from numrnn.training import (
     SGD,
@@ -27,17 +29,31 @@ from numrnn.training import (
 
 
 def make_cell(config: Settings, input_size: int) -> numrnn.Cell:
-    """Return the cell of a configuration; a cell takes those of its arguments that it knows."""
+    """Return the cell of a configuration; it gets those of the options that its constructor takes.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `cell_options` names an argument that the cell does not take, or that has an option of its own; or as the
+        cell.
+    """
     kind: Any = numrnn.CELLS[config.cell]
-    euler = {"step_size": config.step_size, "diffusion": config.diffusion}
-    if config.cell in ("antisymmetric", "gated"):
-        return kind(input_size, config.hidden_size, triangular=config.storage == "triangular", **euler)
-    if config.cell in ("unstructured", "gated-unstructured"):
-        return kind(input_size, config.hidden_size, **euler)
-    if config.cell == "lipschitz":
-        gamma = config.diffusion
-        return kind(input_size, config.hidden_size, step_size=config.step_size, diffusion_A=gamma, diffusion_W=gamma)
-    return kind(input_size, config.hidden_size)
+    taken = constructor_arguments(kind)
+    options = {
+        "input_size": input_size,
+        "hidden_size": config.hidden_size,
+        "step_size": config.step_size,
+        "diffusion": config.diffusion,
+        "triangular": config.storage == "triangular",
+    }
+    own = read_values(config.cell_options)
+    free = [name for name in taken if name not in options]
+    for name in own:
+        if name not in free:
+            other = f"other arguments are {', '.join(free)}" if free else "it has no other arguments"
+            raise ValueError(f"cell_options must name arguments of the cell {config.cell!r}, got {name!r}; {other}")
+    both = {name: config.diffusion for name in free if name in ("diffusion_A", "diffusion_W")}  # of the Lipschitz RNN
+    return kind(**{name: value for name, value in options.items() if name in taken} | both | own)
 
 
 def make_layers(config: Settings, input_size: int, layers: int) -> numrnn.Cell:

@@ -6,8 +6,8 @@ recorded of that; everything else stands here, once.
 
 from __future__ import annotations
 
-import dataclasses
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,18 +18,17 @@ from numrnn.datasets import Dataset, Encoder
 from numrnn.experiments.builders import make_cell, make_optimizer, training_config
 from numrnn.experiments.command_line import write_json
 from numrnn.experiments.pictures import can_draw, draw_run
-from numrnn.experiments.presets import CONFIG_FILE
-from numrnn.experiments.training_command import FINAL_CHECKPOINT, RESULT_FILE, TrainingCommand
+from numrnn.experiments.training_command import TrainingCommand
 from numrnn.training import (
     Checkpoint,
     Classifier,
     Evaluation,
     Trainer,
     TrainingResult,
-    list_checkpoints,
     save_checkpoint,
     training_seconds,
 )
+from numrnn.training.run import FINAL_FILE, RESULT_FILE
 
 COMPARED = ("antisymmetric", "lstm", "elman")  # whose gradients at the start are drawn beside the trained ones
 
@@ -128,23 +127,32 @@ class Experiment(TrainingCommand):
         backend_module(config.backend)
         data = self.load_data(config) if data is None else data
         trainer = self.make_trainer(config, data, show_progress=not quiet)
-        say = (lambda *_: None) if quiet else print
+        say: Callable[..., Any] = (lambda *_: None) if quiet else print
         say(f"{self.task(config)}, {', '.join(f'{k}: {v}' for k, v in self.record(config).items())}")
         length = (
             f"{config.seconds:g} s of training" if trainer.total_steps is None else f"{trainer.total_steps:,} updates"
         )
         say(f"{trainer.model!r}, {trainer.model.parameter_count():,} parameters, {length}")
-        out = Path(config.out)
-        if overwrite or not list_checkpoints(out):  # else it is there, and belongs to the run that made it
-            write_json(out / CONFIG_FILE, dataclasses.asdict(config))
-        if overwrite:
-            self.forget_result(out)
-        training = trainer.run(resume=resume, overwrite=overwrite)
+        with self.folder(config, resume=resume, overwrite=overwrite) as out:
+            return self._train(config, trainer, data, out, say, resume=resume, draw=draw)
+
+    def _train(
+        self,
+        config: Any,
+        trainer: Trainer,
+        data: Dataset,
+        out: Path,
+        say: Callable[..., Any],
+        *,
+        resume: bool,
+        draw: bool,
+    ) -> Result:
+        """Train, test and draw in the folder of the run."""
+        training = trainer.run(resume=resume)
         if training.interrupted:
-            self.forget_result(out)
             return Result(training, None, None, [])
         final = Checkpoint(step=training.step, params=training.evaluated, config=trainer.describe())
-        save_checkpoint(out / FINAL_CHECKPOINT, final)
+        save_checkpoint(out / FINAL_FILE, final)
         test = trainer.evaluate(training.evaluated, data.test_images, data.test_labels)
         assert test.accuracy is not None  # of a classifier
         write_json(out / RESULT_FILE, self._result(config, trainer, training, test))

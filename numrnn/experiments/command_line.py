@@ -12,19 +12,31 @@ import dataclasses
 import json
 import sys
 import typing
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from numrnn.commands import INTERRUPTED
+from numrnn.commands import FAILED, Parser, ended
 from numrnn.extras import MissingExtraError
+from numrnn.files import write_text
 from numrnn.options import KEY, Option, options, without_none
 from numrnn.training import CheckpointError, DivergenceError
 
 T = TypeVar("T")
 PATHS_BY_NAME = tuple[tuple[str, str], ...]
 NAME_AND_PATH = "NAME=PATH"
-ERRORS = (CheckpointError, DivergenceError, MissingExtraError, OSError, RuntimeError, ValueError)
+ERRORS = (
+    CheckpointError,
+    DivergenceError,
+    MemoryError,
+    MissingExtraError,
+    OSError,
+    OverflowError,
+    RuntimeError,
+    ValueError,
+)
+LEVELS = ("info", "warning", "error")
 
 
 def default_text(field: dataclasses.Field[Any]) -> str:
@@ -73,7 +85,7 @@ def make_parser(
     """
     program = command if program is None else program
     head, _, tail = (text or "").replace(command, program).partition("\n\n")
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=program,
         description=head,
         epilog=tail,
@@ -124,7 +136,8 @@ def read(parser: argparse.ArgumentParser, argv: Sequence[str] | None, config: ty
     hints, meanings = typing.get_type_hints(config), options(config)
     for name, value in given.items():
         if hints.get(name) == PATHS_BY_NAME:
-            given[name] = tuple(named_path(text, meanings[name].metavar or NAME_AND_PATH) for text in value)
+            flag, form = f"--{name.removesuffix('s')}", meanings[name].metavar or NAME_AND_PATH
+            given[name] = tuple(named_path(text, form, flag) for text in value)
         elif isinstance(value, list):
             given[name] = tuple(value)
     return given
@@ -137,8 +150,8 @@ def read_config(
     return config(**read(make_parser(command, text, config, program=program), argv, config))
 
 
-def named_path(text: str, form: str = NAME_AND_PATH) -> tuple[str, str]:
-    """Return NAME and PATH of NAME=PATH; `form` is what an error expects.
+def named_path(text: str, form: str = NAME_AND_PATH, flag: str = "") -> tuple[str, str]:
+    """Return NAME and PATH of NAME=PATH; an error expects `form`, and names the option `flag`.
 
     Raises
     ------
@@ -147,12 +160,40 @@ def named_path(text: str, form: str = NAME_AND_PATH) -> tuple[str, str]:
     """
     name, _, path = text.partition("=")
     if not name or not path:
-        raise ValueError(f"expected {form}, got {text!r}")
+        raise ValueError(f"{f'{flag}: ' if flag else ''}expected {form}, got {text!r}")
     return name, path
 
 
-def guarded(work: Callable[[], int | None], hints: Mapping[type[Exception], str] | None = None) -> int:
-    """Do the work of a command and return its exit status: 0, 1 after an error, 130 after Ctrl-C.
+def add_verbosity(parser: argparse.ArgumentParser) -> None:
+    """Add the options --quiet and --log-level."""
+    parser.add_argument(
+        "--quiet", action="store_true", default=False, help="print warnings and errors only, as --log-level warning"
+    )
+    parser.add_argument(
+        "--log-level",
+        choices=LEVELS,
+        default="info",
+        help="info: progress and results as well; warning: warnings and errors; error: errors only (default: info)",
+    )
+
+
+def is_quiet(given: dict[str, Any]) -> bool:
+    """Take the options of `add_verbosity` out of what was given, hide warnings if asked for, and tell whether to print.
+
+    `guarded` shows warnings again when its work is done.
+    """
+    quiet, level = given.pop("quiet"), given.pop("log_level")
+    if level == "error":
+        warnings.simplefilter("ignore")
+    return quiet or level != "info"
+
+
+def guarded(
+    work: Callable[[], int | None], hints: Mapping[type[Exception], str] | None = None, *, failed: int = FAILED
+) -> int:
+    """Do the work of a command and return its exit status: 0, `failed` after an error, others as `ended`.
+
+    An error and a warning are a line each on the standard error stream.
 
     Parameters
     ----------
@@ -160,19 +201,34 @@ def guarded(work: Callable[[], int | None], hints: Mapping[type[Exception], str]
         Its result is the exit status, None counting as 0.
     hints : mapping of type to str, optional
         What to add, on a line of its own, to an error of that type.
+    failed : int
+        The status after an error.
     """
-    try:
-        return work() or 0
-    except ERRORS as error:
-        advice = next((f"\n{text}" for kind, text in (hints or {}).items() if isinstance(error, kind)), "")
-        print(f"error: {error}{advice}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped")
-        return INTERRUPTED
+
+    def caught() -> int:
+        try:
+            return work() or 0
+        except BrokenPipeError:
+            raise
+        except ERRORS as error:
+            advice = next((f"\n{text}" for kind, text in (hints or {}).items() if isinstance(error, kind)), "")
+            text = f"not enough memory: {error}".rstrip(": ") if isinstance(error, MemoryError) else str(error)
+            print(f"error: {text}{advice}", file=sys.stderr)
+            return failed
+
+    before = warnings.formatwarning
+    with warnings.catch_warnings():
+        warnings.formatwarning = _one_line
+        try:
+            return ended(caught)
+        finally:
+            warnings.formatwarning = before
+
+
+def _one_line(message: Warning | str, *_: Any, **__: Any) -> str:
+    return f"warning: {' '.join(str(message).split())}\n"
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a small file of JSON, and its folder where there is none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    """Write a small file of JSON, whole or not at all, and its folder where there is none."""
+    write_text(path, json.dumps(content, indent=1) + "\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numrnn
-from numrnn.options import documented, inherited, option
+from numrnn.options import Checked, documented, inherited, option
 from numrnn.training import AVERAGES
 from numrnn.training.config import TrainingConfig
 from numrnn.typing import Backend
@@ -16,14 +16,17 @@ BETA2 = 0.99  # of Adam: the size of the gradient changes within a hundred updat
 
 @documented
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Checked):
     """What decides the course of every run, whatever its data are."""
 
     preset: str | None = option(
         None,
         "a row of the paper's tables, or a .toml file; other options override it",
     )
-    cell: str = option("antisymmetric", "the recurrent cell", choices=tuple(numrnn.CELLS))
+    cell: str = option("antisymmetric", "the recurrent cell", choices=numrnn.CELLS.keys())
+    cell_options: tuple[tuple[str, str], ...] = option(
+        (), "another argument of the cell, as method=rk2; repeatable", metavar="NAME=VALUE"
+    )
     hidden_size: int = option(128, "n, number of units", at_least=1)
     step_size: float = option(
         0.03, "eps of the step, {range}, without unit; for the four Euler cells and the Lipschitz RNN", above=0

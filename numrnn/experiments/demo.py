@@ -19,9 +19,9 @@ from typing import Any
 from numrnn import plots
 from numrnn.backend import backend_module
 from numrnn.experiments import mnist
-from numrnn.experiments.command_line import guarded, make_parser, read
+from numrnn.experiments.command_line import add_verbosity, guarded, is_quiet, make_parser, read
 from numrnn.experiments.pictures import can_draw
-from numrnn.options import documented, inherited, option
+from numrnn.options import Checked, documented, inherited, option
 from numrnn.training import TrainingConfig, read_json_lines, training_seconds
 from numrnn.typing import Backend
 
@@ -39,7 +39,7 @@ CELLS: dict[str, dict[str, Any]] = {
 
 @documented
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Checked):
     """What is trained."""
 
     seconds: float = option(100.0, "seconds of training for each cell, by the clock", above=0)
@@ -94,9 +94,11 @@ def main(argv: list[str] | None = None, *, program: str | None = None) -> int:
 
     def work() -> None:
         parser = make_parser("numrnn demo", __doc__, Config, program=program)
-        config = Config(**read(parser, argv, Config))
-        if not config.seconds > 0:
-            parser.error(f"--seconds must be > 0, got {config.seconds}")
-        run(config)
+        add_verbosity(parser)
+        given = read(parser, argv, Config)
+        quiet = is_quiet(given)
+        if not given.get("seconds", 1) > 0:
+            parser.error(f"--seconds must be > 0, got {given['seconds']}")
+        run(Config(**given), quiet=quiet)
 
     return guarded(work)

@@ -20,9 +20,10 @@ from typing import Any
 import numpy as np
 
 from numrnn.datasets import Sequences, Standardization
-from numrnn.experiments.command_line import guarded, make_parser, read
+from numrnn.experiments.command_line import add_verbosity, guarded, is_quiet, make_parser, read
 from numrnn.experiments.sequence_command import STANDARDIZATION, read_sequences, saved_values
-from numrnn.options import documented, inherited, option
+from numrnn.files import replacing
+from numrnn.options import Checked, documented, inherited, option
 from numrnn.training import Classifier, TrainingConfig, load_model
 from numrnn.training.batches import OwnSequences
 from numrnn.training.evaluation import outputs_of_rows
@@ -33,7 +34,7 @@ BATCH_SIZE = 500
 
 @documented
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Checked):
     """What is predicted, and with what."""
 
     checkpoint: str = option("", "a checkpoint, or the folder of a run", metavar="CHECKPOINT", positional=True)
@@ -93,14 +94,17 @@ def main(argv: list[str] | None = None, *, program: str | None = None) -> int:
 
     def work() -> None:
         parser = make_parser("numrnn predict", __doc__, Config, program=program)
+        add_verbosity(parser)
         given = read(parser, argv, Config)
+        quiet = is_quiet(given)
         if missing := [name for key, name in (("checkpoint", "CHECKPOINT"), ("data", "DATA.npz")) if key not in given]:
             parser.error(f"the following arguments are required: {', '.join(missing)}")
         config = Config(**given)
         data = read_sequences(config.data)
         found = predict(config.checkpoint, data, backend=config.backend)
-        with open(config.out, "wb") as file:  # numpy.savez would add .npz to a name without it
+        with replacing(config.out) as file:  # numpy.savez would add .npz to a name without it
             np.savez(file, **found)  # type: ignore[arg-type]
-        print(f"{len(data):,} sequences; written: {config.out}")
+        if not quiet:
+            print(f"{len(data):,} sequences; written: {config.out}")
 
     return guarded(work)

@@ -5,7 +5,6 @@ A `SequenceCommand` says where the sequences come from; everything else stands h
 
 from __future__ import annotations
 
-import dataclasses
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,8 +20,7 @@ from numrnn.experiments.builders import make_layers, make_optimizer, training_co
 from numrnn.experiments.command_line import write_json
 from numrnn.experiments.config import Settings
 from numrnn.experiments.pictures import can_draw
-from numrnn.experiments.presets import CONFIG_FILE
-from numrnn.experiments.training_command import FINAL_CHECKPOINT, RESULT_FILE, TrainingCommand
+from numrnn.experiments.training_command import TrainingCommand
 from numrnn.options import documented, inherited, option
 from numrnn.training import (
     Checkpoint,
@@ -32,11 +30,11 @@ from numrnn.training import (
     Trainer,
     TrainingConfig,
     TrainingResult,
-    list_checkpoints,
     load_checkpoint,
     save_checkpoint,
     training_seconds,
 )
+from numrnn.training.run import FINAL_FILE, RESULT_FILE
 
 STANDARDIZATION = "standardization"  # its key in the configuration of a checkpoint
 
@@ -209,20 +207,29 @@ class SequenceCommand(TrainingCommand):
         counts = f"{len(trainer.training_rows):,} sequences to train on, {len(trainer.validation_rows):,} to validate"
         say(f"{self.task(config)}: {counts}")
         say(f"{trainer.model!r}, {trainer.model.parameter_count():,} parameters, {length}")
-        out = Path(config.out)
-        if overwrite or not list_checkpoints(out):  # else it is there, and belongs to the run that made it
-            write_json(out / CONFIG_FILE, dataclasses.asdict(config))
-        if overwrite:
-            self.forget_result(out)
-        training = trainer.run(resume=resume, overwrite=overwrite)
+        with self.folder(config, resume=resume, overwrite=overwrite) as out:
+            return self._train(config, trainer, test_set, out, say, resume=resume, draw=draw)
+
+    def _train(
+        self,
+        config: Any,
+        trainer: StandardizedTrainer,
+        test_set: Sequences | None,
+        out: Path,
+        say: Callable[..., Any],
+        *,
+        resume: bool,
+        draw: bool,
+    ) -> SequenceResult:
+        """Train, test and draw in the folder of the run."""
+        training = trainer.run(resume=resume)
         if training.interrupted:
-            self.forget_result(out)
             return SequenceResult(training, training.evaluated, None, {})
         params, step = training.evaluated, training.step
         if training.best is not None:
             best = load_checkpoint(training.best, backend=config.backend)
             params, step = best.params, best.step
-        save_checkpoint(out / FINAL_CHECKPOINT, Checkpoint(step=step, params=params, config=trainer.describe()))
+        save_checkpoint(out / FINAL_FILE, Checkpoint(step=step, params=params, config=trainer.describe()))
         test = None if test_set is None else trainer.evaluate(params, test_set)
         scores: dict[str, float] = {}
         if test is not None and test_set is not None:
@@ -230,7 +237,7 @@ class SequenceCommand(TrainingCommand):
             scores = {**accuracy, "test_loss": test.loss, **self.scores(config, test_set, test)}
         content = scores | self._result(config, trainer, training, step)
         write_json(out / RESULT_FILE, content)
-        written = [out / RESULT_FILE, out / FINAL_CHECKPOINT]
+        written = [out / RESULT_FILE, out / FINAL_FILE]
         if draw and can_draw(say):
             curves, title = out / "learning_curves.png", f"{self.task(config)}, {config.cell} cell"
             history = training.history

@@ -15,19 +15,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import sys
-import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from numrnn.backend import backend_module
 from numrnn.experiments import sweep_report, workers
-from numrnn.experiments.command_line import guarded, read_config, write_json
+from numrnn.experiments.command_line import add_verbosity, guarded, is_quiet, make_parser, read, write_json
 from numrnn.experiments.config import Config as RunConfig
 from numrnn.experiments.pictures import can_draw
-from numrnn.experiments.presets import checked_values
+from numrnn.experiments.presets import checked_values, read_values
 from numrnn.experiments.trials import (
     EXPERIMENTS,
     Space,
@@ -37,20 +35,35 @@ from numrnn.experiments.trials import (
     rung_lengths,
     survivors,
 )
-from numrnn.options import documented, inherited, option, options
+from numrnn.locks import locked
+from numrnn.options import Checked, documented, inherited, option, options
 from numrnn.training import TrainingConfig, read_json_lines
 from numrnn.training.config import LENGTHS
-from numrnn.training.metrics import JsonLines, cut_back
+from numrnn.training.metrics import JsonLines, drop_half_line
 from numrnn.typing import Backend
 
 RESULTS_FILE = "results.jsonl"
 UNUSED = ("preset", "out", *LENGTHS, "log_interval", "checkpoint_interval")  # not part of a trial
 SPACE = Space()
+# Settings that --set cannot change.
+ELSEWHERE = {
+    "seed": "give --seed",
+    "backend": "give --backend",
+    "preset": "give --preset",
+    "out": "give --out",
+    "optimizer": "give --optimizers",
+    "weight_std": "give --weight-stds",
+    "step_size": "give --step-sizes",
+    "diffusion": "give --diffusions",
+    "learning_rate": "give --learning-rates and --adam-rates",
+    **dict.fromkeys(LENGTHS, "give --iterations"),
+    **dict.fromkeys(("log_interval", "checkpoint_interval"), "a sweep sets it for each trial"),
+}
 
 
 @documented
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Checked):
     """What is searched."""
 
     preset: str = option(
@@ -63,16 +76,16 @@ class Config:
     search: str = option(
         "grid", "grid: every combination; random: between the ends of the grid", choices=("grid", "random")
     )
-    trials: int = option(50, "of a random search", at_least=1)
+    trials: int = option(50, "of a random search, {range}", at_least=1)
     optimizers: tuple[str, ...] = option(
         SPACE.optimizers, "which are tried", choices=options(RunConfig)["optimizer"].choices
     )
-    weight_stds: tuple[float, ...] = option(SPACE.weight_stds, "sigma_w, each >= 0")
-    step_sizes: tuple[float, ...] = option(SPACE.step_sizes, "eps, each > 0")
-    diffusions: tuple[float, ...] = option(SPACE.diffusions, "gamma, each > 0")
-    learning_rates: tuple[float, ...] = option(SPACE.learning_rates, "of sgd and adagrad, each > 0")
-    adam_rates: tuple[float, ...] = option(SPACE.adam_rates, "of adam, each > 0")
-    images: int | None = option(None, "use the first so many training images only", none="all")
+    weight_stds: tuple[float, ...] = option(SPACE.weight_stds, "sigma_w, each {range}", at_least=0)
+    step_sizes: tuple[float, ...] = option(SPACE.step_sizes, "eps, each {range}", above=0)
+    diffusions: tuple[float, ...] = option(SPACE.diffusions, "gamma, each {range}", above=0)
+    learning_rates: tuple[float, ...] = option(SPACE.learning_rates, "of sgd and adagrad, each {range}", above=0)
+    adam_rates: tuple[float, ...] = option(SPACE.adam_rates, "of adam, each {range}", above=0)
+    images: int | None = option(None, "use the first so many training images only, {range}", at_least=1, none="all")
     iterations: int = option(1800, "updates of the trials that reach the last rung", at_least=1)
     rungs: int = option(3, "how often trials are compared, {range}; 1 trains all of them to the end", at_least=1)
     reduction: int = option(
@@ -95,13 +108,12 @@ def make_trials(config: Config) -> list[Trial]:
     ValueError
         If the preset, a setting or a number is wrong.
     """
-    if config.trials < 1 or config.seed < 0 or (config.images is not None and config.images < 1):
-        raise ValueError(
-            f"trials and images must be >= 1 and seed >= 0, got {config.trials}, {config.images} and {config.seed}"
-        )
     name = "cifar10" if Path(config.preset).stem.startswith("cifar10-") else "mnist"
     experiment = EXPERIMENTS[name]
-    own = checked_values("--set", _settings(config.sets), experiment.config)
+    own = checked_values("--set", read_values(config.sets), experiment.config)
+    for key in own:
+        if key in ELSEWHERE:
+            raise ValueError(f"--set: {key} would have no effect: {ELSEWHERE[key]}")
     common: dict[str, Any] = {
         "schedule": "constant",
         "seed": config.seed,
@@ -115,17 +127,6 @@ def make_trials(config: Config) -> list[Trial]:
     lengths = tuple(rung_lengths(config.iterations, config.rungs, config.reduction))
     found = [Trial(name, {**fixed, **point}, config.images, lengths) for point in points]
     return list({trial.name: trial for trial in found}.values())
-
-
-def _settings(sets: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """Return settings as TOML reads them; what is no TOML is a word."""
-    settings: dict[str, Any] = {}
-    for name, text in sets:
-        try:
-            settings |= tomllib.loads(f"{name} = {text}")
-        except tomllib.TOMLDecodeError:
-            settings[name] = text
-    return settings
 
 
 def run(config: Config, *, say: Callable[[str], Any] = lambda _: None) -> list[dict[str, Any]]:
@@ -143,7 +144,8 @@ def run(config: Config, *, say: Callable[[str], Any] = lambda _: None) -> list[d
     ValueError
         As `make_trials`.
     RuntimeError
-        If another sweep is at work in the same folder, a trial failed, or there is no CuPy for backend "cupy".
+        If another sweep is at work in the same folder (`FolderInUseError`), a trial failed, or there is no CuPy for
+        backend "cupy".
     numrnn.extras.MissingExtraError
         If there is no Dask.
     OSError
@@ -155,10 +157,14 @@ def run(config: Config, *, say: Callable[[str], Any] = lambda _: None) -> list[d
     if config.scheduler is None:
         backend_module(config.backend)
     out = Path(config.out)
-    write_json(out / "sweep.json", dataclasses.asdict(config))
-    path = out / RESULTS_FILE
-    with _lock(out), contextlib.closing(JsonLines(path)) as lines:
-        cut_back(path, sys.maxsize)  # half a line, of a process that was killed
+    out.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as held:
+        held.enter_context(locked(out))
+        write_json(out / "sweep.json", dataclasses.asdict(config))
+        path = out / RESULTS_FILE
+        if path.exists():
+            drop_half_line(path)
+        lines = held.enter_context(contextlib.closing(JsonLines(path)))
         done, recorded = read_results(path), read_json_lines(path)
         going, left = list(trials), sum((name, 0) not in done for name in trials)
         say(f"{len(trials)} trials, {len(trials) - left} of them begun before; rungs of {lengths} updates")
@@ -197,26 +203,17 @@ def run(config: Config, *, say: Callable[[str], Any] = lambda _: None) -> list[d
     return ranked
 
 
-@contextlib.contextmanager
-def _lock(out: Path) -> Iterator[None]:
-    """Keep the folder of a sweep from a second one; the lock goes with the process, however that ends."""
-    import fcntl  # not on Windows
-
-    with open(out / "lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RuntimeError(f"{out}: another sweep is at work in this folder") from error
-        yield
-
-
 def main(argv: list[str] | None = None, *, program: str | None = None) -> int:
     """Run from the command line; return 0, 1 after an error, or 130 after Ctrl-C."""
 
     def work() -> None:
-        config = read_config("numrnn sweep", __doc__, Config, argv, program)
-        run(config, say=print)
+        parser = make_parser("numrnn sweep", __doc__, Config, program=program)
+        add_verbosity(parser)
+        given = read(parser, argv, Config)
+        say: Callable[..., Any] = (lambda *_: None) if is_quiet(given) else print
+        config = Config(**given)
+        run(config, say=say)
         drawn = " and sweep.png" if (Path(config.out) / "sweep.png").exists() else ""
-        print(f"written: {Path(config.out) / RESULTS_FILE}{drawn}")
+        say(f"written: {Path(config.out) / RESULTS_FILE}{drawn}")
 
     return guarded(work)

@@ -5,18 +5,39 @@ A `TrainingCommand` says what can be set, what suits each cell, and how a run is
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from numrnn.experiments.command_line import INTERRUPTED, default_text, guarded, make_parser, read
+from numrnn.commands import INTERRUPTED
+from numrnn.experiments.command_line import (
+    add_verbosity,
+    default_text,
+    guarded,
+    is_quiet,
+    make_parser,
+    read,
+    write_json,
+)
 from numrnn.experiments.presets import merged, preset_names, read_preset, stored_arguments
+from numrnn.locks import locked
 from numrnn.options import options
 from numrnn.training.config import LENGTHS
+from numrnn.training.run import CONFIG_FILE, remove_run, traces_of_a_run
 
-RESULT_FILE = "result.json"
-FINAL_CHECKPOINT = "final.npz"  # what was tested, without the state of the optimiser
+
+@dataclass(frozen=True)
+class Request:
+    """What a command line asks for."""
+
+    config: Any
+    resume: bool
+    overwrite: bool
+    quiet: bool
 
 
 class TrainingCommand(ABC):
@@ -31,13 +52,32 @@ class TrainingCommand(ABC):
     cell_defaults: ClassVar[dict[str, dict[str, Any]]]
 
     @staticmethod
-    def forget_result(out: Path) -> None:
-        """Delete what a run wrote when it was complete: `load_model` would take it for the result of the next one."""
-        for name in (RESULT_FILE, FINAL_CHECKPOINT):
-            (out / name).unlink(missing_ok=True)
+    @contextlib.contextmanager
+    def folder(config: Any, *, resume: bool, overwrite: bool) -> Iterator[Path]:
+        """Hold the folder of a run, with its configuration in it, and without an earlier run if that is overwritten.
+
+        Raises
+        ------
+        ValueError
+            If `resume` and `overwrite` are both given.
+        FolderInUseError
+            If another run is at work there.
+        OSError
+            If it cannot be written.
+        """
+        if resume and overwrite:
+            raise ValueError("--resume and --overwrite must not both be given")
+        out = Path(config.out)
+        out.mkdir(parents=True, exist_ok=True)
+        with locked(out):
+            if overwrite:
+                remove_run(out)
+            if not traces_of_a_run(out):  # else the configuration belongs to the run that made it
+                write_json(out / CONFIG_FILE, dataclasses.asdict(config))
+            yield out
 
     @abstractmethod
-    def run(self, config: Any, *, resume: bool = False, overwrite: bool = False) -> Any:
+    def run(self, config: Any, *, resume: bool = False, overwrite: bool = False, quiet: bool = False) -> Any:
         """Train and test; the result has the `TrainingResult` as its attribute `training`."""
 
     def preset_names(self) -> list[str]:
@@ -80,6 +120,7 @@ class TrainingCommand(ABC):
         for name in ("rotations", "input_gains"):
             if isinstance(given.get(name), list):  # from JSON
                 given[name] = tuple(given[name])
+        given |= {name: tuple(map(tuple, given[name])) for name in ("cell_options",) if name in given}
         config = self.config(**(self.cell_defaults.get(given.get("cell", "antisymmetric"), {}) | given))
         if config.out:
             return config
@@ -94,14 +135,22 @@ class TrainingCommand(ABC):
         ValueError
             As `make_config`, or if the run to be resumed is of another preset.
         """
+        request = self._request(argv, program)
+        return request.config, request.resume, request.overwrite
+
+    def _request(self, argv: list[str] | None, program: str | None) -> Request:
+        """Return what a command line asks for."""
         command = f"numrnn {self.name}"
         parser = make_parser(command, self.text, self.config, program=program, default=self._default_text)
         parser.add_argument(
             "--resume", action="store_true", default=False, help="go on from the newest checkpoint in --out"
         )
         parser.add_argument("--overwrite", action="store_true", default=False, help="delete an earlier run in --out")
+        add_verbosity(parser)
         given = read(parser, argv, self.config)
-        resume, overwrite = given.pop("resume"), given.pop("overwrite")
+        resume, overwrite, quiet = given.pop("resume"), given.pop("overwrite"), is_quiet(given)
+        if resume and overwrite:
+            parser.error("give only one of --resume and --overwrite")
         positional = {name: meaning for name, meaning in options(self.config).items() if meaning.positional}
         missing = [meaning.metavar or name for name, meaning in positional.items() if name not in given]
         if missing and not resume:  # which takes them from the run
@@ -109,13 +158,13 @@ class TrainingCommand(ABC):
         if len(given.keys() & set(LENGTHS)) > 1:
             parser.error("give only one of --epochs, --iterations and --seconds")
         config = self.make_config(**given)
-        stored = stored_arguments(Path(config.out)) if resume else {}
+        stored = stored_arguments(Path(config.out), self.config) if resume else {}
         if stored:
             asked, found = config.preset, stored.get("preset")
             if asked not in (None, found):
                 raise ValueError(f"preset must be {found!r} as in {config.out}, got {asked!r}")
             config = self._complete(merged(stored, given))
-        return config, resume, overwrite
+        return Request(config, resume, overwrite, quiet)
 
     def _default_text(self, field: dataclasses.Field[Any]) -> str:
         """Return what the help says of a default, and where it differs from cell to cell."""
@@ -131,7 +180,7 @@ class TrainingCommand(ABC):
         return f"{text.removesuffix(')')}{differs})" if differs else text
 
     def main(self, argv: list[str] | None = None, *, program: str | None = None) -> int:
-        """Run from the command line; return 0, 1 after an error, or 130 after Ctrl-C.
+        """Run from the command line and return the exit status, as numrnn.commands names them.
 
         Parameters
         ----------
@@ -142,8 +191,9 @@ class TrainingCommand(ABC):
         """
 
         def work() -> int:
-            config, resume, overwrite = self.parse_arguments(argv, program=program)
-            result = self.run(config, resume=resume, overwrite=overwrite)
+            request = self._request(argv, program)
+            config, quiet = request.config, request.quiet
+            result = self.run(config, resume=request.resume, overwrite=request.overwrite, quiet=quiet)
             if not result.training.interrupted:
                 return 0
             print(f"stopped at update {result.training.step}; go on with --resume --out {config.out}")

@@ -20,16 +20,24 @@ from dataclasses import dataclass
 from typing import Any
 
 from numrnn.backend import Array, Params, array_namespace, astype, empty
-from numrnn.cells import AntisymmetricCell, LipschitzCell, LSTMCell, Stack
+from numrnn.cells import AntisymmetricCell, ElmanCell, LipschitzCell, LSTMCell, Stack
 from numrnn.cells.base import Cell
 from numrnn.cells.euler import EulerCell
 from numrnn.checks import check_array, check_finite, check_same_kind
 from numrnn.stability.endtoend import check_linearization, log_or_minus_infinity, rescaled
-from numrnn.stability.euler import EulerForm, check_cell
+from numrnn.stability.euler import EulerForm, check_cell, has_euler_step, steps_like
 from numrnn.stability.jacobians import check_trajectory
 from numrnn.stability.linearization import Linearization, lipschitz_candidates, lstm_gates
 
-__all__ = ["Saturation", "energy", "energy_change_bounds", "log_cosh", "log_gradient_norms", "saturation"]
+__all__ = [
+    "Saturation",
+    "energy",
+    "energy_change_bounds",
+    "has_known_gates",
+    "log_cosh",
+    "log_gradient_norms",
+    "saturation",
+]
 
 SATURATED = 0.99  # |tanh| above it has a slope below 0.02; a sigmoid within 0.01 of its limits has a slope below 0.01
 
@@ -192,12 +200,21 @@ def saturation(cell: Cell, params: Params, x: Array, states: Array) -> Saturatio
         If an argument does not fit.
     """
     check_trajectory(cell, params, x, states)
+    if not has_known_gates(cell):
+        raise TypeError(f"cell must have the step of one of numrnn.CELLS, got {type(cell).__name__} with its own")
     candidates, gates = _candidates_and_gates(cell, params, x, states)
     count = [array_namespace(c).abs(c) > SATURATED for c in candidates]
     if not gates:
         return Saturation(_mean(count))
     closed, open_ = [z < 1 - SATURATED for z in gates], [z > SATURATED for z in gates]
     return Saturation(_mean(count), _mean(closed), _mean(open_))
+
+
+def has_known_gates(cell: Cell) -> bool:
+    """Tell whether it is known what tanh and gates of a cell give: of those of this package, and stacks of them."""
+    if isinstance(cell, Stack):
+        return steps_like(cell, Stack) and all(map(has_known_gates, cell.cells))
+    return has_euler_step(cell) or steps_like(cell, ElmanCell, LSTMCell, LipschitzCell)
 
 
 def _candidates_and_gates(cell: Cell, params: Params, x: Array, states: Array) -> tuple[list[Any], list[Any]]:

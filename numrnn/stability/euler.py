@@ -15,7 +15,7 @@ Hence |d| <= 1 in every Euler cell, and f is Lipschitz with constant norm(A).
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import TypeGuard, TypeVar
 
 from numrnn.backend import Array, Params, array_namespace
 from numrnn.cells.antisymmetric import AntisymmetricMatrix, EulerStep
@@ -30,7 +30,9 @@ __all__ = [
     "check_cell",
     "check_euler",
     "has_antisymmetric_matrix",
+    "has_euler_step",
     "is_gated",
+    "steps_like",
     "transposed",
 ]
 
@@ -52,13 +54,22 @@ def check_cell(cell: object, kind: type[C], wanted: str) -> C:
     return cell
 
 
+def steps_like(cell: object, *kinds: type[Cell]) -> bool:
+    """Tell whether the cell has the very step of one of some classes: a subclass may have its own."""
+    return any(isinstance(cell, kind) and type(cell).step is kind.step for kind in kinds)
+
+
+def has_euler_step(cell: object) -> TypeGuard[EulerCell]:
+    """Tell whether the step of a cell is (12) or (13), with any matrix."""
+    return steps_like(cell, EulerStep, GatedEulerStep)
+
+
 def check_euler(cell: Cell) -> EulerCell:
     """Return `cell`; raise TypeError unless its step is (12) or (13), with any matrix."""
     if not isinstance(check_any_cell(cell), EulerCell):
         reason = "because no other cell is a step of an ODE"
         raise TypeError(f"cell must be an Euler cell, h + eps f(h), {reason}, got {type(cell).__name__}")
-    # Not isinstance: a subclass may have its own step.
-    if type(cell).step not in (EulerStep.step, GatedEulerStep.step):
+    if not has_euler_step(cell):
         raise TypeError(f"cell must have the step of equation (12) or (13), got {type(cell).__name__} with its own")
     return as_euler(cell)
 

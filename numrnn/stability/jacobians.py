@@ -18,9 +18,8 @@ import numpy as np
 
 from numrnn.backend import Array, Params, to_numpy
 from numrnn.cells.base import Cell, unchecked
-from numrnn.cells.euler import EulerCell
 from numrnn.checks import check_array, check_finite, check_integer, check_number, check_same_kind
-from numrnn.stability.euler import EulerForm, check_any_cell, check_euler
+from numrnn.stability.euler import EulerForm, check_any_cell, check_euler, has_euler_step
 
 __all__ = [
     "check_trajectory",
@@ -164,7 +163,7 @@ def step_eigenvalues(cell: Cell, params: Params, x: Array, states: Array) -> np.
     Parameters, errors and cost as for `step_jacobians` and `flow_eigenvalues`; shape (T, B, state_size), complex, on
     the host. For an Euler cell they are computed as 1 + eps lambda(J_t): I + eps J_t would lose digits of lambda.
     """
-    if isinstance(cell, EulerCell):
+    if has_euler_step(cell):
         return 1 + cell.step_size * flow_eigenvalues(cell, params, x, states)
     return np.linalg.eigvals(to_numpy(step_jacobians(cell, params, x, states)))
 

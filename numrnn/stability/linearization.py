@@ -7,7 +7,7 @@ r"""A trajectory and the linear map of each of its steps, with repeated quantiti
     LSTM          J_t = [ P_t W_h   diag(o (1 - s^2) f) ]        (J5) to (J8), P_t and Q_t combine the four blocks of W
                         [ Q_t W     diag(f)             ]
 
-A stack of layers has the blocks (J9) and (J10).
+A stack of layers has the blocks (J9) and (J10). Of any other cell, J_t is what its `jacobian` returns.
 
 A cell's step_jvp and step_vjp recompute A and tanh at every call. Here A and the slopes are computed once for all
 steps, and a step costs one product, so hundreds of products with the end-to-end Jacobian are affordable.
@@ -20,20 +20,19 @@ from typing import Any
 
 from numrnn.backend import Array, Params, array_namespace, empty
 from numrnn.bptt import forward
-from numrnn.cells import ElmanCell, LipschitzCell, LSTMCell, Stack
+from numrnn.cells import ElmanCell, LipschitzCell, LSTMCell
 from numrnn.cells.base import Cell, sigmoid, unchecked
-from numrnn.cells.euler import EulerCell
 from numrnn.cells.lipschitz import Rate
 from numrnn.checks import dtype_name
-from numrnn.stability.euler import EulerForm, transposed
+from numrnn.stability.euler import EulerForm, has_euler_step, steps_like, transposed
 from numrnn.typing import Engine
 
 __all__ = [
+    "JacobianLinearization",
     "LSTMLinearization",
     "Linearization",
     "LipschitzLinearization",
     "SlopeLinearization",
-    "StackLinearization",
     "linearize",
     "lipschitz_candidates",
     "lstm_gates",
@@ -192,8 +191,8 @@ class LipschitzLinearization(Linearization):
         )
 
 
-class StackLinearization(Linearization):
-    """The Jacobian of all layers together (J9) (J10), recomputed for each product.
+class JacobianLinearization(Linearization):
+    """The cell's own Jacobian, of a stack (J9) (J10), recomputed for each product.
 
     Attributes
     ----------
@@ -201,7 +200,7 @@ class StackLinearization(Linearization):
     x : array, shape (T, B, m)
     """
 
-    def __init__(self, cell: Stack, states: Array, params: Params, x: Array) -> None:
+    def __init__(self, cell: Cell, states: Array, params: Params, x: Array) -> None:
         super().__init__(cell, states)
         self.params, self.x = params, x
 
@@ -216,11 +215,15 @@ class StackLinearization(Linearization):
         """Return J_t^T g."""
         return g @ self._jacobian(t)
 
-    def row(self, index: int) -> StackLinearization:
+    def row(self, index: int) -> JacobianLinearization:
         """Return the linearization of one row."""
-        i, cell = slice(index, index + 1), self.cell
-        assert isinstance(cell, Stack)
-        return StackLinearization(cell, self.states[:, i, :], self.params, self.x[:, i, :])
+        i = slice(index, index + 1)
+        return JacobianLinearization(self.cell, self.states[:, i, :], self.params, self.x[:, i, :])
+
+
+def _defining_class(cell: Cell, name: str) -> type:
+    """Return the class from which a cell has a method."""
+    return next(kind for kind in type(cell).__mro__ if name in vars(kind))
 
 
 def _joined(*blocks: Array) -> Array:
@@ -257,12 +260,13 @@ def linearize(
     Raises
     ------
     TypeError, ValueError
-        As for `numrnn.forward`; also for complex arrays, or a cell that is not one of this package's.
+        As for `numrnn.forward`; also for complex arrays, or a cell of your own without a Jacobian of its step.
 
     Notes
     -----
     Costs a forward pass and one more product with all states; 2 T B n numbers of memory, 8 T B n for an LSTM. Each
-    product J_t v then costs 2 B k n^2 flops, four times that for an LSTM.
+    product J_t v then costs 2 B k n^2 flops, four times that for an LSTM. For a stack, and for a cell of your own, it
+    costs a call of `jacobian`, too.
 
     Examples
     --------
@@ -277,20 +281,24 @@ def linearize(
     states, _ = forward(cell, params, x, h0, engine=engine)
     if dtype_name(states) not in ("float32", "float64"):
         raise TypeError(f"params, x and h0 must be of float32 or float64, got {dtype_name(states)}")
-    if isinstance(cell, EulerCell):
+    if has_euler_step(cell):
         form = EulerForm(cell, params)
         return SlopeLinearization(cell, states, cell.step_size * form.slopes(x, states[:-1, ...]), form.A, carry=1)
-    if isinstance(cell, ElmanCell) and type(cell).step is ElmanCell.step:
+    if steps_like(cell, ElmanCell):
         c = states[1:, ...]
         return SlopeLinearization(cell, states, 1 - c * c, params["W"], carry=0)
-    if isinstance(cell, LSTMCell) and type(cell).step is LSTMCell.step:
+    if isinstance(cell, LSTMCell) and steps_like(cell, LSTMCell):
         return LSTMLinearization(cell, states, _lstm_factors(cell, params, x, states), params["W"])
-    if isinstance(cell, LipschitzCell) and type(cell).step is LipschitzCell.step:
+    if isinstance(cell, LipschitzCell) and steps_like(cell, LipschitzCell):
         rate, cs = lipschitz_candidates(cell, params, x, states)
         return LipschitzLinearization(cell, states, [1 - c * c for c in cs], rate.A, rate.W)
-    if isinstance(cell, Stack) and type(cell).step is Stack.step:
-        return StackLinearization(cell, states, params, x)
-    raise TypeError(f"cell must have the step of one of numrnn.CELLS, got {type(cell).__name__} with its own")
+    by, of = _defining_class(cell, "jacobian"), _defining_class(cell, "step")
+    if not issubclass(by, of):
+        raise TypeError(
+            f"cell must have a jacobian of its own step: {type(cell).__name__} takes its step from {of.__name__}, "
+            f"and its jacobian from {by.__name__}"
+        )
+    return JacobianLinearization(cell, states, params, x)
 
 
 def lstm_gates(cell: LSTMCell, params: Params, x: Array, states: Array) -> tuple[Array, Array, Array, Array]:

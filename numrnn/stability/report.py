@@ -19,11 +19,10 @@ import numpy as np
 
 from numrnn.cells import AntisymmetricCell, LipschitzCell, cell_from_config
 from numrnn.cells.base import Cell
-from numrnn.cells.euler import EulerCell
 from numrnn.checks import check_integer
 from numrnn.stability.endtoend import log_singular_value_history
-from numrnn.stability.energies import Saturation, saturation
-from numrnn.stability.euler import has_antisymmetric_matrix
+from numrnn.stability.energies import Saturation, has_known_gates, saturation
+from numrnn.stability.euler import has_antisymmetric_matrix, has_euler_step, steps_like
 from numrnn.stability.jacobians import flow_eigenvalues, share_outside_disc
 from numrnn.stability.linearization import linearize
 from numrnn.stability.lipschitz import contraction_rate, step_bound
@@ -70,7 +69,8 @@ class StabilityReport:
         Natural logarithms, for dh_t/dh_0.
     exponents : numpy.ndarray, shape (B, state_size)
         Finite-time Lyapunov exponents, per step.
-    saturation : Saturation
+    saturation : Saturation or None
+        None for a cell of your own, whose tanh and gates are not known.
     """
 
     path: Path
@@ -89,7 +89,7 @@ class StabilityReport:
     times: np.ndarray
     log_singular_values: np.ndarray
     exponents: np.ndarray
-    saturation: Saturation
+    saturation: Saturation | None
 
     def __str__(self) -> str:
         return "\n".join([*self._head(), *self._matrix(), *self._trajectory()])
@@ -112,7 +112,7 @@ class StabilityReport:
                 f"  contraction rate        {rate:+.4g}: the ODE {forgets} its first state",
                 f"  bound of a step         {bound:.6f} times the distance of two states",
             ]
-        if self.norm is None or not isinstance(self.cell, EulerCell):
+        if self.norm is None or not has_euler_step(self.cell):
             return [
                 "",
                 f"Matrix: {type(self.cell).__name__} is not an Euler step: no A, no critical step size",
@@ -158,12 +158,12 @@ class StabilityReport:
         lines += [
             f"  singular values         {_power(logs.max())} to {_smallest(logs)} of dh_T/dh_0",
             f"  Lyapunov exponents      {rate.max():+.3g} to {rate.min():+.3g} per step",
-            f"  saturated tanh          {self.saturation.candidate:.1%}",
         ]
-        if self.saturation.closed is not None and self.saturation.open is not None:
-            lines.append(
-                f"  gates                   {self.saturation.closed:.1%} closed, {self.saturation.open:.1%} open"
-            )
+        known = self.saturation
+        if known is not None:
+            lines.append(f"  saturated tanh          {known.candidate:.1%}")
+        if known is not None and known.closed is not None and known.open is not None:
+            lines.append(f"  gates                   {known.closed:.1%} closed, {known.open:.1%} open")
         return [*lines, "Eigenvalues of single steps are a guide, not a theorem, for a Jacobian that changes with t."]
 
 
@@ -257,10 +257,14 @@ def _input(config: Any, cell: Cell, images: int, steps: int | None, rng: np.rand
 def _analyse(
     path: Path, step: int, cell: Cell, params: Mapping[str, np.ndarray], x: np.ndarray, text: str
 ) -> StabilityReport:
-    lin = linearize(cell, params, x)
+    try:
+        lin = linearize(cell, params, x)
+    except (TypeError, NotImplementedError) as error:  # a cell of the user's own, without a Jacobian
+        raise ValueError(f"{path}: {error}") from error
+    lipschitz = cell if isinstance(cell, LipschitzCell) and steps_like(cell, LipschitzCell) else None
     n_steps = x.shape[0]
     eigenvalues = outside = norm = None
-    if isinstance(cell, EulerCell):
+    if has_euler_step(cell):
         norm = spectral_norm(cell, params)
         sampled = np.unique(np.linspace(1, n_steps, SAMPLED_STEPS).round().astype(int))
         eigenvalues = flow_eigenvalues(cell, params, x, lin.states, times=sampled.tolist())
@@ -275,13 +279,13 @@ def _analyse(
         batch=x.shape[1],
         norm=norm,
         spectrum=spectrum(cell, params) if has_antisymmetric_matrix(cell) else None,
-        stability=euler_stability(cell, params) if isinstance(cell, AntisymmetricCell) else None,
-        contraction_rate=contraction_rate(cell, params) if isinstance(cell, LipschitzCell) else None,
-        step_bound=step_bound(cell, params) if isinstance(cell, LipschitzCell) else None,
+        stability=euler_stability(cell, params) if steps_like(cell, AntisymmetricCell) else None,
+        contraction_rate=contraction_rate(lipschitz, params) if lipschitz else None,
+        step_bound=step_bound(lipschitz, params) if lipschitz else None,
         flow_eigenvalues=eigenvalues,
         outside=outside,
         times=times,
         log_singular_values=log_singular_value_history(lin, times.tolist()),
         exponents=lyapunov_exponents(lin),
-        saturation=saturation(cell, params, x, lin.states),
+        saturation=saturation(cell, params, x, lin.states) if has_known_gates(cell) else None,
     )

@@ -1,5 +1,6 @@
 """Training: a read-out and a loss on top of a cell, optimisers, schedules, checkpoints and the loop."""
 
+from numrnn.locks import FolderInUseError
 from numrnn.training.averaging import AVERAGES
 from numrnn.training.callbacks import EpochEnd
 from numrnn.training.checkpoint import (
@@ -41,6 +42,7 @@ __all__ = [
     "DivergenceError",
     "EpochEnd",
     "Evaluation",
+    "FolderInUseError",
     "Model",
     "Optimizer",
     "Regressor",

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from numrnn.backend import Array, array_namespace, asarray, astype
+from numrnn.checks import check_plain
 from numrnn.datasets.collection import Sequences
 from numrnn.kernels import has_kernel
 from numrnn.training.optim import describe
@@ -199,6 +200,10 @@ def check_data(data: tuple[np.ndarray, np.ndarray], n_classes: int | None) -> tu
     if not isinstance(data, tuple) or len(data) != 2 or not all(isinstance(part, np.ndarray) for part in data):
         raise TypeError("data must be Sequences, or a tuple of two NumPy arrays, images and labels")
     images, labels = data
+    for name, array in (("images", images), ("labels", labels)):
+        check_plain(name, array)
+    if images.dtype.kind not in "biufc":
+        raise TypeError(f"images must hold numbers, got dtype {images.dtype}")
     if labels.dtype.kind not in "iu":
         raise TypeError(f"labels must be integers, got {labels.dtype}")
     if images.ndim < 1 or labels.shape != images.shape[:1] or len(images) == 0:

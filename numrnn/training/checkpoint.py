@@ -9,7 +9,6 @@ Entries of the archive: "params/NAME", "optimizer/SLOT/NAME", "average/NAME", "m
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -21,8 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from numrnn.backend import Array, from_numpy, is_array, to_numpy
-from numrnn.checks import check_integer
+from numrnn.archives import check_unpacked_size
+from numrnn.backend import Array, from_numpy
+from numrnn.checks import check_generator, check_integer, check_path
+from numrnn.files import remove_leftovers, replacing
+from numrnn.training import entries
 from numrnn.typing import Backend
 
 __all__ = [
@@ -41,8 +43,6 @@ __all__ = [
 FORMAT = "numrnn checkpoint"
 VERSION = 1
 _NAME = re.compile(r"checkpoint_(\d{8,})\.npz")
-_TEMPORARY = re.compile(r"\.checkpoint_\d{8,}\.npz\.tmp")
-_ARRAY = "__array__"  # replaces an array of the optimiser's state in the metadata
 
 
 class CheckpointError(Exception):
@@ -85,7 +85,7 @@ class Checkpoint:
 
 def checkpoint_path(directory: str | os.PathLike[str], step: int) -> Path:
     """Return the path of the checkpoint of `step` in `directory`, such as checkpoint_00000469.npz."""
-    return Path(directory) / f"checkpoint_{check_integer('step', step, at_least=0):08d}.npz"
+    return check_path("directory", directory) / f"checkpoint_{check_integer('step', step, at_least=0):08d}.npz"
 
 
 def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> Path:
@@ -106,9 +106,11 @@ def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> Pat
     Raises
     ------
     ValueError
-        If an array or a number in it is NaN or infinite: such a state must not replace a good one.
+        If an array or a number in it is NaN or infinite: such a state must not replace a good one; or if a name cannot
+        be kept.
     TypeError
-        If JSON cannot hold something in `generators`, `config` or `progress`.
+        If a part is of a wrong type, or would not load equal: arrays of objects or with a mask, and what JSON cannot
+        hold in `generators`, `config` or `progress`.
     OSError
         If the file cannot be written.
 
@@ -116,97 +118,30 @@ def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> Pat
     -----
     Costs one pass over all bytes for the checksum and two disk synchronisations: the file's content, then its name.
     """
-    path = Path(path)
-    entries = _entries(checkpoint)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            np.savez(file, **entries)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_directory(path.parent)
+    path = check_path("path", path)
+    if not isinstance(checkpoint, Checkpoint):
+        raise TypeError(f"checkpoint must be a Checkpoint, got {type(checkpoint).__name__}")
+    found = _entries(checkpoint)
+    with replacing(path) as file:
+        np.savez(file, **found)
     return path
 
 
 def _entries(checkpoint: Checkpoint) -> dict[str, Any]:
     """Return the entries of the archive by name."""
-    arrays = {f"params/{name}": to_numpy(array) for name, array in checkpoint.params.items()}
-    arrays |= {f"average/{name}": to_numpy(array) for name, array in checkpoint.average.items()}
-    optimizer, slots = _split(checkpoint.optimizer)
-    arrays |= {f"optimizer/{name}": array for name, array in slots.items()}
-    for name, array in arrays.items():
-        if not np.all(np.isfinite(array)):
-            raise ValueError(f"a checkpoint must hold finite numbers only, got NaN or infinity in {name}")
+    arrays = entries.named_arrays("params", checkpoint.params) | entries.named_arrays("average", checkpoint.average)
+    optimizer, slots = entries.split(checkpoint.optimizer, "optimizer")
     metadata = {
         "format": FORMAT,
         "version": VERSION,
-        "step": checkpoint.step,
+        "step": check_integer("step", checkpoint.step, at_least=0),
         "optimizer": optimizer,
         "generators": checkpoint.generators,
         "config": checkpoint.config,
         "progress": checkpoint.progress,
     }
-    text = json.dumps(metadata, sort_keys=True, allow_nan=False).encode()
-    arrays["metadata"] = np.frombuffer(text, np.uint8)
-    return {**arrays, "checksum": _checksum(arrays)}
-
-
-def _checksum(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Return the SHA-256 of names, dtypes, shapes and bytes, 32 numbers of uint8."""
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        # The header fixes the number of bytes that follow, so different arrays never give the same stream of bytes.
-        digest.update(json.dumps([name, array.dtype.str, arrays[name].shape]).encode() + b"\n")
-        digest.update(array.data if array.size else b"")
-    return np.frombuffer(digest.digest(), np.uint8)
-
-
-def _split(state: Mapping[str, Any], prefix: str = "") -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Return the numbers of a nested state, with marks in place of arrays, and the arrays by slash-joined names."""
-    tree: dict[str, Any] = {}
-    arrays: dict[str, np.ndarray] = {}
-    for key, value in state.items():
-        if isinstance(value, Mapping):
-            tree[key], below = _split(value, f"{prefix}{key}/")
-            arrays |= below
-        elif is_array(value):
-            tree[key], arrays[f"{prefix}{key}"] = _ARRAY, to_numpy(value)
-        else:
-            tree[key] = value
-    return tree, arrays
-
-
-def _join(tree: Mapping[str, Any], arrays: Mapping[str, Array], prefix: str) -> dict[str, Any]:
-    """Undo `_split`."""
-    return {
-        key: _join(value, arrays, f"{prefix}{key}/")
-        if isinstance(value, Mapping)
-        else arrays[prefix + key]
-        if value == _ARRAY
-        else value
-        for key, value in tree.items()
-    }
-
-
-def _under(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
-    """Return the arrays whose names begin with `prefix`, without it."""
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-
-
-def _sync_directory(directory: Path) -> None:
-    """Force the directory's list of names to the disk, so that a rename survives a power cut."""
-    if os.name == "nt":  # Windows cannot open a directory
-        return
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    arrays |= slots | {"metadata": np.frombuffer(entries.as_json(metadata), np.uint8)}
+    return {**arrays, "checksum": entries.checksum(arrays)}
 
 
 def load_checkpoint(path: str | os.PathLike[str], *, backend: Backend | None = None) -> Checkpoint:
@@ -228,13 +163,20 @@ def load_checkpoint(path: str | os.PathLike[str], *, backend: Backend | None = N
     CheckpointError
         If the file is missing, truncated, corrupted, of a newer version or not a checkpoint at all.
     """
-    path = Path(path)
+    path = check_path("path", path)
     arrays = _read_archive(path)
     stored = arrays.pop("checksum", None)
     if stored is None or "metadata" not in arrays:
         raise CheckpointError(f"{path}: no numrnn checkpoint: it lacks the entries 'metadata' and 'checksum'")
-    if not np.array_equal(stored, _checksum(arrays)):
+    if not np.array_equal(stored, entries.checksum(arrays)):
         raise CheckpointError(f"{path}: corrupted: its content does not match its checksum")
+    try:
+        return _from_entries(path, arrays, backend)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:  # of another writer, who knew the checksum
+        raise CheckpointError(f"{path}: its metadata is no state of a run ({error!r})") from error
+
+
+def _from_entries(path: Path, arrays: dict[str, np.ndarray], backend: Backend | None) -> Checkpoint:
     metadata = json.loads(arrays.pop("metadata").tobytes())
     if metadata.get("format") != FORMAT or metadata.get("version") != VERSION:
         got = f"{metadata.get('format')} version {metadata.get('version')}"
@@ -242,9 +184,9 @@ def load_checkpoint(path: str | os.PathLike[str], *, backend: Backend | None = N
     moved = {name: from_numpy(array, backend) for name, array in arrays.items()}
     return Checkpoint(
         step=metadata["step"],
-        params=_under("params/", moved),
-        optimizer=_join(metadata["optimizer"], moved, "optimizer/"),
-        average=_under("average/", moved),
+        params=entries.under("params", moved),
+        optimizer=entries.join(metadata["optimizer"], moved, "optimizer"),
+        average=entries.under("average", moved),
         generators=metadata["generators"],
         config=metadata["config"],
         progress=metadata["progress"],
@@ -256,8 +198,10 @@ def _read_archive(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file")
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+        with open(path, "rb") as file:
+            check_unpacked_size(file)
+            with np.load(file, allow_pickle=False) as archive:
+                return {name: archive[name] for name in archive.files}
     except Exception as error:  # a damaged archive makes zipfile, zlib and numpy raise a dozen different types
         reason = f"{type(error).__name__}: {error}"
         raise CheckpointError(f"{path}: truncated, corrupted or no .npz file ({reason})") from error
@@ -265,7 +209,7 @@ def _read_archive(path: Path) -> dict[str, np.ndarray]:
 
 def list_checkpoints(directory: str | os.PathLike[str]) -> list[Path]:
     """Return the paths in `directory` named like checkpoints, by ascending step; none if it does not exist."""
-    directory = Path(directory)
+    directory = check_path("directory", directory)
     if not directory.is_dir():
         return []
     found = [(int(match[1]), path) for path in directory.iterdir() if (match := _NAME.fullmatch(path.name))]
@@ -304,13 +248,12 @@ def prune_checkpoints(directory: str | os.PathLike[str], *, keep: int = 2) -> No
     keep = check_integer("keep", keep, at_least=1)
     for path in list_checkpoints(directory)[:-keep]:
         path.unlink(missing_ok=True)
-    for path in Path(directory).iterdir():
-        if _TEMPORARY.fullmatch(path.name):
-            path.unlink(missing_ok=True)
+    remove_leftovers(directory, [_NAME.pattern])
 
 
 def generator_state(generator: np.random.Generator) -> dict[str, Any]:
     """Return the state of a generator, JSON-serialisable; integers of any size are exact."""
+    check_generator("generator", generator)
     return _plain(generator.bit_generator.state)
 
 
@@ -325,15 +268,20 @@ def generator_from_state(state: Mapping[str, Any]) -> np.random.Generator:
 
     Raises
     ------
-    ValueError
-        If the state names no bit generator of NumPy.
+    TypeError, ValueError
+        If the state names no bit generator of NumPy, or is none of it.
     """
+    if not isinstance(state, Mapping):
+        raise TypeError(f"state must be a mapping, got {type(state).__name__}")
     kinds = {"PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64"}
     name = state.get("bit_generator")
     if name not in kinds:
         raise ValueError(f"bit_generator must be one of {', '.join(sorted(kinds))}, got {name!r}")
     bit_generator = getattr(np.random, name)(0)
-    bit_generator.state = {key: _arrays(item) for key, item in state.items()}
+    try:
+        bit_generator.state = {key: _arrays(item) for key, item in state.items()}
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
+        raise ValueError(f"state must be one of {name}, as generator_state returns it: {error!r}") from error
     return np.random.Generator(bit_generator)
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
 from typing import Any
 
-__all__ = ["JsonLines", "cut_back", "read_json_lines", "training_seconds"]
+from numrnn.checks import check_path
+
+__all__ = ["JsonLines", "cut_back", "cut_to", "drop_half_line", "read_json_lines", "training_seconds"]
 
 
 class JsonLines:
@@ -24,6 +27,7 @@ class JsonLines:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self._file = open(self.path, "ab")  # noqa: SIM115 - `close` closes it
+        self._digest = hashlib.sha256(self.path.read_bytes())
 
     def append(self, record: dict[str, Any]) -> None:
         """Write one line.
@@ -33,8 +37,15 @@ class JsonLines:
         ValueError
             If a number is NaN or infinite, which JSON cannot represent.
         """
-        self._file.write(json.dumps(record, allow_nan=False).encode() + b"\n")
+        line = json.dumps(record, allow_nan=False).encode() + b"\n"
+        self._file.write(line)
         self._file.flush()
+        self._digest.update(line)
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the file, in hexadecimal, as this object left it; what another process changes shows by it."""
+        return self._digest.hexdigest()
 
     def sync(self) -> int:
         """Force the file to the disk and return its size in bytes."""
@@ -51,12 +62,24 @@ def read_json_lines(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
 
     Raises
     ------
+    TypeError, ValueError
+        If path is no path.
     FileNotFoundError
         If there is no such file.
     ValueError
-        If a line is not JSON, such as the last one of a killed process.
+        If a line is no object of JSON, such as the last one of a killed process; the message names path and line.
     """
-    return [json.loads(line) for line in Path(path).read_bytes().splitlines()]
+    records = []
+    path = check_path("path", path)
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise ValueError(f"{path}: line {number} is no JSON: {error}") from None
+        if not isinstance(record, dict):
+            raise ValueError(f"{path}: line {number} must be an object of JSON, got {line[:50]!r}")
+        records.append(record)
+    return records
 
 
 def training_seconds(path: str | os.PathLike[str]) -> float:
@@ -76,17 +99,63 @@ def cut_back(path: str | os.PathLike[str], step: int) -> int:
     path = Path(path)
     if not path.exists():
         return 0
-    size = 0
-    for line in path.read_bytes().splitlines(keepends=True):
-        if not line.endswith(b"\n") or _step(line) > step:
-            break
-        size += len(line)
+    size = _size_up_to(path.read_bytes(), step)
     os.truncate(path, size)
     return size
 
 
+def _size_up_to(content: bytes, step: int) -> int:
+    """Return the number of bytes of the whole lines up to `step`."""
+    size = 0
+    for line in content.splitlines(keepends=True):
+        if not line.endswith(b"\n") or _step(line) > step:
+            break
+        size += len(line)
+    return size
+
+
+def cut_to(path: Path, step: int, size: int, sha256: str | None, *, counts: str) -> None:
+    """Truncate a file of JSON lines to the lines that a checkpoint counts on, after a check that these are there.
+
+    Parameters
+    ----------
+    path : Path
+        The file; a missing one counts as empty. If the check fails, it stays as it is.
+    step : int
+        Last step of these lines.
+    size : int
+        Their bytes.
+    sha256 : str or None
+        Their SHA-256 in hexadecimal; None if the checkpoint is of a version that did not note it.
+    counts : str
+        Name of the checkpoint in the message.
+
+    Raises
+    ------
+    ValueError
+        If lines are missing, or their bytes differ.
+    """
+    content = path.read_bytes() if path.exists() else b""
+    found = _size_up_to(content, step)
+    if sha256 is None or len(content) < size:
+        if found != size:
+            raise ValueError(f"{path}: holds {found} bytes up to step {step}, but {counts} counts on {size}")
+    elif hashlib.sha256(content[:size]).hexdigest() != sha256:
+        broken = [n for n, line in enumerate(content[:size].splitlines(), 1) if _step(line) == float("inf")]
+        where = f"line {broken[0]} is damaged" if broken else "a number or a letter of it was changed"
+        raise ValueError(f"{path}: its first {size} bytes are not those that {counts} counts on; {where}")
+    if path.exists():
+        os.truncate(path, size)
+
+
+def drop_half_line(path: str | os.PathLike[str]) -> None:
+    """Truncate a file after its last whole line: what a killed process left of the next one goes."""
+    content = Path(path).read_bytes()
+    os.truncate(path, content.rfind(b"\n") + 1)
+
+
 def _step(line: bytes) -> float:
     try:
-        return json.loads(line)["step"]
-    except (ValueError, KeyError, TypeError):
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError, OverflowError):
         return float("inf")

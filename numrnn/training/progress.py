@@ -1,4 +1,7 @@
-"""Progress display of a run: a tqdm bar if tqdm is installed, else a line from time to time."""
+"""Progress display of a run: a tqdm bar on a terminal if tqdm is installed, else a line from time to time.
+
+Without a terminal, as in a log file, there is at most one line per minute, each with date and time.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,16 @@ import importlib
 import sys
 import time
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Literal
 
 SECONDS_BETWEEN_LINES = 10.0
+SECONDS_BETWEEN_LINES_OF_A_LOG = 60.0
 BAR_OF_SECONDS = "{percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s{postfix}"
 
 
 class Progress:
-    """A progress display with a few numbers, on the standard error stream.
+    """A progress display with a few numbers, on the standard error stream; nothing if the process has none.
 
     Parameters
     ----------
@@ -30,10 +35,14 @@ class Progress:
     def __init__(
         self, total: float, done: float = 0, *, unit: Literal["step", "s"] = "step", show: bool = True
     ) -> None:
-        self.total, self.done, self.unit, self._first, self._show = total, min(done, total), unit, done, show
+        self.total, self.done, self.unit, self._first = total, min(done, total), unit, done
+        # A program without a console, as of pythonw or of a service, has None in place of the stream.
+        self._show = show and sys.stderr is not None
         self._start = self._last = time.monotonic()
+        self._log = self._show and not _has_a_screen()
+        self._between = SECONDS_BETWEEN_LINES_OF_A_LOG if self._log else SECONDS_BETWEEN_LINES
         self._bar: Any = None
-        if show:
+        if self._show and not self._log:
             try:
                 tqdm = importlib.import_module("tqdm.auto").tqdm  # in a notebook, a bar of its own kind
             except ImportError:
@@ -48,9 +57,16 @@ class Progress:
         if self._bar is not None:
             self._bar.set_postfix_str(_text(values), refresh=False)
             self._bar.update(new)
-        elif self._show and (time.monotonic() - self._last > SECONDS_BETWEEN_LINES or self.done == self.total):
+        elif self._show and (self._is_due() or (self.done == self.total and new)):
             self._last = time.monotonic()
-            print(f"{self._place()}, {_text(values)}, {self._left():.0f} s left", file=sys.stderr, flush=True)
+            self._print(f"{self._place()}, {_text(values)}, {self._left():.0f} s left")
+
+    def _is_due(self) -> bool:
+        return time.monotonic() - self._last > self._between
+
+    def _print(self, text: str) -> None:
+        when = f"{datetime.now():%Y-%m-%d %H:%M:%S} " if self._log else ""
+        print(f"{when}{text}", file=sys.stderr, flush=True)
 
     def _place(self) -> str:
         if self.unit == "s":
@@ -62,17 +78,23 @@ class Progress:
         left = self.total - self.done
         return left if self.unit == "s" else (self._last - self._start) / (self.done - self._first) * left
 
-    def message(self, text: str) -> None:
-        """Show a line of text without breaking the bar."""
+    def message(self, text: str, *, last: bool = False) -> None:
+        """Show a line of text without breaking the bar; in a log only if a line is due, or it is the last one."""
         if self._bar is not None:
             self._bar.write(text, file=sys.stderr)
-        elif self._show:
-            print(text, file=sys.stderr, flush=True)
+        elif self._show and (last or not self._log or self._is_due()):
+            self._last = time.monotonic()
+            self._print(text)
 
     def close(self) -> None:
         """End the bar's line."""
         if self._bar is not None:
             self._bar.close()
+
+
+def _has_a_screen() -> bool:
+    """Tell whether somebody reads the standard error stream as it comes: on a terminal or in a notebook."""
+    return sys.stderr.isatty() or "ipykernel" in sys.modules
 
 
 def _text(values: Mapping[str, float]) -> str:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from numrnn.backend import Array, Params, array_namespace, asarray, from_numpy, to_numpy, zeros
 from numrnn.bptt import backward, forward
-from numrnn.cells.base import Cell
+from numrnn.cells.base import Cell, complete_config
 from numrnn.checks import check_array, check_integer, check_same_kind, values_are_trusted
 from numrnn.tape import Tape
 from numrnn.training.protocol import Lengths
@@ -73,7 +73,7 @@ class ReadOut(ABC):
     def config(self) -> dict[str, Any]:
         """Return the model's configuration, JSON-serialisable."""
         output = {} if self.output == "last" else {"output": self.output}
-        return {"model": self.kind, self.outputs_name: self.n_outputs, "cell": self.cell.config()} | output
+        return {"model": self.kind, self.outputs_name: self.n_outputs, "cell": complete_config(self.cell)} | output
 
     def __repr__(self) -> str:
         output = "" if self.output == "last" else f", output={self.output!r}"

@@ -9,6 +9,7 @@ from typing import Any
 
 from numrnn.backend import Array
 from numrnn.cells.registry import cell_from_config
+from numrnn.checks import check_path
 from numrnn.training.checkpoint import Checkpoint, CheckpointError, latest_checkpoint, load_checkpoint
 from numrnn.training.model import Classifier, Regressor
 from numrnn.typing import Backend
@@ -62,7 +63,7 @@ def load_model(
     >>> again
     Regressor(LSTMCell(input_size=2, hidden_size=4), n_outputs=1, output='every')
     """
-    checkpoint = _read(Path(path), backend)
+    checkpoint = _read(check_path("path", path), backend)
     try:
         model = model_from_config(checkpoint.config.get("model", {}))
     except (TypeError, ValueError) as error:

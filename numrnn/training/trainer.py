@@ -1,9 +1,8 @@
 """The training loop: batches in an order fixed by the seed, metrics, checkpoints, and resuming bit for bit.
 
-`_Run` has everything that the loop needs to continue, and a checkpoint stores just that. On a GPU updates do not
-synchronise with the device: their statistics go into a `Ledger`, which is read once for up to 50 updates. Metrics are
-written before the checkpoint that counts on them, so a process may be killed at any moment: a resumed run truncates the
-metrics to its checkpoint and writes the same lines again.
+`numrnn.training.run.Run` has everything that the loop needs to continue, and a checkpoint stores just that. On a GPU
+updates do not synchronise with the device: their statistics go into a `Ledger`, which is read once for up to 50
+updates. While a run is at work it holds the lock of its folder, so that no second process writes there.
 
 A run whose length is in seconds is the exception to "bit for bit": the clock decides which update is its last.
 """
@@ -15,23 +14,22 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from numrnn.backend import Array, array_namespace, backend_module, random_generators
-from numrnn.checks import check_number, trusted_values
+from numrnn.checks import check_number, check_path, trusted_values
 from numrnn.datasets.collection import Sequences
+from numrnn.locks import locked
 from numrnn.training.averaging import average_weight, move_average
 from numrnn.training.batches import Batches, Encoder, Images, OwnSequences, Source, by_length, encoder_config, source_of
-from numrnn.training.callbacks import Best, Callback, EpochEnd
+from numrnn.training.callbacks import Callback, EpochEnd
 from numrnn.training.checkpoint import (
     Checkpoint,
     CheckpointError,
     checkpoint_path,
-    generator_from_state,
     generator_state,
     latest_checkpoint,
     list_checkpoints,
@@ -39,16 +37,27 @@ from numrnn.training.checkpoint import (
     save_checkpoint,
 )
 from numrnn.training.clipping import clip_on_device, norm_on_device
-from numrnn.training.config import TrainingConfig, check_resumable
+from numrnn.training.config import TrainingConfig
 from numrnn.training.dropout import drop_inputs
 from numrnn.training.evaluation import evaluate_rows, outputs_of_rows
 from numrnn.training.interrupt import deferred_interrupt
 from numrnn.training.ledger import LOSS, Interval, Ledger
-from numrnn.training.metrics import JsonLines, cut_back
+from numrnn.training.metrics import JsonLines
 from numrnn.training.optim import Optimizer
 from numrnn.training.progress import Progress
 from numrnn.training.protocol import Model
 from numrnn.training.results import DivergenceError, Evaluation, TrainingResult
+from numrnn.training.run import (
+    BEST_FILE,
+    METRICS_FILE,
+    TIMINGS_FILE,
+    Run,
+    progress_of,
+    remove_results,
+    remove_run,
+    resumed,
+    traces_of_a_run,
+)
 from numrnn.training.schedules import TimedCosineSchedule
 
 __all__ = ["Trainer"]
@@ -56,29 +65,6 @@ __all__ = ["Trainer"]
 # Order matters: a generator is identified by its position in this list. Append new purposes.
 PURPOSES = ("init", "batches", "noise", "split", "evaluation")
 RESERVED = ("kind", "step", "epoch", "loss", "accuracy")
-
-
-@dataclass
-class _Run:
-    """The state of a run: what a checkpoint stores, and two values derived from it.
-
-    These are the order of the current epoch, and the last step, which is None while only the clock determines it.
-    """
-
-    step: int
-    params: dict[str, Array]
-    optimizer: dict[str, Any]
-    average: dict[str, Array]  # empty if none is requested
-    generators: dict[str, np.random.Generator]  # "batches" and "noise"
-    epoch_start: dict[str, Any]  # state of "batches" before this epoch's permutation
-    checkpoint: Path
-    interval: Interval = field(default_factory=Interval)
-    seconds: float = 0.0  # of training; stored if they are the run's length
-    last_step: int | None = None
-    order: np.ndarray | None = None
-    scored: bool = True  # whether predictions can be right or wrong
-    best: Best = field(default_factory=Best)
-    records: dict[str, dict[str, Any]] = field(default_factory=dict)  # the last line of metrics of each kind
 
 
 M = TypeVar("M", bound=Model)
@@ -211,7 +197,7 @@ class Trainer(Generic[M]):
                 f"total_seconds of the learning rate must be the seconds of config, {config.seconds}, "
                 f"got {schedule.total_seconds}"
             )
-        self.out, self.show_progress, self.clock = Path(out), show_progress, clock
+        self.out, self.show_progress, self.clock = check_path("out", out), show_progress, clock
         n_sequences = len(self._source)
         self.steps_per_epoch = config.steps_per_epoch(n_sequences)
         self.total_steps = config.total_steps(n_sequences)
@@ -229,17 +215,17 @@ class Trainer(Generic[M]):
     @property
     def metrics_path(self) -> Path:
         """Path of metrics.jsonl."""
-        return self.out / "metrics.jsonl"
+        return self.out / METRICS_FILE
 
     @property
     def timings_path(self) -> Path:
         """Path of timings.jsonl."""
-        return self.out / "timings.jsonl"
+        return self.out / TIMINGS_FILE
 
     @property
     def best_path(self) -> Path:
         """Path of best.npz: a checkpoint with the parameters of the lowest validation loss."""
-        return self.out / "best.npz"
+        return self.out / BEST_FILE
 
     @property
     def images(self) -> np.ndarray:
@@ -281,7 +267,7 @@ class Trainer(Generic[M]):
             Continue from the newest complete checkpoint in `out`, or start if there is none. The result is that of a
             run without a stop, bit for bit on a CPU; see the notes for a length in seconds.
         overwrite : bool
-            First delete checkpoints and metrics of another run in `out`.
+            First delete everything that another run wrote in `out`, its result and pictures too, and nothing else.
         time_limit : float or None
             Seconds, > 0, after which to stop like Ctrl-C, but not before the first update: for jobs with a limit, and
             for comparing models in equal time.
@@ -300,7 +286,12 @@ class Trainer(Generic[M]):
         FileExistsError
             If `out` holds a run and neither `resume` nor `overwrite` is given.
         CheckpointError
-            If there are checkpoints but none can be read, or metrics.jsonl lacks lines that the checkpoint requires.
+            If there are checkpoints but none can be read or holds the state of a run, or if metrics.jsonl lacks lines
+            that the checkpoint counts on, or they were changed.
+        FolderInUseError
+            If another run is at work in `out`: the message names its process, host and start.
+        OSError
+            If a file cannot be written. The newest checkpoint stays, and the run can be resumed.
         ValueError
             If the checkpoint has another configuration: the message names the field, what was expected and what was
             given. Or if `resume` and `overwrite` are both given, or the time limit is not positive.
@@ -314,9 +305,13 @@ class Trainer(Generic[M]):
         undid does not count, neither the updates nor their time.
         """
         limit = math.inf if time_limit is None else check_number("time_limit", time_limit, above=0)
-        run = self._start(resume, overwrite)
-        started, since, before = self.clock(), run.step, run.seconds
+        if resume and overwrite:
+            raise ValueError("resume and overwrite must not both be True")
+        self.out.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
+            stack.enter_context(locked(self.out))
+            run = self._start(resume, overwrite)
+            started, since, before = self.clock(), run.step, run.seconds
             metrics = stack.enter_context(closing(JsonLines(self.metrics_path)))
             timings = stack.enter_context(closing(JsonLines(self.timings_path)))
             progress = self._progress(run)
@@ -391,15 +386,17 @@ class Trainer(Generic[M]):
                     if not at_end:
                         validate()
                 if at_checkpoint:
-                    self._save(run, metrics.sync())
+                    self._save(run, metrics)
                 if at_end:
                     self._call_back(run)
             settle()
             if run.checkpoint != checkpoint_path(self.out, run.step):  # ended or stopped between two checkpoints
-                self._save(run, metrics.sync())
+                self._save(run, metrics)
             interrupted = run.step != run.last_step
             if interrupted:
-                progress.message(f"stopped after step {run.step}; {run.checkpoint} holds the state to resume from")
+                progress.message(
+                    f"stopped after step {run.step}; {run.checkpoint} holds the state to resume from", last=True
+                )
         return TrainingResult(
             run.params,
             run.step,
@@ -485,16 +482,16 @@ class Trainer(Generic[M]):
         size, engine = self.config.evaluation_batch_size, self.config.engine
         return evaluate_rows(self.model, params, batches, rows, rng, size=size, engine=engine)
 
-    def _ends_epoch(self, run: _Run, step: int) -> bool:
+    def _ends_epoch(self, run: Run, step: int) -> bool:
         return step % self.steps_per_epoch == 0 or step == run.last_step
 
-    def _progress(self, run: _Run) -> Progress:
+    def _progress(self, run: Run) -> Progress:
         """Return the display of steps, or of seconds if they are the length of the run."""
         if self.total_steps is not None:
             return Progress(self.total_steps, run.step, show=self.show_progress)
         return Progress(self.config.seconds or 0.0, run.seconds, unit="s", show=self.show_progress)
 
-    def _next_batch(self, run: _Run) -> np.ndarray:
+    def _next_batch(self, run: Run) -> np.ndarray:
         """Return the rows of the next batch; at the start of an epoch, or of a resumed part of one, draw its order."""
         position = run.step % self.steps_per_epoch
         if position == 0:
@@ -507,7 +504,7 @@ class Trainer(Generic[M]):
         size = self.config.batch_size
         return run.order[position * size : (position + 1) * size]
 
-    def _update(self, run: _Run, batches: Batches, ledger: Ledger) -> None:
+    def _update(self, run: Run, batches: Batches, ledger: Ledger) -> None:
         """Make one update and record it; on a GPU this only queues work."""
         rows = self._next_batch(run)
         batch = batches(rows, run.generators["noise"])
@@ -537,7 +534,7 @@ class Trainer(Generic[M]):
                 weight = average_weight(self.config.average, self.config.average_updates, run.step, total)
                 run.average = move_average(run.average, run.params, weight)
 
-    def _training_record(self, run: _Run, step: int, rate: float) -> dict[str, Any]:
+    def _training_record(self, run: Run, step: int, rate: float) -> dict[str, Any]:
         """Return the line of metrics for the updates since the last one, and reset the counts."""
         done, run.interval = run.interval, Interval()
         return {
@@ -548,7 +545,7 @@ class Trainer(Generic[M]):
             "learning_rate": rate,
         }
 
-    def _validation_record(self, run: _Run, batches: Batches) -> dict[str, Any]:
+    def _validation_record(self, run: Run, batches: Batches) -> dict[str, Any]:
         with _no_waits(run.params):
             result = self._evaluation(run.average or run.params, batches, self.validation_rows)
         targets = self._held_out.targets(self.validation_rows) if self._metrics else None
@@ -561,14 +558,10 @@ class Trainer(Generic[M]):
             **{name: float(f(result.predictions, targets)) for name, f in self._metrics.items()},
         }
 
-    def _save(self, run: _Run, metrics_size: int) -> None:
+    def _save(self, run: Run, metrics: JsonLines | None) -> None:
         """Write a checkpoint; only then delete older ones that are no longer needed."""
         at_epoch_end = run.step % self.steps_per_epoch == 0
         batches = generator_state(run.generators["batches"]) if at_epoch_end else run.epoch_start
-        # Times only if they matter: otherwise two runs with one seed must write the same bytes.
-        timed: dict[str, Any] = {} if self.config.seconds is None else {"seconds": run.seconds}
-        if self._keeps_best:
-            timed["best"] = vars(run.best)
         run.checkpoint = save_checkpoint(
             checkpoint_path(self.out, run.step),
             Checkpoint(
@@ -578,12 +571,12 @@ class Trainer(Generic[M]):
                 average=run.average,
                 generators={"batches": batches, "noise": generator_state(run.generators["noise"])},
                 config=self.describe(),
-                progress={"metrics_size": metrics_size, "interval": vars(run.interval), **timed},
+                progress=progress_of(run, self.config, metrics),
             ),
         )
         prune_checkpoints(self.out)
 
-    def _save_best(self, run: _Run) -> None:
+    def _save_best(self, run: Run) -> None:
         """Write best.npz: the validated parameters, from which no run can resume."""
         state = Checkpoint(
             step=run.step,
@@ -596,7 +589,7 @@ class Trainer(Generic[M]):
         )
         save_checkpoint(self.best_path, state)
 
-    def _call_back(self, run: _Run) -> None:
+    def _call_back(self, run: Run) -> None:
         """Call the callbacks at the end of an epoch."""
         training, validation = run.records.get("training", {}), run.records.get("validation", {})
         for callback in self._callbacks:
@@ -611,28 +604,26 @@ class Trainer(Generic[M]):
                 )
             )
 
-    def _start(self, resume: bool, overwrite: bool) -> _Run:
+    def _start(self, resume: bool, overwrite: bool) -> Run:
         """Return the initial state: that of the newest checkpoint, or a new one that is saved at once."""
-        if resume and overwrite:
-            raise ValueError("resume and overwrite must not both be True")
-        self.out.mkdir(parents=True, exist_ok=True)
         if resume:
             checkpoint = latest_checkpoint(self.out, backend=self.config.backend)
             if checkpoint is not None:
-                return self._resume(checkpoint)
+                run = resumed(checkpoint, self.describe(), self.config, self.total_steps)
+                if run.step != run.last_step:
+                    remove_results(self.out)
+                return run
             if list_checkpoints(self.out):
                 raise CheckpointError(f"{self.out}: no checkpoint in this directory can be read")
-        others = (self.metrics_path, self.timings_path, self.best_path)
-        left = [*list_checkpoints(self.out), *(path for path in others if path.exists())]
-        if left and not overwrite:
+        if overwrite:
+            remove_run(self.out)
+        elif left := traces_of_a_run(self.out):
             raise FileExistsError(
                 f"{self.out} holds a run already ({left[0].name}): resume it, overwrite it or go elsewhere"
             )
-        for path in left:
-            path.unlink()
         return self._begin()
 
-    def _begin(self) -> _Run:
+    def _begin(self) -> Run:
         generators = random_generators(self.config.seed, PURPOSES)
         params = self.model.init_params(
             generators["init"],
@@ -640,7 +631,7 @@ class Trainer(Generic[M]):
             dtype=np.dtype(self.config.dtype),
             backend=self.config.backend,
         )
-        run = _Run(
+        run = Run(
             step=0,
             params=params,
             optimizer=self.optimizer.init(params),
@@ -650,37 +641,8 @@ class Trainer(Generic[M]):
             checkpoint=checkpoint_path(self.out, 0),
             last_step=self.total_steps,
         )
-        self._save(run, metrics_size=0)
+        self._save(run, None)
         return run
-
-    def _resume(self, checkpoint: Checkpoint) -> _Run:
-        problem = check_resumable(checkpoint.config, self.describe())
-        if problem is not None:
-            raise ValueError(f"cannot resume from {checkpoint.path}: {problem}")
-        size, counted = cut_back(self.metrics_path, checkpoint.step), checkpoint.progress["metrics_size"]
-        if size != counted:
-            raise CheckpointError(
-                f"{self.metrics_path}: holds {size} bytes up to step {checkpoint.step}, but {checkpoint.path} counts "
-                f"on {counted}; put the file back as it was, or start a new run"
-            )
-        cut_back(self.timings_path, checkpoint.step)
-        seconds = checkpoint.progress.get("seconds", 0.0)
-        best = Best(**checkpoint.progress.get("best", {}))
-        out_of_time = self.config.seconds is not None and seconds >= self.config.seconds
-        complete = out_of_time or (self.config.patience is not None and best.waited >= self.config.patience)
-        return _Run(
-            step=checkpoint.step,
-            params=checkpoint.params,
-            optimizer=checkpoint.optimizer,
-            average=checkpoint.average,
-            generators={name: generator_from_state(state) for name, state in checkpoint.generators.items()},
-            epoch_start=checkpoint.generators["batches"],
-            checkpoint=checkpoint.path or checkpoint_path(self.out, checkpoint.step),
-            interval=Interval(**checkpoint.progress["interval"]),
-            seconds=seconds,
-            last_step=checkpoint.step if complete else self.total_steps,
-            best=best,
-        )
 
 
 def _no_waits(params: dict[str, Array]) -> AbstractContextManager[None]:

@@ -199,7 +199,7 @@ def test_an_archive_that_ends_early_leaves_no_half_a_file(tmp_path):
 def test_an_archive_is_downloaded_into_the_cache_unpacked_and_found_there_the_next_time(monkeypatch, cache):
     calls = []
 
-    def retrieve(url, *, known_hash, fname, path, progressbar):
+    def retrieve(url, *, known_hash, fname, path, **_):
         calls.append((url, known_hash))
         return str(write_archive(path / fname, {f"{FOLDER}/{name}": name.encode() for name in NAMES}))
 

@@ -2,21 +2,27 @@
 
 import hashlib
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from numrnn import locks
 from numrnn.datasets.locate import DataFiles, Download, cache_folder, locate
 
 CONTENT = b"the true content"
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
 DATA = DataFiles(
     title="Toy data",
     folder="toy",
     names={"a": ("a.bin.gz", "a.bin"), "b": ("b.bin",)},
     downloads=(
-        Download("a.bin", hashlib.sha256(CONTENT).hexdigest(), ("https://first.invalid/a", "https://second.invalid/a")),
-        Download("b.bin", hashlib.sha256(CONTENT).hexdigest(), ("https://first.invalid/b",)),
+        Download(
+            "a.bin", hashlib.sha256(CONTENT).hexdigest(), ("https://first.invalid/a", "https://second.invalid/a"), 16
+        ),
+        Download("b.bin", hashlib.sha256(CONTENT).hexdigest(), ("https://first.invalid/b",), 16),
     ),
 )
 
@@ -50,7 +56,7 @@ class FakePooch(SimpleNamespace):
     def __init__(self, *broken, error=None):
         super().__init__(calls=[], broken=broken, error=error or OSError("no route to host"))
 
-    def retrieve(self, url, *, known_hash, fname, path, progressbar):
+    def retrieve(self, url, *, known_hash, fname, path, **_):
         self.calls.append((url, known_hash, fname))
         if url in self.broken:
             raise self.error
@@ -252,10 +258,10 @@ def test_pooch_itself_refuses_a_file_with_another_sha256(monkeypatch, cache):
     monkeypatch.delitem(sys.modules, "pooch")
     pooch = pytest.importorskip("pooch")
     # The mirror answers, with something else: no network is touched.
-    served = {"https://first.invalid/a": b"<html>moved</html>"}
+    served = {"https://first.invalid/a": b"<html>no</html>"}
 
     def answer(downloader, url, output_file, *arguments, **options):
-        Path(output_file).write_bytes(served.get(url, CONTENT))
+        output_file.write(served.get(url, CONTENT))
 
     monkeypatch.setattr(pooch.HTTPDownloader, "__call__", answer)
     found = locate(DATA)
@@ -272,3 +278,99 @@ def test_a_root_that_is_no_path_is_refused(root):
 def test_an_empty_root_is_refused():
     with pytest.raises(ValueError, match="root must be the path of a folder, got ''"):
         locate(DATA, "")
+
+
+# ---------------------------------------------------------------- bounds, several processes, no home
+
+
+def test_no_more_bytes_than_the_file_has_are_received(monkeypatch, cache):
+    monkeypatch.delitem(sys.modules, "pooch")
+    pooch = pytest.importorskip("pooch")
+    received = []
+
+    def endless(downloader, url, output_file, *arguments, **options):
+        for _ in range(1000):
+            output_file.write(b"0123456789")
+            received.append(10)
+
+    monkeypatch.setattr(pooch.HTTPDownloader, "__call__", endless)
+    assert "the server sends more than the 16 bytes of the file" in failure()
+    assert received == [10, 10]  # of both mirrors, before the first block too many
+    assert [path.name for path in (cache / "toy").iterdir()] == []
+
+
+class SlowPooch(FakePooch):
+    """Takes its time, and fails as pooch does where another process moves its file away meanwhile."""
+
+    def retrieve(self, url, *, known_hash, fname, path, **_):
+        self.calls.append((url, known_hash, fname))
+        time.sleep(0.05)
+        (path / fname).write_bytes(CONTENT)
+        return str(path / fname)
+
+
+def unpack(archive):
+    content = archive.read_bytes()
+    time.sleep(0.05)
+    archive.with_name("c.bin").write_bytes(content)
+    archive.unlink()
+
+
+PACKED = DataFiles("Toy data", "toy", {"c": ("c.bin",)}, DATA.downloads[:1], unpack)
+
+
+def test_processes_that_come_for_the_first_time_at_once_download_once(monkeypatch, cache):
+    pooch = SlowPooch()
+    monkeypatch.setitem(sys.modules, "pooch", pooch)
+    with ThreadPoolExecutor(4) as pool:
+        found = [one.result() for one in [pool.submit(locate, PACKED) for _ in range(4)]]
+    assert found == [{"c": cache / "toy" / "c.bin"}] * 4
+    assert len(pooch.calls) == 1
+    assert [path.name for path in (cache / "toy").iterdir()] == ["c.bin"]
+
+
+@pytest.mark.filterwarnings("ignore:.* has no locks of this kind:RuntimeWarning")
+def test_without_locks_all_of_them_find_the_files_too(monkeypatch, cache):
+    monkeypatch.setattr(locks, "fcntl", None)
+    monkeypatch.setitem(sys.modules, "pooch", SlowPooch())
+    with ThreadPoolExecutor(4) as pool:
+        found = [one.result() for one in [pool.submit(locate, PACKED) for _ in range(4)]]
+    assert found == [{"c": cache / "toy" / "c.bin"}] * 4
+
+
+def test_a_cache_that_cannot_be_written_is_named(monkeypatch, cache):
+    cache.parent.mkdir(parents=True)
+    cache.write_bytes(b"a file")
+    monkeypatch.setitem(sys.modules, "pooch", FakePooch())
+    assert str(cache) in failure().splitlines()[-1]
+
+
+@pytest.fixture
+def homeless(monkeypatch):
+    """A process without HOME, and without an entry in the list of users."""
+    monkeypatch.delenv("HOME")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+
+    def nobody(*arguments):
+        raise KeyError
+
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    monkeypatch.setattr("pwd.getpwnam", nobody)
+
+
+def test_without_a_home_the_message_names_where_was_looked_and_what_to_do(homeless, monkeypatch, tmp_path):
+    monkeypatch.setenv("NUMRNN_DATA", str(tmp_path / "elsewhere"))
+    message = failure()
+    assert f"{tmp_path / 'elsewhere'} (NUMRNN_DATA): no such folder" in message
+    assert "the user's cache: ~ needs a home folder, and none is known: HOME is not set" in message
+    assert "Set HOME or XDG_CACHE_HOME for a download, or give root=" in message
+
+
+def test_without_a_home_root_is_still_looked_at(homeless, tmp_path):
+    root = fill(tmp_path / "data")
+    assert locate(DATA, root)["a"] == root / "a.bin"
+
+
+@pytest.mark.parametrize("root", ["~/data", "~nobody/data"])
+def test_a_root_in_a_home_that_is_not_there_is_named(homeless, root):
+    assert f"{root} needs a home folder, and none is known" in failure(root=root)

@@ -105,7 +105,7 @@ def test_a_wrong_magic_number_is_refused(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"\x89PNG" + bytes(100))
     assert refusal(read_idx, path) == (
-        f"{path}: expected an IDX file of uint8, which starts with 00 00 08 and its rank >= 1, got 89 50 4e 47"
+        f"{path}: expected an IDX file of uint8, which starts with 00 00 08 and its rank from 1 to 32, got 89 50 4e 47"
     )
 
 

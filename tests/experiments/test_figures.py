@@ -144,8 +144,8 @@ def test_Wdiff_grows_from_within_its_circle_and_shrinks_from_without():
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--steps", "0"], "steps >= 1, got 0 and 0"),
-        (["--seed", "-1"], "seed must be >= 0"),
+        (["--steps", "0"], "steps must be an integer >= 1, got 0"),
+        (["--seed", "-1"], "seed must be an integer >= 0, got -1"),
         (["--step-size", "-1"], "step_size must be"),
         (["--animation", "film.mp4"], "animation must end in .gif, got film.mp4"),
     ],
@@ -265,7 +265,7 @@ def test_missing_images_are_never_replaced_unasked(tmp_path, capsys):
     [
         (["--lengths", "10"], "lengths must rise and be >= 32"),
         (["--lengths", "200", "100"], "lengths must rise"),
-        (["--images", "0"], "images must be >= 1"),
+        (["--images", "0"], "images must be an integer >= 1, got 0"),
         (["--updates", "5"], "updates must be >= 0, and 0 with synthetic images or checkpoints, got 5"),
         (["--cells", "gru"], "cells must be of antisymmetric, gated, lstm, elman, got gru"),
         (["--hidden-size", "0"], "hidden_size must be"),
@@ -371,7 +371,7 @@ def test_the_share_outside_is_that_of_the_eigenvalues(tmp_path):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--epochs", "0"], "epochs, images and times must be >= 1"),
+        (["--epochs", "0"], "epochs must be an integer >= 1, got 0"),
         (["--step-size", "-1"], "step_size must be"),
         (["--checkpoint", "a="], "expected NAME=PATH"),
         (["--checkpoint", "a=nowhere"], "there is no such checkpoint, or folder of a run"),

@@ -93,7 +93,7 @@ def test_a_file_of_ones_own_is_a_preset(tmp_path):
     [
         (
             "colour = 3\nstep_size = 0.1\nshape = 2",
-            "unknown keys colour, shape; known are cell, hidden_size, ",
+            "unknown keys colour, shape; known are cell, cell_options, hidden_size, ",
         ),
         ('step_size = "small"', "step_size must be of type float, got 'small'"),
         ("hidden_size = 3.5", "hidden_size must be of type int, got 3.5"),

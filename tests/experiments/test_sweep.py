@@ -5,12 +5,14 @@ import json
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from distributed import Client
 
 from numrnn.experiments import sweep, trials, workers
 from numrnn.experiments.trials import Space, rung_lengths, survivors
+from numrnn.locks import FolderInUseError, locked
 from numrnn.training import read_json_lines
 
 SETS = {"data": "embedded", "hidden_size": "3", "batch_size": "20", "validation_size": "20"}
@@ -100,10 +102,10 @@ def test_settings_that_matter_make_another_trial_and_folders_do_not():
         ({"preset": "mnist-gru"}, "preset must be one of mnist-antisymmetric"),
         ({"sets": (("colour", "1"),)}, "--set: unknown keys colour; known are cell"),
         ({"sets": (("hidden_size", "few"),)}, "--set: hidden_size must be of type int, got 'few'"),
-        ({"step_sizes": (0.0, 1.0)}, r"step_sizes must all be > 0, got \(0.0, 1.0\)"),
-        ({"weight_stds": (-1.0,)}, "weight_stds must all be >= 0"),
+        ({"step_sizes": (0.0, 1.0)}, r"step_sizes\[0\] must be a finite number > 0, got 0.0"),
+        ({"weight_stds": (-1.0,)}, r"weight_stds\[0\] must be a finite number >= 0, got -1"),
         ({"optimizers": ()}, "optimizers must hold one value at least"),
-        ({"trials": 0}, "trials and images must be >= 1"),
+        ({"trials": 0}, "trials must be an integer >= 1, got 0"),
         ({"iterations": 1}, "iterations must be >= 3 for 2 rungs, got 1"),
     ],
 )
@@ -215,5 +217,19 @@ def test_half_a_line_of_a_killed_sweep_is_cut_off(swept, tmp_path):
 
 def test_two_sweeps_in_one_folder_are_refused(swept):
     config, out, _, _, _ = swept
-    with sweep._lock(out), pytest.raises(RuntimeError, match="another sweep is at work in this folder"):
-        sweep.run(config)
+    with (
+        locked(out),
+        ThreadPoolExecutor() as pool,
+        pytest.raises(FolderInUseError, match=rf"{out} is in use by process {os.getpid()} on .*, since 20"),
+    ):
+        pool.submit(sweep.run, config).result()
+
+
+def test_a_damaged_line_of_results_is_named_and_nothing_is_cut_off(swept, tmp_path):
+    config, out, _, _, _ = swept
+    lines = (out / sweep.RESULTS_FILE).read_bytes().splitlines(keepends=True)
+    content = b"".join([lines[0], b"{" + lines[1], *lines[2:]])
+    (tmp_path / sweep.RESULTS_FILE).write_bytes(content)
+    with pytest.raises(ValueError, match=r"results\.jsonl: line 2 is no JSON"):
+        sweep.run(dataclasses.replace(config, out=str(tmp_path)))
+    assert (tmp_path / sweep.RESULTS_FILE).read_bytes() == content

@@ -34,7 +34,7 @@ class Dotted(numrnn.ElmanCell):
         shapes = super().parameter_shapes
         return {ours: shapes[name] for ours, name in self.names.items()}
 
-    def _draw(self, rng, initial):
+    def draw_params(self, rng, initial):
         return {name: rng.standard_normal(shape) for name, shape in self.parameter_shapes.items()}
 
     def _output(self, params, x, h):

@@ -91,6 +91,19 @@ def test_labels_of_any_type_come_back_for_sequences_of_any_form(est, form, label
     assert model.n_features_in_ == {"ragged": 2, "array": 2, "flat": 8}[form]
 
 
+def test_an_array_of_arrays_is_the_list_of_them(est):
+    ragged = make(20).ragged
+    X = np.empty(20, object)
+    X[:] = ragged
+    y = np.arange(20) % 2
+    model = est.RNNClassifier(hidden_size=4, epochs=2, batch_size=5, random_state=0)
+    from_list = model.fit(ragged, y).predict_proba(ragged)
+    assert same(model.fit(X, y).predict_proba(X), from_list)
+    X[3] = "abc"
+    with pytest.raises((TypeError, ValueError), match="^X must hold numbers"):
+        model.fit(X, y)
+
+
 @pytest.mark.parametrize("form", ["ragged", "array", "flat"])
 def test_labels_at_every_step(est, form):
     X = getattr(make(60), form)

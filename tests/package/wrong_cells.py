@@ -22,9 +22,6 @@ class Leaky(Cell):
         m, n = self.input_size, self.hidden_size
         return {"W": (n, n), "V": (n, m), "b": (n,)}
 
-    def config(self):
-        return super().config() | {"rate": self.rate}
-
     def output(self, params, x, h):
         return array_namespace(h).tanh(h @ params["W"].T + x @ params["V"].T + params["b"])
 
@@ -41,12 +38,6 @@ class Leaky(Cell):
         db = array_namespace(h).sum(delta, axis=0)
         dh = (1 - self.rate) * dh_next + delta @ params["W"]
         return {"W": delta.T @ h, "V": delta.T @ x, "b": db}, delta @ params["V"], dh
-
-    def step_jvp(self, *arguments):
-        raise NotImplementedError
-
-    def jacobian(self, params, x, h):
-        raise NotImplementedError
 
 
 class Whole(Leaky):
@@ -216,8 +207,8 @@ class Random(Whole):
 
 
 class SquareInitialValues(Whole):
-    def _draw(self, rng, initial):
-        return super()._draw(rng, initial) | {"V": np.zeros((self.hidden_size, self.hidden_size))}
+    def draw_params(self, rng, initial):
+        return super().draw_params(rng, initial) | {"V": np.zeros((self.hidden_size, self.hidden_size))}
 
 
 class FadingPrecision(Whole):

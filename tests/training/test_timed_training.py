@@ -334,8 +334,9 @@ def test_a_checkpoint_before_the_first_update_counts_no_seconds(tmp_path):
 # ---------------------------------------------------------------- what it shows
 
 
-def test_the_bar_of_a_run_in_seconds_shows_the_seconds(tmp_path, capsys):
+def test_the_bar_of_a_run_in_seconds_shows_the_seconds(tmp_path, capsys, monkeypatch):
     pytest.importorskip("tqdm")
+    monkeypatch.setattr("numrnn.training.progress._has_a_screen", lambda: True)
     make_timed_trainer(tmp_path, show_progress=True)[0].run()
     text = capsys.readouterr().err
     for part in ("100%", "8/8 s", "step 13, loss 0.", "accuracy 0.", "epoch 3: validation accuracy 0."):
@@ -351,6 +352,7 @@ def test_without_tqdm_a_run_in_seconds_shows_plain_lines(tmp_path, capsys, monke
         return real(name, *arguments)
 
     monkeypatch.setattr(importlib, "import_module", without_tqdm)
+    monkeypatch.setattr("numrnn.training.progress._has_a_screen", lambda: True)
     monkeypatch.setattr("numrnn.training.progress.SECONDS_BETWEEN_LINES", -1.0)
     make_timed_trainer(tmp_path, show_progress=True)[0].run()
     lines = capsys.readouterr().err.splitlines()

@@ -1,12 +1,15 @@
 """The training loop: what a run writes and shows."""
 
 import importlib
+import io
 import json
+import re
+import sys
 
 import numpy as np
 import pytest
 from helpers import EPS64
-from recorded_runs import STEPS
+from recorded_runs import STEPS, assert_same_run
 from training_run import CONFIG, encode, make_model, make_trainer
 
 from numrnn.training import (
@@ -102,7 +105,13 @@ def test_without_validation_there_is_no_validation_accuracy(tmp_path):
 # ---------------------------------------------------------------- progress
 
 
-def test_the_bar_shows_loss_accuracy_norm_and_time_left(tmp_path, capsys):
+@pytest.fixture
+def screen(monkeypatch):
+    """Somebody who reads the standard error stream as it comes."""
+    monkeypatch.setattr("numrnn.training.progress._has_a_screen", lambda: True)
+
+
+def test_the_bar_shows_loss_accuracy_norm_and_time_left(tmp_path, capsys, screen):
     pytest.importorskip("tqdm")
     make_trainer(tmp_path, show_progress=True).run()
     text = capsys.readouterr().err
@@ -110,7 +119,7 @@ def test_the_bar_shows_loss_accuracy_norm_and_time_left(tmp_path, capsys):
         assert part in text
 
 
-def test_without_tqdm_there_are_plain_lines(tmp_path, capsys, monkeypatch):
+def test_without_tqdm_there_are_plain_lines(tmp_path, capsys, monkeypatch, screen):
     real = importlib.import_module
 
     def without_tqdm(name, *arguments):
@@ -130,6 +139,33 @@ def test_without_tqdm_there_are_plain_lines(tmp_path, capsys, monkeypatch):
 def test_a_run_may_show_nothing(tmp_path, capfd):
     make_trainer(tmp_path).run()
     assert capfd.readouterr() == ("", "")
+
+
+class Clock:
+    """A clock whose every look takes a second."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def monotonic(self):
+        self.now += 1.0
+        return self.now
+
+
+def test_a_log_has_no_bar_and_at_most_one_line_a_minute(tmp_path, capsys, monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr("numrnn.training.progress.time", clock)
+    make_trainer(tmp_path, show_progress=True, epochs=60).run()
+    lines = capsys.readouterr().err.splitlines()
+    assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (step \d+/300, loss|epoch \d+: )", line) for line in lines)
+    assert clock.now / 60 - 2 <= len(lines) <= clock.now / 60 + 1  # and one for the end
+    assert lines[-1].split()[3] == "300/300,"
+
+
+@pytest.mark.parametrize("stream", [None, io.StringIO()])
+def test_a_process_without_a_stream_for_errors_trains(tmp_path, monkeypatch, stream, reference):
+    monkeypatch.setattr(sys, "stderr", stream)
+    assert_same_run(make_trainer(tmp_path, show_progress=True).run(), reference)
 
 
 # ---------------------------------------------------------------- timings

@@ -7,7 +7,7 @@ from typing import Any
 
 from tools.function_bed.base import DTYPES, LARGE, ONE, SMALL, Setting, settings
 from tools.function_bed.report import RIGHT, Tally
-from tools.function_bed.run import BOUND, FAILED, INCONCLUSIVE, OURS, PASSED
+from tools.function_bed.run import BOUND, FAILED, HIDDEN, INCONCLUSIVE, OURS, PASSED
 
 PARTS = {
     "x 1": (ONE, 1.0),
@@ -37,6 +37,11 @@ def page(results: Mapping[str, Any]) -> str:
         objections=ours.objections,
         mistakes=ours.wrong.total(),
         caught=ours.wrong[FAILED],
+        hidden_bound=HIDDEN,
+        hidden=ours.hidden.total(),
+        hidden_caught=ours.hidden[FAILED],
+        hidden_inconclusive=ours.hidden[INCONCLUSIVE],
+        hidden_passed=ours.hidden[PASSED],
         kink_objections=on_kinks.objections,
         kink_rights=on_kinks.right.total(),
         by_family=_by_family(smooth),
@@ -119,7 +124,9 @@ Each function f gives a loss, the sum of w f with fixed random weights w of both
 float32, at a random point and, if domain and range of f allow it, at that point times 1e-8 and 1e8; at the point itself
 also with the loss times 1e-8 and 1e8. Three mistakes are planted in each gradient. A mistake counts at a setting if it
 changes the gradient of one of the parameters by more than {bound:g} of its norm, in float64; smaller ones may pass.
-(The derivative of `exp` near zero is 1 up to rounding, with or without its factor.)
+(The derivative of `exp` near zero is 1 up to rounding, with or without its factor.) Nor does it count where rounding
+hides it: where it changes the loss by less than {hidden_bound} units of its rounding along a move as long as the
+parameters. (The loss of `cos` near zero is 1 up to rounding, and its slope is proportional to x.)
 
 The right gradients are verified without `gradcheck`, by `tests/gradcheck/test_function_bed.py`: against Ridders'
 extrapolation of differences of every element, and by the complex step.
@@ -127,7 +134,9 @@ extrapolation of differences of every element, and by the complex step.
 ## gradcheck
 
 {smooth} functions are smooth at their points. Of {rights} checks of a right gradient {passed} passed, {inconclusive}
-({share:.2f} %) were inconclusive and {objections} failed; of {mistakes} checks of a mistake {caught} failed.
+({share:.2f} %) were inconclusive and {objections} failed; of {mistakes} checks of a mistake {caught} failed. Of
+{hidden} more, of mistakes hidden by rounding, {hidden_caught} failed, {hidden_inconclusive} were inconclusive and
+{hidden_passed} passed.
 
 {by_family}
 

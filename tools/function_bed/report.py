@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from tools.function_bed.base import Function, Setting, settings
-from tools.function_bed.run import BOUND, ERROR, FAILED, INCONCLUSIVE, PASSED, Result
+from tools.function_bed.run import BOUND, ERROR, FAILED, HIDDEN, INCONCLUSIVE, PASSED, Result
 
 RIGHT = "right"
 LETTERS = {PASSED: "p", FAILED: "f", INCONCLUSIVE: "i", ERROR: "e"}
@@ -19,17 +19,19 @@ def collect(functions: Iterable[Function], results: Iterable[Result]) -> dict[st
     """Return the results by function.
 
     "gradients" are "right" and the names of the mistakes. In their order stand, for each, the sizes of the mistakes by
-    setting, and for each checker a string of verdicts, one letter a setting.
+    setting, by how many units of rounding they change the loss, and for each checker a string of verdicts, one letter a
+    setting.
     """
     found: dict[str, Any] = {}
     for f in functions:
         names = [RIGHT, *f.wrong()]
         head = {"family": f.family, "smooth": f.smooth, "scales": list(f.scales), "gradients": names}
-        found[f.name] = {**head, "sizes": [[] for _ in names], "verdicts": {}}
+        found[f.name] = {**head, "sizes": [[] for _ in names], "changes": [[] for _ in names], "verdicts": {}}
     for result in results:
         entry = found[result.function]
         k = entry["gradients"].index(result.mistake or RIGHT)
         entry["sizes"][k].append(f"{result.size:.0e}")
+        entry["changes"][k].append(f"{result.change:.0e}")
         for checker, verdict in result.verdicts.items():
             strings = entry["verdicts"].setdefault(checker, [""] * len(entry["gradients"]))
             strings[k] += LETTERS[verdict]
@@ -65,8 +67,8 @@ class Tally:
 
     Attributes
     ----------
-    right, wrong : Counter
-        Verdicts on right gradients and on mistakes.
+    right, wrong, hidden : Counter
+        Verdicts on right gradients, on mistakes, and on those that rounding hides.
     places : dict
         The settings of every verdict that is not "passed" on a right gradient, or not "failed" on a mistake, by
         function, gradient and verdict.
@@ -80,13 +82,18 @@ class Tally:
     ) -> None:
         self.right: collections.Counter[str] = collections.Counter()
         self.wrong: collections.Counter[str] = collections.Counter()
+        self.hidden: collections.Counter[str] = collections.Counter()
         self.places: dict[tuple[str, str, str], list[Setting]] = {}
         for name, entry in functions.items():
             tried = settings(entry["scales"])
-            rows = zip(entry["gradients"], entry["sizes"], entry["verdicts"][checker], strict=True)
-            for gradient, sizes, letters in rows:
-                for setting, size, letter in zip(tried, sizes, letters, strict=True):
-                    if keep(entry, setting) and (gradient == RIGHT or float(size) > BOUND):
+            rows = zip(entry["gradients"], entry["sizes"], entry["changes"], entry["verdicts"][checker], strict=True)
+            for gradient, sizes, changes, letters in rows:
+                for setting, size, change, letter in zip(tried, sizes, changes, letters, strict=True):
+                    if not keep(entry, setting) or (gradient != RIGHT and float(size) <= BOUND):
+                        continue
+                    if gradient != RIGHT and float(change) <= HIDDEN:
+                        self.hidden[WORDS[letter]] += 1
+                    else:
                         self._add(name, gradient, setting, WORDS[letter])
 
     def _add(self, name: str, gradient: str, setting: Setting, verdict: str) -> None:

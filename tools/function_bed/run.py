@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 
 from gradcheck import check_gradient
+from gradcheck.directions import rms
 from gradcheck.mutants import Instance
 from tools import foreign
 from tools.function_bed.base import Function, Setting, settings
 
+HIDDEN = 64  # units of rounding of the loss: a mistake that never changes it by more cannot be seen in it
 BOUND = 1e-6  # what `gradcheck` states for real differences: a smaller error of a gradient may pass
+EPS = float(np.finfo(np.float64).eps)
 OURS = "gradcheck"
 PASSED, FAILED, INCONCLUSIVE, ERROR = "passed", "failed", "inconclusive", "error"
 Checker = Callable[[Any, Any, Any], str]
@@ -34,6 +37,8 @@ class Result:
         None: the right gradient.
     size : float
         Of the mistake: see `size_of_error`.
+    change : float
+        Of the loss by the mistake: see `change_of_loss`.
     verdicts : mapping of str to str
         By checker: "passed", "failed", "inconclusive", or "error" where the checker raised.
     """
@@ -42,12 +47,13 @@ class Result:
     setting: Setting
     mistake: str | None
     size: float
+    change: float
     verdicts: dict[str, str]
 
     @property
     def counts(self) -> bool:
-        """Whether a checker must object: the mistake is larger than the bound."""
-        return self.mistake is not None and self.size > BOUND
+        """Whether a checker must object: the mistake is larger than the bound, and rounding does not hide it."""
+        return self.mistake is not None and self.size > BOUND and self.change > HIDDEN
 
 
 def ours(loss: Any, gradient: Any, params: Any) -> str:
@@ -79,6 +85,20 @@ def size_of_error(instance: Instance, wrong: Any) -> float:
     return max(sizes)
 
 
+def change_of_loss(instance: Instance, wrong: Any) -> float:
+    """Return how far a mistake changes the loss along a move as long as the parameters, in units of its rounding.
+
+    That is the largest norm(wrong - right) rms(x) of a parameter x, over the rounding of the loss in float64. Where it
+    is small, right and wrong gradient explain all values of the loss at that distance equally well: near x = 0 for one,
+    for a loss of size 1 with a slope that is proportional to x.
+    """
+    params = {name: value.astype(float) for name, value in instance.params.items()}
+    right, found = instance.gradient(params), wrong(params)
+    loss = abs(float(instance.loss(params)))
+    moves = [float(rms(found[name] - g) * g.size**0.5 * rms(params[name])) for name, g in right.items()]
+    return max(moves) / (EPS * loss) if loss else float("inf")
+
+
 def run(functions: Iterable[Function], checkers: dict[str, Checker]) -> Iterator[Result]:
     """Yield the results of every function, setting and gradient."""
     for function in functions:
@@ -87,7 +107,8 @@ def run(functions: Iterable[Function], checkers: dict[str, Checker]) -> Iterator
             for mistake, gradient in [(None, instance.gradient), *instance.mutants.items()]:
                 size = size_of_error(instance, gradient)
                 verdicts = {name: _verdict(check, instance, gradient) for name, check in checkers.items()}
-                yield Result(function.name, setting, mistake, size, verdicts)
+                change = change_of_loss(instance, gradient)
+                yield Result(function.name, setting, mistake, size, change, verdicts)
 
 
 def _verdict(check: Checker, instance: Instance, gradient: Any) -> str:

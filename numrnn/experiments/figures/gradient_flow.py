@@ -25,7 +25,7 @@ from numrnn.experiments import mnist
 from numrnn.experiments.command_line import guarded, read_config, write_json
 from numrnn.experiments.figures.networks import pixel_encoder, read_network
 from numrnn.experiments.pictures import GRADIENT_FLOW_IMAGES, gradient_norms
-from numrnn.options import documented, inherited, option
+from numrnn.options import Checked, documented, inherited, option
 from numrnn.training import TrainingConfig
 from numrnn.typing import Backend
 
@@ -34,7 +34,7 @@ CELLS = ("antisymmetric", "gated", "lstm", "elman")
 
 @documented
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Checked):
     """What is drawn."""
 
     cells: tuple[str, ...] = option(

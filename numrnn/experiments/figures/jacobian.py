@@ -34,7 +34,7 @@ from numrnn.experiments.command_line import guarded, read_config, write_json
 from numrnn.experiments.figures.moduli import Curve, moduli, plain, text_of
 from numrnn.experiments.figures.moduli_picture import PANELS, draw
 from numrnn.experiments.figures.networks import read_network
-from numrnn.options import documented, inherited, option
+from numrnn.options import Checked, documented, inherited, option
 from numrnn.training import CheckpointError, TrainingConfig, list_checkpoints
 from numrnn.typing import Backend
 
@@ -47,7 +47,7 @@ CLIP = 5.0  # of the antisymmetric cells; the others have that of numrnn cifar10
 
 @documented
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Checked):
     """What is computed."""
 
     data: str = option("cifar10", "cifar10, or synthetic: random images of the same shape", choices=DATA)
@@ -58,7 +58,7 @@ class Config:
     )
     lengths: tuple[int, ...] = option((100, 200, 400, 800), "T, rising, each >= 32")
     diffusions: tuple[float, ...] = option(
-        (0.001, 0.01, 0.1, 1.0, 5.0, 10.0), "gamma of the antisymmetric cells, each >= 0"
+        (0.001, 0.01, 0.1, 1.0, 5.0, 10.0), "gamma of the antisymmetric cells, each {range}", at_least=0
     )
     step_size: float = option(0.01, "eps of the antisymmetric cells", above=0)
     weight_std: float = option(1.0, "sigma_w {range} of the initial recurrent weights", at_least=0)
@@ -183,9 +183,7 @@ def check(config: Config) -> None:
     rows = IMAGE_SHAPE[1]
     if not config.lengths or list(config.lengths) != sorted(set(config.lengths)) or config.lengths[0] < rows:
         raise ValueError(f"lengths must rise and be >= {rows}, got {config.lengths}")
-    if config.images < 1 or config.seed < 0:
-        raise ValueError(f"images must be >= 1 and seed >= 0, got {config.images} and {config.seed}")
-    if config.updates < 0 or (config.updates and (config.data != "cifar10" or config.checkpoints)):
+    if config.updates and (config.data != "cifar10" or config.checkpoints):
         raise ValueError(f"updates must be >= 0, and 0 with synthetic images or checkpoints, got {config.updates}")
     if not config.cells or not set(config.cells) <= set(CELLS):
         raise ValueError(f"cells must be of {', '.join(CELLS)}, got {', '.join(config.cells) or 'none'}")

@@ -12,6 +12,7 @@ Wdiff (antisymmetric with diffusion). The steps are those of numrnn's own cells,
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,8 @@ import numrnn
 from numrnn import plots
 from numrnn.backend import backend_module, from_numpy, to_numpy
 from numrnn.experiments.command_line import guarded, read_config, write_json
-from numrnn.options import documented, inherited, option
+from numrnn.files import replacing
+from numrnn.options import Checked, documented, inherited, option
 from numrnn.training import TrainingConfig
 from numrnn.typing import Backend
 
@@ -36,6 +38,7 @@ FEEDBACK = {
 }
 TITLES = {"W+": "$W_+$", "W-": "$W_-$", "W0": "$W_0$", "Wdiff": r"$W_{\mathrm{diff}}$"}
 LIMIT = 1.2  # of both axes
+MOST_STEPS = 1_000_000  # whose points nobody could tell apart
 LONG_RUN = 5000  # steps, enough for every orbit of Wdiff to reach its circle
 LAST_TURNS = 200  # steps at the end of the long run over which the radius is taken: about six turns
 MARKERS = ("o", "s", "^")
@@ -46,11 +49,11 @@ UNSAVED = ("out", "animation", "backend")  # settings that do not belong to the 
 
 @documented
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Checked):
     """What is drawn."""
 
     seed: int = option(0, "of the random matrices", at_least=0)
-    steps: int = option(50, "steps of each orbit", at_least=1)
+    steps: int = option(50, "steps of each orbit", at_least=1, at_most=MOST_STEPS)
     step_size: float = option(0.1, "eps of the bottom row", above=0)
     backend: Backend = inherited(TrainingConfig, "backend", "numpy")
     out: str = option("runs/figures", "folder for figure1.*")
@@ -170,8 +173,6 @@ def run(config: Config) -> list[Panel]:
     OSError
         If a file cannot be written.
     """
-    if config.seed < 0 or config.steps < 1:
-        raise ValueError(f"seed must be >= 0 and steps >= 1, got {config.seed} and {config.steps}")
     if config.animation is not None and Path(config.animation).suffix != ".gif":
         raise ValueError(f"animation must end in .gif, got {config.animation}")
     backend_module(config.backend)
@@ -269,10 +270,14 @@ def animate(panels: list[Panel], config: Config, path: str | Path) -> Path:
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # to place the panels anew for each frame would take most of the time
     writer = PillowWriter(fps=FRAMES_PER_SECOND)
-    with writer.saving(figure, str(path), dpi=70):
-        for t in range(config.steps + 1):
-            show(t)
-            writer.grab_frame()
+    with tempfile.TemporaryDirectory() as folder:  # the writer takes a name, not a file
+        made = Path(folder) / "animation.gif"
+        with writer.saving(figure, str(made), dpi=70):
+            for t in range(config.steps + 1):
+                show(t)
+                writer.grab_frame()
+        with replacing(path) as file:
+            file.write(made.read_bytes())
     return Path(path)
 
 

@@ -28,7 +28,7 @@ from numrnn.datasets import Dataset, PixelEncoder, load_embedded_mnist
 from numrnn.experiments import mnist
 from numrnn.experiments.command_line import guarded, read_config, write_json
 from numrnn.experiments.figures.networks import pixel_encoder, read_network
-from numrnn.options import documented, inherited, option
+from numrnn.options import Checked, documented, inherited, option
 from numrnn.training import CheckpointError, Classifier, TrainingConfig, list_checkpoints, load_checkpoint
 from numrnn.typing import Backend
 
@@ -38,7 +38,7 @@ EVALUATION_IMAGES = 1000
 
 @documented
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Checked):
     """What is trained and drawn."""
 
     checkpoints: tuple[tuple[str, str], ...] = option(
@@ -212,10 +212,6 @@ def run(config: Config, *, say: Callable[[str], Any] = lambda _: None) -> list[P
     CheckpointError, DivergenceError, ValueError
         If a network cannot be read or trained, or a number is out of range.
     """
-    if config.epochs < 1 or config.images < 1 or config.times < 1:
-        raise ValueError(
-            f"epochs, images and times must be >= 1, got {config.epochs}, {config.images} and {config.times}"
-        )
     backend_module(config.backend)
     plots.require_matplotlib()
     data = load_embedded_mnist()

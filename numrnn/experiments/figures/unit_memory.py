@@ -22,7 +22,7 @@ import numrnn
 from numrnn.checks import check_integer, check_number
 from numrnn.datasets import PixelEncoder, load_embedded_mnist, pixel_statistics
 from numrnn.experiments.command_line import guarded, read_config, write_json
-from numrnn.options import documented, option
+from numrnn.options import Checked, documented, option
 from numrnn.plots import bare, line_style, new_figure, require_matplotlib, save_figure
 
 PERMUTATION_SEED = 92  # of numrnn mnist
@@ -30,7 +30,7 @@ PERMUTATION_SEED = 92  # of numrnn mnist
 
 @documented
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Checked):
     """What is measured."""
 
     input_gains: tuple[float, float] = option((0.3, 30.0), "low high > 0: gains of the rows of V")

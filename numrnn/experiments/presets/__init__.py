@@ -12,8 +12,8 @@ from typing import Any
 
 from numrnn.options import without_none
 from numrnn.training.config import LENGTHS
+from numrnn.training.run import CONFIG_FILE
 
-CONFIG_FILE = "config.json"
 ENDING = ".toml"
 
 
@@ -72,6 +72,17 @@ def checked_values(label: str, values: Mapping[str, Any], config: type) -> dict[
     return {key: typed(f"{label}: {key}", value, hints[key]) for key, value in values.items()}
 
 
+def read_values(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Return values by name, as TOML reads their texts; a text that is no TOML is a word."""
+    values: dict[str, Any] = {}
+    for name, text in pairs:
+        try:
+            values |= tomllib.loads(f"{name} = {text}")
+        except tomllib.TOMLDecodeError:
+            values[name] = text
+    return values
+
+
 def merged(base: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Return both, of which `given` counts; a length of one kind takes the place of one of the other."""
     replaced = LENGTHS if given.keys() & set(LENGTHS) else ()
@@ -81,6 +92,14 @@ def merged(base: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
 def typed(label: str, value: Any, hint: Any) -> Any:
     """Return a value of a preset after a check of its type; a list becomes a tuple, and 1 a float where one is due."""
     kind = without_none(hint)
+    if value is None and kind is not hint:
+        return None
+    if kind == tuple[tuple[str, str], ...]:  # a table of a preset, or the pairs of texts of a stored configuration
+        if isinstance(value, dict):
+            return tuple((name, json.dumps(one)) for name, one in value.items())
+        if isinstance(value, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in value):
+            return tuple(typed(label, pair, tuple[str, str]) for pair in value)
+        raise ValueError(f"{label} must be a table of names and values, got {value!r}")
     if typing.get_origin(kind) is tuple:
         wanted = typing.get_args(kind)
         if isinstance(value, list) and len(value) == len(wanted):
@@ -95,7 +114,25 @@ def typed(label: str, value: Any, hint: Any) -> Any:
     return value
 
 
-def stored_arguments(out: Path) -> dict[str, Any]:
-    """Return the configuration that a run left in its folder, or nothing."""
+def stored_arguments(out: Path, config: type) -> dict[str, Any]:
+    """Return the configuration that a run left in its folder, or nothing if there is no file of one.
+
+    Raises
+    ------
+    ValueError
+        If the file is no JSON, or does not hold the fields of `config` with values of their types; the message begins
+        with its path.
+    """
     path = out / CONFIG_FILE
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if not path.exists():
+        return {}
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: expected the settings of a run in JSON: {error}") from None
+    if not isinstance(values, dict) or not values:
+        raise ValueError(f"{path}: expected the settings of a run as an object of JSON, got {str(values)[:50]}")
+    preset = values.pop("preset", None)
+    if not isinstance(preset, str | None):
+        raise ValueError(f"{path}: preset must be of type str, got {preset!r}")
+    return {"preset": preset, **checked_values(str(path), values, config)}
