@@ -27,6 +27,8 @@ def staged(tmp_path):
         ("ARCHITECTURE.md", "numrnn/cells/", address("numrnn/cells", folder=True)),
         ("results/README.md", "../examples/adding.py", address("examples/adding.py")),
         ("docs/figures.md", "pictures/figure1.png", "pictures/figure1.png"),
+        ("notebooks/README.md", "gpu_experiment.ipynb", "gpu_experiment.md"),
+        ("notebooks/gpu_experiment.md", "gpu_experiment.ipynb", address("notebooks/gpu_experiment.ipynb")),
     ],
 )
 def test_a_relative_link_leads_to_a_page_a_companion_a_picture_or_the_repository(staged, page, target, expected):
@@ -60,12 +62,12 @@ def test_a_page_stands_once_in_the_menu_and_an_unknown_one_nowhere():
 
 def test_a_notebook_becomes_a_page_of_text_and_code(tmp_path):
     cells = [
-        {"cell_type": "markdown", "source": ["# Title\n", "text"]},
+        {"cell_type": "markdown", "source": ["# Title\n", "[![badge](https://x.org/a.svg)](b.md)"]},
         {"cell_type": "code", "source": "x = 1"},
     ]
     (tmp_path / "a.ipynb").write_text(json.dumps({"cells": cells}), encoding="utf-8")
     page = stage.notebook_as_page(tmp_path / "a.ipynb")
-    assert page.startswith("# Title\ntext\n\n```python\nx = 1\n```\n")
+    assert page.startswith("# Title\n[badge](b.md)\n\n```python\nx = 1\n```\n")
 
 
 @pytest.mark.parametrize("page", sorted(stage.pages_of_repository()))

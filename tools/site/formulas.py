@@ -24,6 +24,7 @@ DERIVATION = "docs/derivation"
 IN_TEXT = re.compile(r"\(([FTBJ]\d+)\)")
 VERBATIM = (nodes.literal, nodes.FixedTextElement, nodes.reference, nodes.math, nodes.title)
 BAR = re.compile(r'<mover><mrow>((?:(?!<mrow>).)*?)</mrow><mo stretchy="true">&#x000AF;</mo></mover>')
+CLOSING = tuple(",.;:?!)-")
 BREAKS = "=<>≤≥≈∈→+−·,"  # a line may end behind them
 TAG = re.compile(r"\\tag\{([^}]*)\}")
 
@@ -88,7 +89,9 @@ def _text(children: list[ElementTree.Element]) -> str:
 
 def visit_inline(self: Any, node: nodes.math) -> None:
     """Write a formula within a sentence."""
-    self.body.append(f'<span class="math">{breakable(mathml(node.astext(), "inline"))}</span>')
+    following = node.next_node(nodes.Text, descend=False, siblings=True)
+    joined = "&#8288;" if following is not None and str(following)[:1] in CLOSING else ""  # no comma begins a line
+    self.body.append(f'<span class="math">{breakable(mathml(node.astext(), "inline"))}{joined}</span>')
     raise nodes.SkipNode
 
 

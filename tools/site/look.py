@@ -41,7 +41,7 @@ LOOK = """() => {
   });
   const flat = [...document.querySelectorAll("math")].filter(node => {
     const box = node.getBoundingClientRect();
-    return node.checkVisibility() && (box.width < 2 || box.height < 4);
+    return node.checkVisibility() && (box.width < 2 || box.height < 1);
   });
   const prose = article.cloneNode(true);
   prose.querySelectorAll("pre, code").forEach(one => one.remove());

@@ -23,7 +23,8 @@ LINK = re.compile(
     r"(?P<open>!?\[(?:[^\[\]`]|`[^`]*`|!?\[[^\[\]]*\](?:\([^)]*\))?)*\]\()(?P<target>[^)\s]+)\)"
 )
 BLOCK = re.compile(r"(^```.*?^```[ ]*$)", re.DOTALL | re.MULTILINE)
-TOP = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "results/README.md")
+TOP = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
+FOLDERS = ("results/README.md", "notebooks/README.md")
 FRONT = "index.md"
 
 
@@ -33,7 +34,7 @@ class DeadLinkError(Exception):
 
 def pages_of_repository(root: pathlib.Path = ROOT) -> dict[str, str]:
     """Return the text of every page by its path, without links rewritten."""
-    paths = [root / name for name in TOP if (root / name).exists()]
+    paths = [root / name for name in (*TOP, *FOLDERS) if (root / name).exists()]
     paths += sorted((root / "docs").glob("*.md")) + sorted((root / "docs" / "learn").rglob("*.md"))
     found = {path.relative_to(root).as_posix(): path.read_text(encoding="utf-8") for path in paths}
     for path in sorted((root / "notebooks").glob("*.ipynb")):
@@ -58,7 +59,7 @@ def notebook_as_page(path: pathlib.Path) -> str:
     for cell in book["cells"]:
         source = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
-            parts.append(source)
+            parts.append(re.sub(r"!\[([^\]]*)\]\(https?://[^)]*\)", r"\1", source))  # a badge lies on another machine
         elif cell["cell_type"] == "code":
             parts.append(f"```python\n{source}\n```")
     parts.append(f"*[The notebook itself]({path.name}), to run and to change.*")
@@ -134,6 +135,9 @@ class Stage:
             return posixpath.relpath(FRONT if place == "README.md" else place, here or ".") + mark + anchor
         if place.startswith("docs/play/") and "docs/play.md" in self.pages:
             return posixpath.relpath("docs/play.md", here or ".")
+        notebook = place.removesuffix(".ipynb") + ".md"
+        if place.endswith(".ipynb") and notebook in self.pages and notebook != page:
+            return posixpath.relpath(notebook, here or ".")
         if place in self.companions:
             return posixpath.relpath(self.companions[place], here or ".")
         found = ROOT / place
