@@ -9,7 +9,7 @@ pytest.importorskip("sphinx")
 
 from tools import engine_steps, tags
 from tools.repository import address, repository, version
-from tools.site import formulas, menu, names, stage
+from tools.site import formulas, markup, menu, names, stage
 
 
 @pytest.fixture
@@ -119,12 +119,12 @@ def test_every_tag_of_the_derivation_belongs_to_one_formula():
     ],
 )
 def test_docstrings_keep_their_letters(line, expected):
-    assert names.escaped(line) == expected
+    assert markup.escaped(line) == expected
 
 
 def test_an_indented_block_before_the_sections_is_an_equation_kept_as_it_stands():
     lines = ["Sum.", "", "    y = |x|", "", "Then more.", "", "Parameters", "----------", "x : float", "    At |x|."]
-    found = names.as_rst(lines)
+    found = markup.as_rst(lines)
     assert found[2:5] == ["::", "", "        y = |x|"]
     assert found[-1] == r"    At \|x\|."
 

@@ -6,7 +6,8 @@ api.py        pages of the API reference, from the `__all__` of the public modul
 companion.py  each tagged file in full, every tagged line beside its equation and its shapes
 shapes.py     the shapes of what a tagged line computes, watched while it runs
 formulas.py   Sphinx extension: formulas as MathML, equation numbers that lead to the code and back
-names.py      Sphinx extension: docstrings as reStructuredText, and names in them and in pages as links
+names.py      Sphinx extension: names in docstrings and in pages as links
+markup.py     docstrings as reStructuredText
 verify.py     checks the built HTML: links, pictures, public names, equations
 look.py       opens every page in headless Chromium, `make look`
 """

@@ -13,6 +13,7 @@ import pathlib
 from dataclasses import dataclass, field
 
 from tools.imports import sources
+from tools.site.markup import escaped
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Modules that pages and docstrings send readers to, and that have no `__all__`.
@@ -210,6 +211,4 @@ def package(path: str) -> str:
 
 def plain(text: str) -> str:
     """Return a summary for a cell of a table."""
-    from tools.site.names import escaped
-
     return escaped(text) or r"\ "
