@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test quick check lint types unit examples doctest docs oracle checkers gradcheck-alone benchmarks results gpu-proof clean
+.PHONY: help demo test quick check lint types unit examples doctest docs package oracle checkers gradcheck-alone benchmarks results gpu-proof clean
 
 help:
 	@echo "make demo    train on the images that come with the package, beside an LSTM (under 5 minutes)"
 	@echo "make test    all tests"
 	@echo "make quick   lint, types and the fast tests, in under a minute"
 	@echo "make check   what CI runs: lint, types, tests, experiments in short form, the pages' examples, the site"
+	@echo "make package build wheel and source distribution, check them, use the wheel in an empty environment"
 	@echo "make docs    build the site into site/, without a network"
 	@echo "make oracle  compare with torch and torchrecurrent (installs them into an environment of their own)"
 	@echo "make checkers    plant bugs and write docs/kill_matrix.md anew (in an environment of its own)"
@@ -49,6 +50,9 @@ doctest: $(VENV)/dev
 docs: $(VENV)/dev
 	$(BIN)/python -m tools.site --out site
 
+package: $(VENV)/dev
+	$(BIN)/python -m tools.package
+
 lint: $(VENV)/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -60,7 +64,7 @@ types: $(VENV)/dev
 quick: lint types
 	$(BIN)/python -m pytest -q -m "not slow" tests/cells tests/time tests/datasets tests/package
 
-check: lint types test docs
+check: lint types test docs package
 
 $(VENV)-oracle/done: setup.py
 	$(PYTHON) -m venv $(VENV)-oracle

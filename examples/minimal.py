@@ -46,7 +46,7 @@ def loss_and_gradient(
     d_logits /= len(labels)  # dL/dlogits, (B, 10)
     of_read_out = {"W_out": d_logits.T @ h, "b_out": d_logits.sum(axis=0)}
     of_cell: Any = numrnn.backward(tape, d_final=d_logits @ params["W_out"], wrt=("params",)).params
-    return loss, {**of_cell, **of_read_out}, np.mean(logits.argmax(axis=1) == labels)
+    return float(loss), {**of_cell, **of_read_out}, float((logits.argmax(axis=1) == labels).mean())
 
 
 def main() -> None:
@@ -60,7 +60,7 @@ def main() -> None:
     optimizer = Adam(0.01)
     state = optimizer.init(params)
 
-    seen = []
+    seen: list[tuple[float, float]] = []
     for update in range(1, UPDATES + 1):
         chosen = rng.choice(len(data.train_labels), BATCH, replace=False)
         x, labels = sequences(data.train_images[chosen]), data.train_labels[chosen]

@@ -1,11 +1,15 @@
 """Figures in one style: colours that colour-blind readers can distinguish, lines that work in black and white.
 
+Each function that draws returns its figure, which a notebook shows, and writes it to a file if it is given a path.
+
 Needs matplotlib, which is imported with the first figure: pip install numrnn[examples]. No figure opens a window or
 changes matplotlib's global state.
 """
 
 from __future__ import annotations
 
+import functools
+import io
 import os
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -46,9 +50,22 @@ def line_style(index: int) -> dict[str, Any]:
     return {"color": COLOURS[index % len(COLOURS)], "linestyle": LINES[index % len(LINES)], "linewidth": 1.6}
 
 
+@functools.cache
+def _figure_class() -> type[Figure]:
+    """Return matplotlib's figure with a picture of itself for notebooks, which need no magic command to show it."""
+
+    class Shown(require_matplotlib().Figure):  # type: ignore[misc]
+        def _repr_png_(self) -> bytes:
+            buffer = io.BytesIO()
+            self.savefig(buffer, format="png", dpi=DPI / 1.5)
+            return buffer.getvalue()
+
+    return Shown
+
+
 def new_figure(width: float = 6.4, height: float = 4.0) -> Figure:
     """Return an empty figure, sizes in inches; raises as `require_matplotlib`."""
-    return require_matplotlib().Figure(figsize=(width, height), layout="constrained")
+    return _figure_class()(figsize=(width, height), layout="constrained")
 
 
 def save_figure(figure: Figure, path: str | Path) -> Path:
@@ -76,6 +93,13 @@ def check_picture_path(name: str, path: str | os.PathLike[str]) -> Path:
     return checked
 
 
+def _finished(figure: Figure, path: str | Path | None) -> Figure:
+    """Write a figure if there is a path; return it."""
+    if path is not None:
+        save_figure(figure, path)
+    return figure
+
+
 def bare(axes: Any) -> None:
     """Remove the upper and right spines of a panel, and draw a pale grid."""
     axes.spines[["top", "right"]].set_visible(False)
@@ -85,10 +109,10 @@ def bare(axes: Any) -> None:
 def learning_curves(
     training: Sequence[Mapping[str, float]],
     validation: Sequence[Mapping[str, float]],
-    path: str | Path,
+    path: str | Path | None = None,
     *,
     title: str = "",
-) -> Path:
+) -> Figure:
     """Plot loss, accuracy (if there is one) and gradient norm of a training run against its updates.
 
     Parameters
@@ -98,15 +122,14 @@ def learning_curves(
         regressor's have no accuracy: its loss is the mean squared error.
     validation : sequence of mapping
         Records with step, loss and accuracy; may be empty.
-    path : path
-        File to write.
+    path : path or None
+        File to write; None writes none.
     title : str
         Heading.
 
     Returns
     -------
-    Path
-        `path`.
+    matplotlib.figure.Figure
     """
     scored = any("accuracy" in record for record in training)
     panels = [("loss", "loss [nats]" if scored else "mean squared error"), ("gradient_norm", "norm of the gradient")]
@@ -127,12 +150,17 @@ def learning_curves(
             axes.legend(frameon=False)
         bare(axes)
     figure.suptitle(title)
-    return save_figure(figure, path)
+    return _finished(figure, path)
 
 
 def confusion_matrix(
-    labels: np.ndarray, predictions: np.ndarray, class_names: Sequence[str], path: str | Path, *, title: str = ""
-) -> Path:
+    labels: np.ndarray,
+    predictions: np.ndarray,
+    class_names: Sequence[str],
+    path: str | Path | None = None,
+    *,
+    title: str = "",
+) -> Figure:
     """Draw the confusion matrix, in numbers of images.
 
     Parameters
@@ -141,15 +169,14 @@ def confusion_matrix(
         Integers from 0 to len(class_names) - 1.
     class_names : sequence of str
         Names of the classes.
-    path : path
-        File to write.
+    path : path or None
+        File to write; None writes none.
     title : str
         Heading.
 
     Returns
     -------
-    Path
-        `path`.
+    matplotlib.figure.Figure
     """
     n_classes = len(class_names)
     counts = np.zeros((n_classes, n_classes), int)
@@ -170,18 +197,20 @@ def confusion_matrix(
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
     axes.set_title(textwrap.fill(title, TITLE_WIDTH))
-    return save_figure(figure, path)
+    return _finished(figure, path)
 
 
-def gradient_flow(norms: Mapping[str, np.ndarray], path: str | Path, *, title: str = "", floor: float = 1e-20) -> Path:
+def gradient_flow(
+    norms: Mapping[str, np.ndarray], path: str | Path | None = None, *, title: str = "", floor: float = 1e-20
+) -> Figure:
     """Plot the norm of dL/dh_t against t, one curve per network.
 
     Parameters
     ----------
     norms : mapping of str to numpy.ndarray, shape (T + 1,)
         Name of the curve, and the norms for t = 0..T, all positive or 0.
-    path : path
-        File to write.
+    path : path or None
+        File to write; None writes none.
     title : str
         Heading.
     floor : float
@@ -189,8 +218,7 @@ def gradient_flow(norms: Mapping[str, np.ndarray], path: str | Path, *, title: s
 
     Returns
     -------
-    Path
-        `path`.
+    matplotlib.figure.Figure
     """
     figure = new_figure(7.2, 4.2)
     axes = figure.subplots()
@@ -203,27 +231,26 @@ def gradient_flow(norms: Mapping[str, np.ndarray], path: str | Path, *, title: s
     axes.set_title(textwrap.fill(title, TITLE_WIDTH))
     axes.legend(frameon=False)
     bare(axes)
-    return save_figure(figure, path)
+    return _finished(figure, path)
 
 
 def compare_learning(
-    runs: Mapping[str, tuple[Sequence[float], Sequence[float]]], path: str | Path, *, title: str = ""
-) -> Path:
+    runs: Mapping[str, tuple[Sequence[float], Sequence[float]]], path: str | Path | None = None, *, title: str = ""
+) -> Figure:
     """Plot training accuracy against wall-clock time, one curve per run.
 
     Parameters
     ----------
     runs : mapping of str to (seconds, accuracies)
         Name of the curve, seconds since the start, and accuracies from 0 to 1.
-    path : path
-        File to write.
+    path : path or None
+        File to write; None writes none.
     title : str
         Heading.
 
     Returns
     -------
-    Path
-        `path`.
+    matplotlib.figure.Figure
     """
     figure = new_figure()
     axes = figure.subplots()
@@ -237,23 +264,22 @@ def compare_learning(
     axes.set_title(title)
     axes.legend(frameon=False, loc="lower right")  # rising curves leave it free
     bare(axes)
-    return save_figure(figure, path)
+    return _finished(figure, path)
 
 
-def stability_report(report: Any, path: str | Path) -> Path:
+def stability_report(report: Any, path: str | Path | None = None) -> Figure:
     """Draw the page of `numrnn.stability.stability_report`: spectrum, step size, growth over time, saturation.
 
     Parameters
     ----------
     report : StabilityReport
         The report to draw; panels that do not apply to its cell say so.
-    path : path
-        File to write.
+    path : path or None
+        File to write; None writes none.
 
     Returns
     -------
-    Path
-        `path`.
+    matplotlib.figure.Figure
     """
     figure = new_figure(12, 7.4)
     panels = figure.subplots(2, 3).flat
@@ -262,7 +288,7 @@ def stability_report(report: Any, path: str | Path) -> Path:
         draw_panel(axes, report)
         bare(axes)
     figure.suptitle(f"{type(report.cell).__name__} after {report.step:,} updates; {report.input}, T = {report.n_steps}")
-    return save_figure(figure, path)
+    return _finished(figure, path)
 
 
 def _does_not_apply(axes: Any, report: Any, title: str) -> None:

@@ -37,10 +37,10 @@ def main(arguments: Sequence[str] | None = None, *, program: str = "numrnn stabi
 def _report(options: argparse.Namespace) -> int:
     from numrnn.stability import stability_report
 
-    path = options.out or options.checkpoint.with_name(f"{options.checkpoint.stem}-stability.png")
     try:
-        with contextlib.suppress(MissingExtraError):  # then there is no picture
-            plots.check_picture_path("--out", path)
+        if options.out is not None:
+            with contextlib.suppress(MissingExtraError):  # then there is no picture
+                plots.check_picture_path("--out", options.out)
         report = stability_report(options.checkpoint, images=options.images, steps=options.steps, seed=options.seed)
     except MemoryError as error:
         print(f"error: not enough memory: {error}", file=sys.stderr)
@@ -49,12 +49,13 @@ def _report(options: argparse.Namespace) -> int:
         print(f"error: {error}", file=sys.stderr)
         return FAILED
     print(report)
-    return _draw(report, path)
+    return _draw(report, options.out or options.checkpoint.with_name(f"{options.checkpoint.stem}-stability.png"))
 
 
 def _draw(report: StabilityReport, path: Path) -> int:
     try:
-        print(f"picture: {plots.stability_report(report, path)}")
+        plots.stability_report(report, path)
+        print(f"picture: {path}")
     except MissingExtraError as error:
         print(f"no picture: {error}", file=sys.stderr)
     except OSError as error:

@@ -1,39 +1,56 @@
-"""python -m results [--check]: write the tables of results/README.md anew, or say whether they are as the logs are."""
+"""python -m results [--check]: write the tables made from logs and presets anew, or say whether they are up to date."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from numrnn.commands import Parser
-from results import tasks
+from results import grid, tasks
 from results.runs import FOLDER, LogError, read_runs
-from results.tables import rebuilt
+from results.tables import of_the_paper, rebuilt
 
 PAGE = Path(__file__).parent / "README.md"
+ON_THE_GRID = Path(__file__).parents[1] / "docs" / "what_the_paper_does_not_say.md"
+
+
+def pages(page: Path, grid_page: Path, folder: Path, task_folder: Path) -> dict[Path, Callable[[str], str]]:
+    """Return the pages with tables, and for each how to make it anew."""
+    return {
+        page: lambda text: rebuilt(text, of_the_paper(read_runs(folder)) | tasks.tables(task_folder)),
+        grid_page: lambda text: rebuilt(text, {"outside the grid": grid.table()}, "presets"),
+    }
 
 
 def main(
-    argv: list[str] | None = None, *, page: Path = PAGE, folder: Path = FOLDER, task_folder: Path = tasks.FOLDER
+    argv: list[str] | None = None,
+    *,
+    page: Path = PAGE,
+    grid_page: Path = ON_THE_GRID,
+    folder: Path = FOLDER,
+    task_folder: Path = tasks.FOLDER,
 ) -> int:
-    """Run from the command line; return 0, or 1 where logs are wrong or, with --check, the page is not theirs."""
+    """Run from the command line; return 0, or 1 where logs are wrong or, with --check, a page is not up to date."""
     parser = Parser(prog="python -m results", description=(__doc__ or "").partition(": ")[2])
-    parser.add_argument("--check", action="store_true", help="write nothing; status 1 if the tables differ")
-    check = parser.parse_args(argv).check
+    parser.add_argument("--check", action="store_true", help="write nothing; status 1 if a table differs")
+    check, status = parser.parse_args(argv).check, 0
     try:
-        before = page.read_text(encoding="utf-8")
-        after = rebuilt(before, read_runs(folder), tasks.tables(task_folder))
+        for path, remake in pages(page, grid_page, folder, task_folder).items():
+            before = path.read_text(encoding="utf-8")
+            after = remake(before)
+            if check and before != after:
+                print(f"{path}: its tables are not up to date; run python -m results", file=sys.stderr)
+                status = 1
+            if not check:
+                path.write_text(after, encoding="utf-8")
+                print(f"written: {path}")
+        if not check:
+            print(f"written: {tasks.draw(tasks.read_runs(task_folder), task_folder / 'curves.png')}")
     except (LogError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    if check:
-        if before != after:
-            print(f"{page}: the tables are not those of the logs; run python -m results", file=sys.stderr)
-        return int(before != after)
-    page.write_text(after, encoding="utf-8")
-    picture = tasks.draw(tasks.read_runs(task_folder), task_folder / "curves.png")
-    print(f"written: {page}, {picture}")
-    return 0
+    return status
 
 
 if __name__ == "__main__":

@@ -117,19 +117,23 @@ def data_text(result: Mapping[str, object]) -> str:
     return ", ".join(parts)
 
 
-def rebuilt(page: str, runs: Mapping[str, Sequence[Run]], others: Mapping[str, str] | None = None) -> str:
-    """Return the page with its tables made anew, each between its two marks; `others` are further tables by name.
+def rebuilt(page: str, tables: Mapping[str, str], source: str = "logs") -> str:
+    """Return the page with its tables, given by name, made anew, each between its two marks.
 
     Raises
     ------
     ValueError
         If a mark is missing.
     """
-    tables = {name: table(name, runs) for name in TABLES} | {"runs": run_table(runs)} | dict(others or {})
     for name, text in tables.items():
-        begin, end = f"<!-- {name}: from the logs, by python -m results -->", f"<!-- end of {name} -->"
+        begin, end = f"<!-- {name}: from the {source}, by python -m results -->", f"<!-- end of {name} -->"
         if page.count(begin) != 1 or page.count(end) != 1:
             raise ValueError(f"the page must have {begin!r} and {end!r} once each")
         head, _, rest = page.partition(begin)
         page = f"{head}{begin}\n\n{text}\n\n{end}{rest.partition(end)[2]}"
     return page
+
+
+def of_the_paper(runs: Mapping[str, Sequence[Run]]) -> dict[str, str]:
+    """Return the tables of the paper's rows and of their runs, by name."""
+    return {name: table(name, runs) for name in TABLES} | {"runs": run_table(runs)}

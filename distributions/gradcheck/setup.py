@@ -9,6 +9,7 @@ from setuptools import setup
 here = pathlib.Path(__file__).resolve().parent
 root = here.parents[1]
 version = re.search(r'__version__ = "(.+?)"', (root / "gradcheck" / "__init__.py").read_text(encoding="utf-8")).group(1)
+repository = re.search(r'repository-code: "(.+)"', (root / "CITATION.cff").read_text(encoding="utf-8")).group(1)
 os.chdir(here)  # setuptools takes package_dir relative to the current directory
 
 setup(
@@ -17,7 +18,9 @@ setup(
     description="Verifies gradients written by hand, and says what is wrong with them",
     long_description=(root / "docs" / "gradcheck.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
-    license="MIT",
+    author="The numrnn authors",
+    url=repository,
+    license_expression="MIT",  # SPDX
     python_requires=">=3.11",
     packages=["gradcheck"],
     package_dir={"gradcheck": "../../gradcheck"},
@@ -25,7 +28,6 @@ setup(
     entry_points={"pytest11": ["gradcheck = gradcheck.pytest_plugin"]},
     install_requires=["numpy>=2.0"],
     classifiers=[
-        "License :: OSI Approved :: MIT License",
         "Programming Language :: Python :: 3",
         "Framework :: Pytest",
         "Intended Audience :: Science/Research",

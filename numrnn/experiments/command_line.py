@@ -136,7 +136,8 @@ def read(parser: argparse.ArgumentParser, argv: Sequence[str] | None, config: ty
     hints, meanings = typing.get_type_hints(config), options(config)
     for name, value in given.items():
         if hints.get(name) == PATHS_BY_NAME:
-            given[name] = tuple(named_path(text, meanings[name].metavar or NAME_AND_PATH) for text in value)
+            flag, form = f"--{name.removesuffix('s')}", meanings[name].metavar or NAME_AND_PATH
+            given[name] = tuple(named_path(text, form, flag) for text in value)
         elif isinstance(value, list):
             given[name] = tuple(value)
     return given
@@ -149,8 +150,8 @@ def read_config(
     return config(**read(make_parser(command, text, config, program=program), argv, config))
 
 
-def named_path(text: str, form: str = NAME_AND_PATH) -> tuple[str, str]:
-    """Return NAME and PATH of NAME=PATH; `form` is what an error expects.
+def named_path(text: str, form: str = NAME_AND_PATH, flag: str = "") -> tuple[str, str]:
+    """Return NAME and PATH of NAME=PATH; an error expects `form`, and names the option `flag`.
 
     Raises
     ------
@@ -159,7 +160,7 @@ def named_path(text: str, form: str = NAME_AND_PATH) -> tuple[str, str]:
     """
     name, _, path = text.partition("=")
     if not name or not path:
-        raise ValueError(f"expected {form}, got {text!r}")
+        raise ValueError(f"{f'{flag}: ' if flag else ''}expected {form}, got {text!r}")
     return name, path
 
 

@@ -72,7 +72,8 @@ def run(config: Config, *, quiet: bool = False) -> dict[str, float]:
         pictures += result.pictures
     if draw:
         title = f"Sequential MNIST, 5,000 images: {config.seconds:g} s of training each"
-        pictures.insert(0, plots.compare_learning(curves, Path(config.out) / "demo.png", title=title))
+        pictures.insert(0, Path(config.out) / "demo.png")
+        plots.compare_learning(curves, pictures[0], title=title)
     say(f"\ntest accuracy after {config.seconds:g} s of training each")
     for name, accuracy in accuracies.items():
         say(f"  {name:<15}{100 * accuracy:6.2f} %")

@@ -81,16 +81,14 @@ def draw_run(
         params = model.init_params(rng, **initial_values(other, n_steps), backend=config.backend)
         flows[f"{name}, at the start"] = norms(model, params)
     history = training.history
-    return [
-        plots.learning_curves(history("training"), history("validation"), out / "learning_curves.png", title=heading),
-        plots.confusion_matrix(
-            data.test_labels,
-            test.predictions,
-            data.class_names,
-            out / "confusion_matrix.png",
-            title=f"{heading}: {100 * (test.accuracy or 0):.2f} % of {len(test.predictions):,} test images",
-        ),
-        plots.gradient_flow(
-            flows, out / "gradient_flow.png", title=f"How the gradient travels back in time: {heading}"
-        ),
-    ]
+    written = [out / f"{name}.png" for name in ("learning_curves", "confusion_matrix", "gradient_flow")]
+    plots.learning_curves(history("training"), history("validation"), written[0], title=heading)
+    plots.confusion_matrix(
+        data.test_labels,
+        test.predictions,
+        data.class_names,
+        written[1],
+        title=f"{heading}: {100 * (test.accuracy or 0):.2f} % of {len(test.predictions):,} test images",
+    )
+    plots.gradient_flow(flows, written[2], title=f"How the gradient travels back in time: {heading}")
+    return written

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from numrnn.datasets import Sequences, Standardization
-from numrnn.experiments.command_line import guarded, make_parser, read
+from numrnn.experiments.command_line import add_verbosity, guarded, is_quiet, make_parser, read
 from numrnn.experiments.sequence_command import STANDARDIZATION, read_sequences, saved_values
 from numrnn.files import replacing
 from numrnn.options import Checked, documented, inherited, option
@@ -94,7 +94,9 @@ def main(argv: list[str] | None = None, *, program: str | None = None) -> int:
 
     def work() -> None:
         parser = make_parser("numrnn predict", __doc__, Config, program=program)
+        add_verbosity(parser)
         given = read(parser, argv, Config)
+        quiet = is_quiet(given)
         if missing := [name for key, name in (("checkpoint", "CHECKPOINT"), ("data", "DATA.npz")) if key not in given]:
             parser.error(f"the following arguments are required: {', '.join(missing)}")
         config = Config(**given)
@@ -102,6 +104,7 @@ def main(argv: list[str] | None = None, *, program: str | None = None) -> int:
         found = predict(config.checkpoint, data, backend=config.backend)
         with replacing(config.out) as file:  # numpy.savez would add .npz to a name without it
             np.savez(file, **found)  # type: ignore[arg-type]
-        print(f"{len(data):,} sequences; written: {config.out}")
+        if not quiet:
+            print(f"{len(data):,} sequences; written: {config.out}")
 
     return guarded(work)

@@ -241,7 +241,8 @@ class SequenceCommand(TrainingCommand):
         if draw and can_draw(say):
             curves, title = out / "learning_curves.png", f"{self.task(config)}, {config.cell} cell"
             history = training.history
-            written.append(plots.learning_curves(history("training"), history("validation"), curves, title=title))
+            plots.learning_curves(history("training"), history("validation"), curves, title=title)
+            written.append(curves)
         for name, value in scores.items():
             text = f"{100 * value:.2f} %" if name.endswith("accuracy") else f"{value:.4g}"
             say(f"{name.replace('_', ' ')}: {text}")

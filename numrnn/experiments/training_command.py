@@ -149,6 +149,8 @@ class TrainingCommand(ABC):
         add_verbosity(parser)
         given = read(parser, argv, self.config)
         resume, overwrite, quiet = given.pop("resume"), given.pop("overwrite"), is_quiet(given)
+        if resume and overwrite:
+            parser.error("give only one of --resume and --overwrite")
         positional = {name: meaning for name, meaning in options(self.config).items() if meaning.positional}
         missing = [meaning.metavar or name for name, meaning in positional.items() if name not in given]
         if missing and not resume:  # which takes them from the run

@@ -44,7 +44,7 @@ class Progress:
         self._bar: Any = None
         if self._show and not self._log:
             try:
-                tqdm = importlib.import_module("tqdm").tqdm
+                tqdm = importlib.import_module("tqdm.auto").tqdm  # in a notebook, a bar of its own kind
             except ImportError:
                 return
             layout = {"bar_format": BAR_OF_SECONDS} if unit == "s" else {}

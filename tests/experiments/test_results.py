@@ -8,9 +8,10 @@ import pytest
 
 from numrnn.experiments import cifar10, mnist
 from numrnn.training import load_checkpoint
-from results.__main__ import PAGE, main
+from results import tasks
+from results.__main__ import ON_THE_GRID, PAGE, main
 from results.runs import FOLDER, LogError, Run, command, read_run, read_runs
-from results.tables import PAPER, accuracy_text, presets, rebuilt, table
+from results.tables import PAPER, accuracy_text, of_the_paper, presets, rebuilt, table
 
 RUNS = read_runs()
 PRESET = "pmnist-gated"
@@ -36,7 +37,8 @@ def contradictions(run):
     experiment = cifar10.EXPERIMENT if run.preset.startswith("cifar10-") else mnist.EXPERIMENT
     expected = json.loads(json.dumps(vars(experiment.make_config(preset=run.preset))))
     # A run from before there was an option did what its default does.
-    stored = {field.name: field.default for field in fields(experiment.config)} | run.config
+    defaults = {field.name: field.default for field in fields(experiment.config)}
+    stored = json.loads(json.dumps(defaults)) | run.config
     found = [key for key, value in expected.items() if stored[key] != value and key not in FREE]
     if run.result and load_checkpoint(run.folder / "final.npz").step != run.result["iterations"]:
         found.append("final.npz")
@@ -83,7 +85,7 @@ def test_a_row_with_two_seeds_has_mean_and_spread(folder):
 
 
 def test_every_run_is_listed_with_what_it_is(folder):
-    page = rebuilt(PAGE.read_text(encoding="utf-8"), read_runs(folder))
+    page = rebuilt(PAGE.read_text(encoding="utf-8"), of_the_paper(read_runs(folder)))
     for seed in (0, 1):
         result = json.loads((folder / PRESET / f"seed-{seed}" / "result.json").read_text())
         (line,) = [line for line in page.splitlines() if line.startswith(f"| [{PRESET}, {seed}]")]
@@ -119,7 +121,9 @@ def test_a_run_that_has_not_ended_is_said_to(folder, tmp_path):
     (copy / "result.json").unlink()
     runs = read_runs(tmp_path)
     assert "| 93.1 | not finished | " in table("table 1", runs)
-    assert f"](paper/{PRESET}/seed-0) | not finished | " in rebuilt(PAGE.read_text(encoding="utf-8"), runs)
+    assert f"](paper/{PRESET}/seed-0) | not finished | " in rebuilt(
+        PAGE.read_text(encoding="utf-8"), of_the_paper(runs)
+    )
 
 
 @pytest.mark.parametrize(
@@ -164,12 +168,18 @@ def test_a_checkpoint_that_is_too_large_is_found(folder, tmp_path):
 
 
 def test_a_page_that_is_not_that_of_the_logs_is_found_and_mended(folder, tmp_path, capsys):
-    page = tmp_path / "README.md"
+    page, grid_page = tmp_path / "README.md", tmp_path / "grid.md"
     shutil.copy(PAGE, page)
-    assert main(["--check"], page=page, folder=folder) == 1
-    assert "the tables are not those of the logs" in capsys.readouterr().err
-    assert main([], page=page, folder=folder) == 0
-    assert main(["--check"], page=page, folder=folder) == 0
+    shutil.copy(ON_THE_GRID, grid_page)
+    shutil.copytree(tasks.FOLDER, tmp_path / "tasks")
+    given = {"page": page, "grid_page": grid_page, "folder": folder, "task_folder": tmp_path / "tasks"}
+    assert main(["--check"], **given) == 1
+    assert f"{page}: its tables are not up to date" in capsys.readouterr().err
+    assert main([], **given) == 0
+    assert main(["--check"], **given) == 0
+    grid_page.write_text(grid_page.read_text(encoding="utf-8").replace("gate_spread 2.5", "gate_spread 2.6", 1))
+    assert main(["--check"], **given) == 1
+    assert f"{grid_page}: its tables are not up to date" in capsys.readouterr().err
     page.write_text(page.read_text(encoding="utf-8").replace("<!-- end of runs -->", ""), encoding="utf-8")
-    assert main([], page=page, folder=folder) == 1
+    assert main([], **given) == 1
     assert "'<!-- end of runs -->' once each" in capsys.readouterr().err

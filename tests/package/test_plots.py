@@ -1,5 +1,6 @@
 """Pictures whose text has to stay readable whatever the names in it are."""
 
+import inspect
 import itertools
 
 import numpy as np
@@ -46,6 +47,22 @@ def test_a_long_heading_of_the_gradient_flow_is_not_cut_off(drawn):
     heading = "How the gradient travels back in time: CIFAR-10 padded with independent noise, gated cell"
     plots.gradient_flow({"gated": np.geomspace(1, 2, 20)}, "flow.png", title=heading)
     assert_inside(drawn[0].axes[0].title, drawn[0])
+
+
+def test_a_figure_is_returned_shown_by_notebooks_and_written_only_to_a_path(tmp_path):
+    norms = {"gated": np.geomspace(1, 2, 20)}
+    figure = plots.gradient_flow(norms)
+    assert figure._repr_png_().startswith(b"\x89PNG")
+    assert list(tmp_path.iterdir()) == []
+    written = plots.gradient_flow(norms, tmp_path / "flow.svg")
+    assert [path.name for path in tmp_path.iterdir()] == ["flow.svg"]
+    assert type(written) is type(figure)
+
+
+@pytest.mark.parametrize("draw", [plots.learning_curves, plots.compare_learning, plots.stability_report])
+def test_every_function_that_draws_can_do_without_a_path(draw):
+    assert inspect.signature(draw).parameters["path"].default is None
+    assert inspect.signature(draw).return_annotation == "Figure"
 
 
 def test_names_of_classes_do_not_run_into_each_other(drawn):
