@@ -19,9 +19,9 @@ from tools.site import menu
 
 LINK = re.compile(r"(?P<open>!?\[(?:[^\[\]]|!?\[[^\[\]]*\](?:\([^)]*\))?)*\]\()(?P<target>[^)\s]+)\)")
 CODE = re.compile(r"(^```.*?^```[ ]*$|(?<!`)`[^`\n]+`(?!`))", re.DOTALL | re.MULTILINE)
-BADGE = re.compile(r"\[!\[([^\]]*)\]\(https:[^)]*\)\]")  # a picture on another machine, which the site does not load
 TOP = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "results/README.md")
 FRONT = "index.md"
+BADGE = re.compile(r"\[!\[([^\]]*)\]\(https:[^)]*\)\]")  # a picture on another machine, which the site does not load
 
 
 class DeadLinkError(Exception):
