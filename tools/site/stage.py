@@ -21,6 +21,7 @@ LINK = re.compile(r"(?P<open>!?\[(?:[^\[\]]|!?\[[^\[\]]*\](?:\([^)]*\))?)*\]\()(
 CODE = re.compile(r"(^```.*?^```[ ]*$|(?<!`)`[^`\n]+`(?!`))", re.DOTALL | re.MULTILINE)
 TOP = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "results/README.md")
 FRONT = "index.md"
+BADGE = re.compile(r"\[!\[([^\]]*)\]\(https:[^)]*\)\]")  # a picture on another machine, which the site does not load
 
 
 class DeadLinkError(Exception):
@@ -54,7 +55,7 @@ def notebook_as_page(path: pathlib.Path) -> str:
     for cell in book["cells"]:
         source = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
-            parts.append(source)
+            parts.append(BADGE.sub(r"[\1]", source))
         elif cell["cell_type"] == "code":
             parts.append(f"```python\n{source}\n```")
     parts.append(f"*[The notebook itself]({path.name}), to run and to change.*")
