@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gradcheck.arguments import check_integer
+from gradcheck.arguments import check_callables, check_integer
 from gradcheck.arrays import Host, is_array, to_host
 from gradcheck.report import FAILED, PASSED, Entry, Report, Worst
 from gradcheck.structures import is_record
@@ -47,6 +47,7 @@ def check_determinism(function: Callable[..., Any], inputs: Any, *, repeats: int
     -----
     `repeats` evaluations. Results on a GPU may legitimately differ in their last bits where sums are atomic.
     """
+    check_callables(function=function)
     check_integer("repeats", repeats, at_least=2)
     started = time.perf_counter()
     results = [_named(function(*_copied(_arguments(inputs))), "result") for _ in range(repeats)]
@@ -87,6 +88,7 @@ def check_purity(function: Callable[..., Any], inputs: Any) -> Report:
     -----
     One evaluation.
     """
+    check_callables(function=function)
     started = time.perf_counter()
     given = _copied(_arguments(inputs))
     before = {name: np.array(values) for name, values in _named(given, "inputs").items()}

@@ -100,9 +100,10 @@ def backend_module(backend: Backend | None = None) -> ModuleType:
         including the version of CUDA.
     """
     name: str = os.environ.get("NUMRNN_BACKEND", "numpy") if backend is None else backend
-    if name not in BACKENDS:
+    if not isinstance(name, str) or name not in BACKENDS:
         source = "NUMRNN_BACKEND" if backend is None else "backend"
-        raise ValueError(f"{source} must be one of {', '.join(map(repr, BACKENDS))}, got {name!r}")
+        error = ValueError if isinstance(name, str) else TypeError
+        raise error(f"{source} must be one of {', '.join(map(repr, BACKENDS))}, got {name!r:.80}")
     return np if name == "numpy" else _cupy()
 
 

@@ -15,7 +15,6 @@ import contextlib
 import dataclasses
 import inspect
 import io
-import math
 import os
 import re
 import resource
@@ -55,11 +54,28 @@ ALLOWED = (
 PATHS = {"path", "out", "root", "directory"}
 # Counts: a large one is no mistake, and takes its time.
 COUNTS = {
-    "repeats", "directions", "epochs", "iterations", "refinements", "halvings", "budget", "steps", "images", "n_sequences",
-    "piece", "every", "check_every", "seeds", "scales", "times", "k", "average_updates",
-}  # fmt: skip
-# Arguments that any value suits: comparisons, labels of curves, random states that are kept as they are.
-ANY_VALUE = {"obj"}
+    "repeats",
+    "directions",
+    "epochs",
+    "iterations",
+    "refinements",
+    "halvings",
+    "budget",
+    "steps",
+    "images",
+    "n_sequences",
+    "piece",
+    "every",
+    "check_every",
+    "seeds",
+    "scales",
+    "times",
+    "k",
+    "average_updates",
+}
+VARIABLE = {"args", "options"}  # *args and **options
+# What the documentation calls an argument, too: y of a classifier are labels, of a regressor targets.
+SYNONYMS = {"y": ("labels", "targets"), "outputs": ("logits",), "data": ("x", "images", "encoder"), "root": ("in",)}
 
 
 class TooSlow(BaseException):
@@ -135,24 +151,32 @@ def numbers(value: Any, depth: int = 0) -> Iterator[np.ndarray]:
             yield from numbers(getattr(value, field.name, None), depth + 1)
 
 
-def names(argument: str, value: Any, text: str) -> bool:
-    """Tell whether a message names the argument, or what was given under it."""
-    return re.search(rf"(?<![A-Za-z0-9]){re.escape(argument)}(?![A-Za-z0-9])", text) is not None
+def names(argument: str, arguments: Mapping[str, Any], text: str) -> bool:
+    """Tell whether a message names the argument, the file that it stands for, or, of two arrays, the other one.
+
+    Two arrays that do not fit each other may be named by either name.
+    """
+    value = arguments[argument]
+    if isinstance(value, Path) and str(value) in text:
+        return True
+    words = [argument, *SYNONYMS.get(argument, ())]
+    if isinstance(value, np.ndarray | Mapping):
+        words += [name for name, one in arguments.items() if isinstance(one, np.ndarray | Mapping)]
+    return any(re.search(rf"(?<![A-Za-z0-9]){re.escape(word)}(?![A-Za-z0-9])", text) for word in words)
 
 
 def judge(target: Target, argument: str, arguments: dict[str, Any]) -> str | None:
     """Return what is wrong with a call, None if nothing is."""
-    value = arguments[argument]
     start = time.monotonic()
     output = io.StringIO()
     try:
         with (
-            warnings.catch_warnings(),
+            warnings.catch_warnings(record=True) as said,
             at_most(SECONDS),
             contextlib.redirect_stdout(output),
             contextlib.redirect_stderr(output),
         ):
-            warnings.simplefilter("ignore")
+            warnings.simplefilter("always")
             result = call(target.function, arguments)
             finite = all(np.isfinite(array).all() for array in numbers(result))
     except TooSlow:
@@ -160,7 +184,7 @@ def judge(target: Target, argument: str, arguments: dict[str, Any]) -> str | Non
     except MemoryError:
         return None if argument in SIZES | COUNTS or time.monotonic() - start < SECONDS else "MemoryError"
     except ALLOWED as error:
-        if names(argument, value, str(error)):
+        if names(argument, arguments, str(error)):
             return None
         return f"does not name the argument: {type(error).__name__}: {shown(str(error))}"
     except OSError as error:
@@ -168,7 +192,8 @@ def judge(target: Target, argument: str, arguments: dict[str, Any]) -> str | Non
     except BaseException as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
         return f"{type(error).__name__}: {shown(str(error))} at {Path(where.filename).name}:{where.lineno}"
-    return None if finite else "NaN or infinity in the result, without a word"
+    silent = not any(issubclass(one.category, RuntimeWarning) for one in said)
+    return None if finite or not silent else "NaN or infinity in the result, without a word"
 
 
 def run(calls: int, seed: int, only: str = "", first: int = 0, per_target: bool = False) -> list[Finding]:
@@ -184,7 +209,10 @@ def run(calls: int, seed: int, only: str = "", first: int = 0, per_target: bool 
         arguments = target.arguments(folder)
         if not arguments:
             continue
-        argument = list(arguments)[rng.integers(len(arguments))]
+        choice = [name for name in arguments if name not in VARIABLE]
+        if not choice:
+            continue
+        argument = choice[rng.integers(len(choice))]
         arguments[argument] = malformed(argument, arguments[argument], rng)
         value = shown(arguments[argument])
         counts[target.name] += 1
