@@ -213,7 +213,10 @@ def _row(*cells: Any) -> str:
 
 def _checked(name: str, values: Any, kind: Any) -> list[Any]:
     """Return an iterable as a list after checking that it holds objects of a class."""
-    found = list(values) if isinstance(values, Iterable) and not isinstance(values, str | bytes) else None
+    try:
+        found = None if isinstance(values, str | bytes) else list(values)
+    except TypeError:
+        found = None
     if found is None or not all(isinstance(value, kind) for value in found):
         what = getattr(kind, "__name__", str(kind))
         raise TypeError(f"{name} must be a sequence of {what}, got {shown(values)}")

@@ -181,6 +181,8 @@ def check_same_kind(arrays: Mapping[str, Array]) -> None:
     """
     first = None
     for name, array in arrays.items():
+        if not is_array(array):
+            raise TypeError(f"{name} must be an array, got {shown(array)}")
         kind = (array_namespace(array), device_of(array))
         single = dtype_name(array) == "float32"
         if first is None:
@@ -344,24 +346,15 @@ def check_kind(name: str, value: Any, kind: Any, what: str = "") -> Any:
 
 
 def check_arrays(name: str, arrays: Any) -> Mapping[str, Array]:
-    """Return a mapping of names to floating-point arrays of one kind after a check.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it is none, or precisions or devices differ.
-    """
+    """Return a mapping of names to floating-point arrays after a check; raises TypeError if it is none."""
     if not isinstance(arrays, Mapping):
         raise TypeError(f"{name} must be a mapping of names to arrays, got {shown(arrays)}")
-    labelled = {}
     for key, array in arrays.items():
         if not is_array(array):
             raise TypeError(f"{name}[{key!r}] must be an array, got {shown(array)}")
         check_plain(f"{name}[{key!r}]", array)
         if dtype_name(array) not in FLOATING:
             raise TypeError(f"{name}[{key!r}] must be of dtype float32 or float64, got {dtype_name(array)}")
-        labelled[f"{name}[{key!r}]"] = array
-    check_same_kind(labelled)
     return arrays
 
 

@@ -258,7 +258,10 @@ def _largest(array: np.ndarray) -> float:
 def _slope(step_sizes: np.ndarray, errors: np.ndarray) -> float:
     """Return the order p of errors ~ step_size^p, by least squares of the logarithms."""
     if not np.all(errors > 0):
-        raise ValueError(f"an order needs errors > 0, got {errors}: nothing moves, or Euler's method is exact here")
+        raise ValueError(
+            f"an order needs errors > 0, got {errors}: nothing moves, Euler's method is exact here, or x, h0 or params "
+            "are too large"
+        )
     return float(np.polyfit(np.log(step_sizes), np.log(errors), 1)[0])
 
 

@@ -207,7 +207,12 @@ def confusion_matrix(
         `path`.
     """
     path, title = check_picture_path("path", path), _checked_title(title)
-    if not isinstance(class_names, Sequence) or not all(isinstance(name, str) for name in class_names):
+    if (
+        not isinstance(class_names, Sequence)
+        or isinstance(class_names, str)
+        or not class_names
+        or not all(isinstance(name, str) for name in class_names)
+    ):
         raise TypeError(f"class_names must be a sequence of strings, got {shown(class_names)}")
     n_classes = len(class_names)
     labels, predictions = (

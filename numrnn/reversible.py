@@ -232,7 +232,7 @@ def _inverter(cell: Cell, params: Params, x: Array, h: Array, name: str) -> _Inv
     check_finite("x", x)
     check_finite(name, h)
     check_same_kind(arrays | {"x": x, name: h})
-    _check_real(**{"x": x, name: h})
+    _check_real(**arrays, **{"x": x, name: h})
     return _Inverter(cell, params)
 
 
@@ -295,7 +295,7 @@ def forward(
     if check_every is not None:
         check_every = check_integer("check_every", check_every, at_least=1)
     problem = check_problem(cell, params, x, h0, lengths, check_every)
-    _check_real(**{"x": x} if h0 is None else {"x": x, "h0": h0})
+    _check_real(**cell.check_params(params), **({"x": x} if h0 is None else {"x": x, "h0": h0}))
     tape = ReversibleTape(problem, _Inverter(cell, params))
     with flush_subnormals():
         tape.run()

@@ -277,7 +277,8 @@ def _with_channels(images: np.ndarray) -> np.ndarray:
 def per_channel(name: str, value: PerChannel, channels: int, *, above: float | None = None) -> list[float]:
     """Return one checked number per channel."""
     check_plain(name, value)
-    several = isinstance(value, Sequence | np.ndarray) and not isinstance(value, str | bytes) and np.ndim(value) > 0
+    several = isinstance(value, Sequence) or (isinstance(value, np.ndarray) and value.ndim > 0)
+    several = several and not isinstance(value, str | bytes)
     values: list[Any] = list(value) if several else [value] * channels  # type: ignore[arg-type]
     if len(values) != channels:
         raise ValueError(f"{name} must be one number, or {channels}, one for each channel, got {len(values)}")

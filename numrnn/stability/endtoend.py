@@ -326,7 +326,7 @@ def log_singular_values(
     if k > lin.state_size - 2:
         raise ValueError(f"k must be at most state_size - 2 = {lin.state_size - 2}, got {k}; all: end_to_end_jacobian")
     check_choice("which", which, ("largest", "smallest"))
-    seed, tolerance = check_integer("seed", seed, at_least=0), check_number("tolerance", tolerance, at_least=0)
+    seed, tolerance = check_integer("seed", seed, at_least=0), check_number("tolerance", tolerance, at_least=0, below=1)
     if which == "smallest":
         operator, log_scale = _inverse_operator(lin, _checked_row(lin, row), seed)
     else:

@@ -55,7 +55,6 @@ def masked_cross_entropy(logits: Array, labels: Array, mask: Array) -> tuple[Arr
     """
     check_array("logits", logits, ("T", "B", "K"))
     check_mask(mask, logits)
-    check_finite("logits", logits)
     xp, classes = check_beside("labels", labels, "logits", logits), logits.shape[2]
     if dtype_name(labels) not in INTEGERS:
         raise TypeError(f"labels must be integers, got {dtype_name(labels)}")
@@ -69,6 +68,7 @@ def masked_cross_entropy(logits: Array, labels: Array, mask: Array) -> tuple[Arr
     numbers = asarray(list(range(classes)), like=logits, dtype=xp.int64)
     hit = astype(labels[:, :, None] == numbers, logits.dtype)  # (T, B, K)
     counted = xp.where(mask[:, :, None], logits, 0)
+    check_finite("logits", counted)
     real = xp.real(counted) if dtype_name(logits) == "complex128" else counted
     s = counted - xp.max(real, axis=2, keepdims=True)
     e = xp.exp(s)
@@ -106,8 +106,9 @@ def masked_squared_error(outputs: Array, targets: Array, mask: Array) -> tuple[A
     T, B, K = outputs.shape
     check_array("targets", targets, ("T", "B", "K"), T=T, B=B, K=K)
     check_same_kind({"outputs": outputs, "targets": targets})
-    check_finite("outputs", outputs)
     xp, (_, count) = array_namespace(outputs), _weights(mask, outputs)
+    for name, array in (("outputs", outputs), ("targets", targets)):
+        check_finite(name, xp.where(mask[:, :, None], array, 0))
     difference = xp.where(mask[:, :, None], outputs - targets, 0)
     return xp.sum(difference * difference) / (count * K), difference * (2 / (count * K))
 

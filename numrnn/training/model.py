@@ -74,6 +74,8 @@ class Classifier(ReadOut):
         """Return the number of labels predicted correctly, an int64 of shape (); labels out of range are not."""
         check_array("outputs", outputs, ("B", "K") if self.output == "last" else ("T", "B", "K"))
         check_beside("y", y, "outputs", outputs)
+        if tuple(y.shape) != tuple(outputs.shape[:-1]):
+            raise ValueError(f"y must be {tuple(outputs.shape[:-1])} as the outputs are, got {tuple(y.shape)}")
         return correct_rows(outputs, y) if self.output == "last" else correct_steps(outputs, y, mask)
 
     def predictions(self, outputs: Array) -> Array:

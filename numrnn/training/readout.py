@@ -19,7 +19,16 @@ import numpy.typing as npt
 from numrnn.backend import Array, Params, array_namespace, asarray, from_numpy, to_numpy, zeros
 from numrnn.bptt import backward, forward
 from numrnn.cells.base import Cell
-from numrnn.checks import check_array, check_integer, check_kind, check_same_kind, shown, values_are_trusted
+from numrnn.checks import (
+    check_array,
+    check_choice,
+    check_finite,
+    check_integer,
+    check_kind,
+    check_same_kind,
+    shown,
+    values_are_trusted,
+)
 from numrnn.tape import Tape
 from numrnn.training.protocol import Lengths
 from numrnn.typing import Backend, Engine
@@ -55,8 +64,7 @@ class ReadOut(ABC):
     def __init__(self, cell: Cell, n_outputs: int, output: Output = "last") -> None:
         if not isinstance(cell, Cell):
             raise TypeError(f"cell must be a Cell, got {type(cell).__name__}")
-        if output not in get_args(Output):
-            raise ValueError(f"output must be 'last' or 'every', got {output!r}")
+        check_choice("output", output, get_args(Output))
         self.cell, self.output = cell, output
         self.n_outputs = check_integer(self.outputs_name, n_outputs, at_least=1)
 
@@ -138,7 +146,9 @@ class ReadOut(ABC):
         check_array("x", x, ("T", "B", "m"), m=self.cell.input_size)
         every = x.shape[0] if self.output == "last" else None
         states, _ = forward(self.cell, core, x, lengths=lengths, engine=engine, recompute_every=every)
-        return self._readout(params, self._read(states))
+        outputs = self._readout(params, self._read(states))
+        check_finite("outputs, which finite params and x that are too large make infinite,", outputs)
+        return outputs
 
     def loss(
         self,
@@ -254,9 +264,11 @@ class ReadOut(ABC):
             raise TypeError(f"targets must be {wanted!r}, got {shown(targets)}")
         n_features = check_integer("n_features", n_features, at_least=1)
         if targets != wanted:
-            raise ValueError(f"targets, the kind of y, must be {wanted} for {self!r}, got {targets or 'none'}")
+            raise ValueError(f"the targets y must be {wanted} for {self!r}, got {targets or 'none'}")
         if n_features != self.cell.input_size:
-            raise ValueError(f"n_features must be m={self.cell.input_size} for {self!r}, got {n_features}")
+            raise ValueError(
+                f"n_features: sequences must have m={self.cell.input_size} features for {self!r}, got {n_features}"
+            )
 
     def _read(self, states: Any) -> Array:
         """Return the states that are read, (B, state_size) or (T, B, state_size)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import inspect
@@ -394,7 +395,7 @@ def instance(name: str) -> Any:
         out = tempfile.mkdtemp(dir=Path.cwd())
         return training.Trainer(MODEL, training.Adam(0.1), None, DATA, CONFIG, out, show_progress=False)
     if ".RNN" in name:
-        return _fitted(name)
+        return copy.deepcopy(_fitted(name))
     return instances()[name]()
 
 

@@ -162,8 +162,9 @@ class AdamW(Adam):
 
     def init(self, params: Params) -> State:
         """See `Optimizer.init`; also raises ValueError if a name in `undecayed` is not a parameter."""
+        state = super().init(params)
         check_known("undecayed", self.undecayed, params)
-        return super().init(params)
+        return state
 
     def _constants(self, rate: float, scale: Any, step: int, name: str) -> tuple[Any, ...]:
         keep = 1.0 if name in self.undecayed else 1 - rate * self.weight_decay

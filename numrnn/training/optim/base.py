@@ -147,11 +147,11 @@ class Optimizer(ABC):
         Elementwise: at most about 12 flops and 7 reads or writes per element (Adam); on a GPU one launch per parameter,
         without synchronisation.
         """
-        check_kind("params", params, Mapping, "a mapping of names to arrays")
+        check_arrays("params", params)
         check_kind("state", state, Mapping, "the mapping that init returned")
         _check_alike("grads", grads, params)
         if set(state) != {"step", *self.slots}:
-            raise ValueError(f"state must have {', '.join(('step', *self.slots))}, got {', '.join(state)}")
+            raise ValueError(f"state must have {', '.join(('step', *self.slots))}, got {', '.join(map(str, state))}")
         for slot in self.slots:
             _check_alike(f"state[{slot!r}]", state[slot], params)
         step = check_integer("state['step']", state["step"], at_least=0) + 1
