@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -192,7 +192,7 @@ class Trainer(Generic[M]):
             raise TypeError(f"validation must be Sequences, or images and labels, got {shown(validation)}")
         if metrics is not None:
             check_kind("metrics", metrics, Mapping, "a mapping of names to functions")
-        check_kind("callbacks", callbacks, Iterable, "a sequence of functions")
+        check_kind("callbacks", callbacks, Sequence, "a sequence of functions")
         check_bool("show_progress", show_progress)
         check_callable("clock", clock)
         if validation is not None:

@@ -172,9 +172,9 @@ def broken(value: Any, rng: np.random.Generator) -> Any:
             kinds += [lambda: value.astype(np.float32), lambda: value.astype(np.float16), lambda: value.astype(int)]
         else:
             kinds += [
-                lambda: value.astype(np.int64) - 9,
-                lambda: value.astype(np.int64) + 10**6,
-                lambda: value.astype(float) + 0.5,
+                lambda: value.real.astype(np.int64) - 9,
+                lambda: value.real.astype(np.int64) + 10**6,
+                lambda: value.real.astype(float) + 0.5,
             ]
         return kinds[rng.integers(len(kinds))]()
     if isinstance(value, dict) and value:

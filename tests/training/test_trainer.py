@@ -195,7 +195,7 @@ def test_evaluation_refuses_labels_out_of_range(tmp_path, reference):
         ({"log_interval": 0}, ValueError, "log_interval must be an integer >= 1, got 0"),
         ({"checkpoint_interval": 0}, ValueError, "checkpoint_interval must be an integer >= 1, got 0"),
         ({"evaluation_batch_size": 0}, ValueError, "evaluation_batch_size must be an integer >= 1, got 0"),
-        ({"dtype": "float16"}, ValueError, "dtype must be 'float32' or 'float64', got 'float16'"),
+        ({"dtype": "float16"}, ValueError, "dtype must be one of 'float32', 'float64', got 'float16'"),
         ({"backend": "torch"}, ValueError, "backend must be one of 'numpy', 'cupy', got 'torch'"),
         ({"validation_size": 50}, ValueError, "validation_size must be less than the 50 sequences, got 50"),
         ({"optimizer": "adam"}, TypeError, "optimizer must be of type Optimizer, got str"),
