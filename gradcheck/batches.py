@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from gradcheck.arguments import check_callables, check_integer
 from gradcheck.arrays import Host
 from gradcheck.check import check_gradient
 from gradcheck.directions import gaussian
@@ -60,6 +61,8 @@ def check_batched_gradient(
     >>> check_batched_gradient(lambda p: np.sum(p**2, axis=1), 2 * x, x).passed
     True
     """
+    check_callables(losses=losses)
+    check_integer("seed", seed, at_least=0)
     tree = parameters(params)
     output = Tree.of(losses(tree.build(tree.host())), "losses")
     shape = np.shape(next(iter(output.arrays.values()), np.empty((0, 0))))

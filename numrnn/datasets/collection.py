@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 
 from numrnn.archives import check_unpacked_size
-from numrnn.checks import as_host_array, check_path, check_plain
+from numrnn.checks import as_host_array, check_path, check_plain, check_rows
 
 __all__ = ["Batch", "Sequences", "Targets"]
 
@@ -178,6 +178,7 @@ class Sequences:
 
     def sequence(self, row: int) -> np.ndarray:
         """Return one sequence, (T_i, m), without padding."""
+        row = int(check_rows("row", [row], len(self))[0])
         return np.asarray(self._x[row][: self.lengths[row]])
 
     def with_x(self, x: list[np.ndarray]) -> Sequences:
@@ -211,12 +212,14 @@ class Sequences:
 
         Raises
         ------
+        TypeError
+            If the rows are no integers.
         IndexError
             If a row is not there.
         ValueError
             If x is a memory map, and a row of it holds NaN or infinity.
         """
-        index = np.asarray(rows, dtype=np.intp)
+        index = check_rows("rows", rows, len(self))
         lengths = self.lengths[index]
         steps = int(lengths.max())
         if isinstance(self._x, list):

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, Protocol, get_args
 import numpy as np
 
 from numrnn.backend import Array
-from numrnn.checks import check_generator, check_integer
+from numrnn.checks import check_choice, check_generator, check_integer
 from numrnn.datasets.resident import Resident, ResidentPixels, ResidentRows
 from numrnn.datasets.sequences import (
     PerChannel,
@@ -225,8 +225,7 @@ class RowNoiseEncoder(ImageEncoder):
         channels, height, width = self._channels_first
         self.input_size = channels * width
         self.length = check_integer("length", length, at_least=height)
-        if noise not in NOISE_MODES:
-            raise ValueError(f"noise must be one of {', '.join(map(repr, NOISE_MODES))}, got {noise!r}")
+        check_choice("noise", noise, NOISE_MODES)
         self.noise = noise
         self.noise_seed = check_integer("noise_seed", noise_seed, at_least=0)
         self.noise_block = None
