@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test quick check lint types unit examples doctest docs package oracle checkers gradcheck-alone benchmarks results gpu-proof clean
+.PHONY: help demo test quick check lint types unit examples doctest docs look package oracle checkers gradcheck-alone benchmarks results gpu-proof clean
 
 help:
 	@echo "make demo    train on the images that come with the package, beside an LSTM (under 5 minutes)"
@@ -12,6 +12,7 @@ help:
 	@echo "make check   what CI runs: lint, types, tests, experiments in short form, the pages' examples, the site"
 	@echo "make package build wheel and source distribution, check them, use the wheel in an empty environment"
 	@echo "make docs    build the site into site/, without a network"
+	@echo "make look    open every page of the site in headless Chromium (to be installed by hand)"
 	@echo "make oracle  compare with torch and torchrecurrent (installs them into an environment of their own)"
 	@echo "make checkers    plant bugs and write docs/kill_matrix.md anew (in an environment of its own)"
 	@echo "make gradcheck-alone  build the wheel of gradcheck alone and check it in an empty environment"
@@ -50,12 +51,18 @@ doctest: $(VENV)/dev
 docs: $(VENV)/dev
 	$(BIN)/python -m tools.site --out site
 
+# Needs a Chromium, as Debian's package of that name, beside what it installs.
+look: docs
+	$(BIN)/python -m pip install --quiet "playwright>=1.50"
+	$(BIN)/python -m tools.site.look
+
 package: $(VENV)/dev
 	$(BIN)/python -m tools.package
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 
 types: $(VENV)/dev
 	$(BIN)/mypy

@@ -93,6 +93,7 @@ setup(
             "nbformat>=5.10",
             "ipykernel>=6.29",
             "ruff>=0.8",
+            "codespell>=2.3",
             "mypy>=1.13",
             # The compiler of the CUDA kernels, which needs no GPU to show that they compile: 58 MB.
             "nvidia-cuda-nvrtc>=13.0; platform_system == 'Linux' and platform_machine == 'x86_64'",

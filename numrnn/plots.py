@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import io
 import os
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,6 +32,7 @@ LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 1))
 DPI = 150
 MOST_MARKERS = 30  # on one curve
 TITLE_WIDTH = 60  # characters of a line above a single plot
+WRITTEN = {"lstm": "LSTM", "elman": "Elman", "lipschitz": "Lipschitz"}  # names of cells in configurations
 SHORT_NAME = 3  # characters; longer names under the columns of a matrix would overlap
 
 
@@ -62,6 +64,11 @@ def _figure_class() -> type[Figure]:
             return buffer.getvalue()
 
     return Shown
+
+
+def readable(label: str) -> str:
+    """Return a label with the names of cells as they are written in sentences: lstm becomes LSTM."""
+    return re.sub(rf"\b({'|'.join(WRITTEN)})\b", lambda name: WRITTEN[name[1]], label)
 
 
 def new_figure(width: float = 6.4, height: float = 4.0) -> Figure:
@@ -300,7 +307,7 @@ def gradient_flow(
     top = max(float(np.max(values)) for values in norms.values())
     for index, (name, values) in enumerate(norms.items()):
         shown = np.where(values > floor * top, values, np.nan)
-        axes.semilogy(np.arange(len(values)), shown, label=name, **line_style(index))
+        axes.semilogy(np.arange(len(values)), shown, label=readable(name), **line_style(index))
     axes.set_xlabel("time step t (loss at the last step)")
     axes.set_ylabel("norm of dL/dh$_t$")
     axes.set_title(textwrap.fill(title, TITLE_WIDTH))
@@ -342,7 +349,7 @@ def compare_learning(
     axes = figure.subplots()
     for index, (name, (seconds, accuracies)) in enumerate(runs.items()):
         lone = "o" if len(seconds) == 1 else None  # a line through one point is invisible
-        axes.plot(seconds, 100 * np.asarray(accuracies), label=name, marker=lone, **line_style(index))
+        axes.plot(seconds, 100 * np.asarray(accuracies), label=readable(name), marker=lone, **line_style(index))
     axes.set_xlim(left=0)
     axes.set_xlabel("training time [s]")
     axes.set_ylabel("training accuracy [%]")

@@ -65,6 +65,12 @@ def test_every_function_that_draws_can_do_without_a_path(draw):
     assert inspect.signature(draw).return_annotation == "Figure"
 
 
+def test_cells_are_named_as_in_sentences(drawn):
+    assert plots.readable("lstm, at the start; gated elman") == "LSTM, at the start; gated Elman"
+    plots.gradient_flow({"lstm": np.geomspace(1, 2, 20)}, "flow.png")
+    assert [text.get_text() for text in drawn[0].axes[0].get_legend().get_texts()] == ["LSTM"]
+
+
 def test_names_of_classes_do_not_run_into_each_other(drawn):
     confusion(["airplane", "automobile", "bird", "cat"] * 2 + ["horse", "ship"])
     confusion(list("0123456789"))

@@ -1,12 +1,13 @@
 """How pages are laid out for the site: links, menu, notebooks, formulas, names. `make docs` builds all of it."""
 
 import json
+import re
 
 import pytest
 
 pytest.importorskip("sphinx")
 
-from tools import tags
+from tools import engine_steps, tags
 from tools.repository import address, repository, version
 from tools.site import formulas, menu, names, stage
 
@@ -26,6 +27,8 @@ def staged(tmp_path):
         ("ARCHITECTURE.md", "numrnn/cells/", address("numrnn/cells", folder=True)),
         ("results/README.md", "../examples/adding.py", address("examples/adding.py")),
         ("docs/figures.md", "pictures/figure1.png", "pictures/figure1.png"),
+        ("notebooks/README.md", "gpu_experiment.ipynb", "gpu_experiment.md"),
+        ("notebooks/gpu_experiment.md", "gpu_experiment.ipynb", address("notebooks/gpu_experiment.ipynb")),
     ],
 )
 def test_a_relative_link_leads_to_a_page_a_companion_a_picture_or_the_repository(staged, page, target, expected):
@@ -40,9 +43,9 @@ def test_a_link_to_nothing_stops_the_build(staged):
 
 
 def test_links_in_code_stay_as_they_are_and_badges_are_followed():
-    text = "```\n[a](b.md)\n```\n[![x](y.png)](z.md) `[c](d.md)` ![e](f.png)"
+    text = "```\n[a](b.md)\n```\n[![x](y.png)](z.md) `[c](d.md)` ![e](f.png) [`g[0]`](h.md)"
     found = stage.rewritten("p.md", text, lambda page, target: target.upper())
-    assert found == "```\n[a](b.md)\n```\n[![x](Y.PNG)](Z.MD) `[c](d.md)` ![e](F.PNG)"
+    assert found == "```\n[a](b.md)\n```\n[![x](Y.PNG)](Z.MD) `[c](d.md)` ![e](F.PNG) [`g[0]`](H.MD)"
 
 
 def test_addresses_of_the_repository_are_absolute_and_versioned():
@@ -59,17 +62,17 @@ def test_a_page_stands_once_in_the_menu_and_an_unknown_one_nowhere():
 
 def test_a_notebook_becomes_a_page_of_text_and_code(tmp_path):
     cells = [
-        {"cell_type": "markdown", "source": ["# Title\n", "text"]},
+        {"cell_type": "markdown", "source": ["# Title\n", "[![badge](https://x.org/a.svg)](b.md)"]},
         {"cell_type": "code", "source": "x = 1"},
     ]
     (tmp_path / "a.ipynb").write_text(json.dumps({"cells": cells}), encoding="utf-8")
     page = stage.notebook_as_page(tmp_path / "a.ipynb")
-    assert page.startswith("# Title\ntext\n\n```python\nx = 1\n```\n")
+    assert page.startswith("# Title\n[badge](b.md)\n\n```python\nx = 1\n```\n")
 
 
 @pytest.mark.parametrize("page", sorted(stage.pages_of_repository()))
 def test_every_formula_of_a_page_becomes_mathml(page):
-    text = "".join(stage.CODE.split(stage.pages_of_repository()[page])[::2])
+    text = re.sub(r"`[^`\n]+`", "", "".join(stage.BLOCK.split(stage.pages_of_repository()[page])[::2]))
     blocks = text.split("$$")
     for display, part in [("block" if i % 2 else "inline", part) for i, part in enumerate(blocks)]:
         for tex in [part] if display == "block" else part.split("$")[1::2]:
@@ -85,6 +88,20 @@ def test_a_command_that_is_not_understood_is_an_error():
 
 def test_an_upright_letter_stays_upright():
     assert '<mi mathvariant="normal">d</mi><mi>u</mi>' in formulas.mathml(r"\mathrm{d}u", "inline")
+
+
+def test_a_long_bar_is_drawn_as_a_line():
+    assert '<mrow class="barred"><mi mathvariant="normal">d</mi><mi>c</mi></mrow>' in formulas.mathml(
+        r"\bar{\mathrm{d}c}", "block"
+    )
+
+
+def test_a_formula_in_a_sentence_may_be_broken_outside_of_its_brackets():
+    whole = formulas.mathml("a + f(x + 1) = b", "inline")
+    parts = formulas.breakable(whole).split("<wbr>")
+    assert [re.sub("<[^>]*>", "", part) for part in parts] == ["a+", "f(x+1)=", "b"]
+    assert all(part.startswith("<math ") and part.endswith("</math>") for part in parts)
+    assert formulas.breakable(formulas.mathml("x", "inline")).count("<math ") == 1
 
 
 def test_every_tag_of_the_derivation_belongs_to_one_formula():
@@ -117,3 +134,10 @@ def test_names_of_the_package_are_checked():
     assert names.exists("numrnn.tape.Gradients.params")  # a field without a default
     assert not names.exists("numrnn.training.Coach")
     assert not names.exists("gradcheck.nothing.at_all")
+
+
+def test_the_page_of_the_engine_times_the_steps_that_it_takes():
+    page = (stage.ROOT / "docs" / "engine_steps.md").read_text(encoding="utf-8")
+    timed = re.findall(r"^\| (?:forward|backward) \| (\d)\. ([^|]+) \|", page, flags=re.MULTILINE)
+    assert dict(timed) == engine_steps.WHAT
+    assert re.findall(r"^\*\*(\d)\. ", page, flags=re.MULTILINE) == [*engine_steps.WHAT, "9"]

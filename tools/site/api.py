@@ -8,6 +8,7 @@ its other names are entries of the index that lead there.
 from __future__ import annotations
 
 import ast
+import functools
 import pathlib
 from dataclasses import dataclass, field
 
@@ -127,6 +128,7 @@ def _defined(node: ast.stmt) -> list[str]:
     return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
+@functools.cache
 def public() -> list[Public]:
     """Return every public object."""
     trees, found = modules(), {}

@@ -32,6 +32,7 @@ myst_dmath_double_inline = True
 
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
+toc_object_entries = False  # every method of every class in the menu of every page would take most of the time
 autodoc_mock_imports = ["torch"]
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False

@@ -7,8 +7,10 @@ derivation. A tag in a sentence, "(F2)", becomes a link to its equation.
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Any
+from xml.etree import ElementTree
 
 import latex2mathml.converter
 from docutils import nodes
@@ -21,6 +23,9 @@ from tools.site.companion import page_of
 DERIVATION = "docs/derivation"
 IN_TEXT = re.compile(r"\(([FTBJ]\d+)\)")
 VERBATIM = (nodes.literal, nodes.FixedTextElement, nodes.reference, nodes.math, nodes.title)
+BAR = re.compile(r'<mover><mrow>((?:(?!<mrow>).)*?)</mrow><mo stretchy="true">&#x000AF;</mo></mover>')
+CLOSING = tuple(",.;:?!)-")
+BREAKS = "=<>≤≥≈∈→+−·,"  # a line may end behind them
 TAG = re.compile(r"\\tag\{([^}]*)\}")
 
 
@@ -36,23 +41,57 @@ def mathml(tex: str, display: str) -> str:
     upright = re.sub(r"\\mathrm\{(\w)\}", r"\\text{\1}", " ".join(tex.split()))
     found = latex2mathml.converter.convert(upright, display=display)
     found = re.sub(r"<mtext>(\w)</mtext>", r'<mi mathvariant="normal">\1</mi>', found)
+    # No bar of the font is as long as what stands below it.
+    found = BAR.sub(r'<mrow class="barred">\1</mrow>', found)
     if left := re.findall(r">(\\[^<]*)<", found):
         raise ValueError(f"{tex}: not understood: {', '.join(left)}")
     return found
 
 
+_places = functools.cache(tags.places)
+
+
+@functools.cache
+def known_tags() -> frozenset[str]:
+    """Return the tags of the derivation."""
+    return frozenset(tags.equations(tags.PAGE.read_text(encoding="utf-8")))
+
+
 def code_places(tag: str) -> list[tuple[str, str]]:
     """Return page and label of every line of code that carries a tag."""
     found = []
-    for line in tags.places().get(tag, []):
+    for line in _places().get(tag, []):
         folder = f"{line.path.parent.name}/" if "engines" in line.path.parts else ""
         found.append((page_of(line.path), f"{folder}{line.path.name}:{line.number}"))
     return found
 
 
+def breakable(math: str) -> str:
+    """Return an inline formula as several, cut behind = and + outside of brackets: no browser breaks lines in one."""
+    rows = re.fullmatch(r"(<math [^>]*>)<mrow>(.*)</mrow></math>", math, re.DOTALL)
+    if rows is None:
+        return math
+    parts, depth = [[]], 0
+    for child in ElementTree.fromstring(f"<mrow>{rows[2]}</mrow>"):
+        sign = (child.text or "") if child.tag == "mo" else ""
+        depth += {"(": 1, "[": 1, ")": -1, "]": -1}.get(sign, 0)
+        parts[-1].append(child)
+        if sign and sign in BREAKS and depth == 0 and len(parts[-1]) > 1:
+            child.set("form", "infix")  # it keeps its spaces at the end of a part
+            parts.append([])
+    text = [_text(part) for part in parts if part]
+    return "<wbr>".join(f"{rows[1]}<mrow>{part}</mrow></math>" for part in text)
+
+
+def _text(children: list[ElementTree.Element]) -> str:
+    return "".join(ElementTree.tostring(child, encoding="unicode") for child in children)
+
+
 def visit_inline(self: Any, node: nodes.math) -> None:
     """Write a formula within a sentence."""
-    self.body.append(f'<span class="math">{mathml(node.astext(), "inline")}</span>')
+    following = node.next_node(nodes.Text, descend=False, siblings=True)
+    joined = "&#8288;" if following is not None and str(following)[:1] in CLOSING else ""  # no comma begins a line
+    self.body.append(f'<span class="math">{breakable(mathml(node.astext(), "inline"))}{joined}</span>')
     raise nodes.SkipNode
 
 
@@ -70,8 +109,9 @@ def visit_block(self: Any, node: nodes.math_block) -> None:
         if page == DERIVATION:
             lines = [f'<a href="{uri(page, to)}#eq-{tag}">{label}</a>' for to, label in code_places(tag)]
             marks = f'<a class="eqno" href="#eq-{tag}">({tag})</a><span class="eqcode">{" ".join(lines)}</span>'
-        else:
-            marks = f'<a class="eqno" href="{uri(page, DERIVATION)}#eq-{tag}">({tag})</a>'
+        else:  # a page may number equations of its own
+            place = f"{uri(page, DERIVATION)}#eq-{tag}" if tag in known_tags() else f"#eq-{tag}"
+            marks = f'<a class="eqno" href="{place}">({tag})</a>'
     formula = mathml(TAG.sub("", tex), "block")
     self.body.append(f'<div class="math equation"{anchor}><div class="formula">{formula}</div>{marks}</div>')
     raise nodes.SkipNode
@@ -84,7 +124,7 @@ class TagsInText(SphinxPostTransform):
 
     def run(self, **_: Any) -> None:
         """Replace the text nodes that hold tags."""
-        known = tags.equations(tags.PAGE.read_text(encoding="utf-8"))
+        known = known_tags()
         for text in list(self.document.findall(nodes.Text)):
             if isinstance(text.parent, VERBATIM):
                 continue

@@ -16,6 +16,7 @@ MENU = (
             "docs/learn/README.md",
             "docs/learn/*.md",
             "docs/play.md",
+            "notebooks/README.md",
             "notebooks/*.md",
         ),
     ),

@@ -22,6 +22,7 @@ from tools.site import api, companion
 
 logger = logging.getLogger(__name__)
 NAME = re.compile(r"^(?:numpy\.)?([A-Za-z_][\w.]*?)(\(.*\))?$", re.DOTALL)
+PACKAGES = ("numrnn", "numrnn.training", "numrnn.datasets", "numrnn.estimators", "gradcheck")
 FIXTURE = {"gradcheck.require"}  # of the pytest fixture of that name, not of the package
 SECTION = re.compile(r"^-{3,}$")
 
@@ -159,8 +160,8 @@ class LinkNames(SphinxPostTransform):
         if context:
             module, kind = context
             tries += [f"{scope}.{name}" for scope in (f"{module}.{kind}", kind, module, "numrnn", "gradcheck")]
-        elif "." in name or re.search(r"[a-z]_[a-z]|[a-z][A-Z]", name):
-            tries += [f"{package}.{name}" for package in ("numrnn", "numrnn.training", "numrnn.datasets", "gradcheck")]
+        elif "." in name or re.search(r"[a-z]_[a-z]|[a-z][A-Z]|^[A-Z]{2,}[a-z]", name):
+            tries += [f"{package}.{name}" for package in PACKAGES]
         for one in tries:
             if one in objects:
                 entry = objects[one]

@@ -17,9 +17,14 @@ from collections.abc import Callable, Mapping
 from tools.repository import ROOT, address
 from tools.site import menu
 
-LINK = re.compile(r"(?P<open>!?\[(?:[^\[\]]|!?\[[^\[\]]*\](?:\([^)]*\))?)*\]\()(?P<target>[^)\s]+)\)")
-CODE = re.compile(r"(^```.*?^```[ ]*$|(?<!`)`[^`\n]+`(?!`))", re.DOTALL | re.MULTILINE)
-TOP = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "results/README.md")
+# Code within a sentence, to be left alone; or a link, whose text may hold code, or a picture.
+LINK = re.compile(
+    r"(?P<code>(?<!`)`[^`\n]+`(?!`))|"
+    r"(?P<open>!?\[(?:[^\[\]`]|`[^`]*`|!?\[[^\[\]]*\](?:\([^)]*\))?)*\]\()(?P<target>[^)\s]+)\)"
+)
+BLOCK = re.compile(r"(^```.*?^```[ ]*$)", re.DOTALL | re.MULTILINE)
+TOP = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
+FOLDERS = ("results/README.md", "notebooks/README.md")
 FRONT = "index.md"
 BADGE = re.compile(r"\[!\[([^\]]*)\]\(https:[^)]*\)\]")  # a picture on another machine, which the site does not load
 
@@ -30,7 +35,7 @@ class DeadLinkError(Exception):
 
 def pages_of_repository(root: pathlib.Path = ROOT) -> dict[str, str]:
     """Return the text of every page by its path, without links rewritten."""
-    paths = [root / name for name in TOP if (root / name).exists()]
+    paths = [root / name for name in (*TOP, *FOLDERS) if (root / name).exists()]
     paths += sorted((root / "docs").glob("*.md")) + sorted((root / "docs" / "learn").rglob("*.md"))
     found = {path.relative_to(root).as_posix(): path.read_text(encoding="utf-8") for path in paths}
     for path in sorted((root / "notebooks").glob("*.ipynb")):
@@ -66,6 +71,8 @@ def rewritten(page: str, text: str, target_of: Callable[[str, str], str]) -> str
     """Return the text of a page with `target_of(page, target)` for the target of every relative link outside code."""
 
     def one(match: re.Match[str]) -> str:
+        if match["code"]:
+            return match[0]
         opening, target = match["open"], match["target"]
         if "[" in opening[opening.index("[") + 1 :]:  # a picture or a badge as the text of a link
             opening = rewritten(page, opening[1:-2], target_of).join((opening[0], opening[-2:]))
@@ -73,7 +80,7 @@ def rewritten(page: str, text: str, target_of: Callable[[str, str], str]) -> str
             return f"{opening}{target})"
         return f"{opening}{target_of(page, target)})"
 
-    parts = CODE.split(text)
+    parts = BLOCK.split(text)
     return "".join(part if i % 2 else LINK.sub(one, part) for i, part in enumerate(parts))
 
 
@@ -129,6 +136,9 @@ class Stage:
             return posixpath.relpath(FRONT if place == "README.md" else place, here or ".") + mark + anchor
         if place.startswith("docs/play/") and "docs/play.md" in self.pages:
             return posixpath.relpath("docs/play.md", here or ".")
+        notebook = place.removesuffix(".ipynb") + ".md"
+        if place.endswith(".ipynb") and notebook in self.pages and notebook != page:
+            return posixpath.relpath(notebook, here or ".")
         if place in self.companions:
             return posixpath.relpath(self.companions[place], here or ".")
         found = ROOT / place

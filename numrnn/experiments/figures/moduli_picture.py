@@ -20,7 +20,7 @@ def draw(curves: Sequence[Curve], path: str | Path, title: str) -> Path:
     lengths = [found.length for found in curves[0].moduli]
     columns = [panel for panel in PANELS if any(curve.panel == panel for curve in curves)]
     figure = plots.new_figure(0.8 + 3.1 * len(columns), 6.2)
-    grid = figure.subplots(2, len(columns), sharex=True, squeeze=False)
+    grid = figure.subplots(2, len(columns), sharex=True, sharey="row", squeeze=False)
     for column, panel in enumerate(columns):
         shown = [curve for curve in curves if curve.panel == panel]
         for index, curve in enumerate(shown):
@@ -33,6 +33,9 @@ def draw(curves: Sequence[Curve], path: str | Path, title: str) -> Path:
         grid[1, column].set_xlabel("T (time steps)")
         for axes in grid[:, column]:
             axes.set_xscale("log", base=2)
+            # Linear around a modulus of 1, so that 0.1 and 80 decades can be told on one scale.
+            axes.set_yscale("symlog", linthresh=1, linscale=0.7)
+            axes.yaxis.set_major_formatter("{x:g}")
             axes.set_xticks(lengths, [str(T) for T in lengths])
             axes.minorticks_off()
             plots.bare(axes)
@@ -53,7 +56,9 @@ def draw_means(axes: Any, curve: Curve, index: int, offset: float) -> None:
     smallest = np.array([10.0 ** (max(m.smallest, m.floor) - m.mean) for m in curve.moduli])
     bars = np.where(hidden, 0.0, np.log10([1 / np.clip(1 - spread, np.minimum(smallest, 1), 1), 1 + spread]))
     marker = MARKERS[index % len(MARKERS)]
-    axes.errorbar(T, mean, yerr=bars, marker=marker, markersize=4.5, capsize=2.5, label=curve.name, **style)
+    axes.errorbar(
+        T, mean, yerr=bars, marker=marker, markersize=4.5, capsize=2.5, label=plots.readable(curve.name), **style
+    )
     if hidden.any():
         axes.plot(T[hidden], mean[hidden], "v", markersize=9, fillstyle="none", color=style["color"])
 
