@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import functools
 import pathlib
+import re
 from dataclasses import dataclass, field
 
 from tools.imports import sources
@@ -208,8 +209,16 @@ def package(path: str) -> str:
     return path.rpartition(".")[0]
 
 
+def escaped(line: str) -> str:
+    """Return a line of a docstring with what reStructuredText would take for markup escaped, outside backticks."""
+    parts = re.split(r"(`+[^`]+`+|^ *\* |(?<!\S)\*\w[^*]*\w\*(?!\w))", line)  # names, bullets, and emphasis as it is
+    for i in range(0, len(parts), 2):
+        text = re.sub(r"([|*])", r"\\\1", parts[i])
+        text = re.sub(r"(?<=\w)_(?=\W|$)", r"\\_", text)
+        parts[i] = re.sub(r"\bdocs/(\w+)\.md", r":doc:`docs/\1.md </docs/\1>`", text)
+    return "".join(parts)
+
+
 def plain(text: str) -> str:
     """Return a summary for a cell of a table."""
-    from tools.site.names import escaped
-
     return escaped(text) or r"\ "

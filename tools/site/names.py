@@ -27,16 +27,6 @@ FIXTURE = {"gradcheck.require"}  # of the pytest fixture of that name, not of th
 SECTION = re.compile(r"^-{3,}$")
 
 
-def escaped(line: str) -> str:
-    """Return a line of a docstring with what reStructuredText would take for markup escaped, outside backticks."""
-    parts = re.split(r"(`+[^`]+`+|^ *\* |(?<!\S)\*\w[^*]*\w\*(?!\w))", line)  # names, bullets, and emphasis as it is
-    for i in range(0, len(parts), 2):
-        text = re.sub(r"([|*])", r"\\\1", parts[i])
-        text = re.sub(r"(?<=\w)_(?=\W|$)", r"\\_", text)
-        parts[i] = re.sub(r"\bdocs/(\w+)\.md", r":doc:`docs/\1.md </docs/\1>`", text)
-    return "".join(parts)
-
-
 def as_rst(lines: list[str]) -> list[str]:
     """Return the lines of a docstring as reStructuredText."""
     out: list[str] = []
@@ -58,7 +48,7 @@ def as_rst(lines: list[str]) -> list[str]:
         if literal and line.strip():
             out.append("    " + line)
         else:
-            out.append(line if example or literal else escaped(line))
+            out.append(line if example or literal else api.escaped(line))
     return out
 
 
