@@ -9,7 +9,7 @@ pytest.importorskip("sphinx")
 
 from tools import engine_steps, tags
 from tools.repository import address, repository, version
-from tools.site import formulas, menu, names, stage
+from tools.site import api, formulas, menu, names, stage
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def test_every_tag_of_the_derivation_belongs_to_one_formula():
     ],
 )
 def test_docstrings_keep_their_letters(line, expected):
-    assert names.escaped(line) == expected
+    assert api.escaped(line) == expected
 
 
 def test_an_indented_block_before_the_sections_is_an_equation_kept_as_it_stands():
