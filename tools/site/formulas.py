@@ -8,6 +8,7 @@ derivation. A tag in a sentence, "(F2)", becomes a link to its equation.
 from __future__ import annotations
 
 import functools
+import html
 import re
 from typing import Any
 from xml.etree import ElementTree
@@ -24,7 +25,7 @@ DERIVATION = "docs/derivation"
 IN_TEXT = re.compile(r"\(([FTBJ]\d+)\)")
 VERBATIM = (nodes.literal, nodes.FixedTextElement, nodes.reference, nodes.math, nodes.title)
 BAR = re.compile(r'<mover><mrow>((?:(?!<mrow>).)*?)</mrow><mo stretchy="true">&#x000AF;</mo></mover>')
-CLOSING = tuple(",.;:?!)-")
+CLOSING = ",.;:?!)-"
 BREAKS = "=<>≤≥≈∈→+−·,"  # a line may end behind them
 TAG = re.compile(r"\\tag\{([^}]*)\}")
 
@@ -89,9 +90,10 @@ def _text(children: list[ElementTree.Element]) -> str:
 
 def visit_inline(self: Any, node: nodes.math) -> None:
     """Write a formula within a sentence."""
-    following = node.next_node(nodes.Text, descend=False, siblings=True)
-    joined = "&#8288;" if following is not None and str(following)[:1] in CLOSING else ""  # no comma begins a line
-    self.body.append(f'<span class="math">{breakable(mathml(node.astext(), "inline"))}{joined}</span>')
+    *parts, last = breakable(mathml(node.astext(), "inline")).split("<wbr>")
+    if closing := node.get("closing"):
+        last = f'<span class="unbroken">{last}{html.escape(closing)}</span>'
+    self.body.append(f'<span class="math">{"<wbr>".join([*parts, last])}</span>')
     raise nodes.SkipNode
 
 
@@ -115,6 +117,20 @@ def visit_block(self: Any, node: nodes.math_block) -> None:
     formula = mathml(TAG.sub("", tex), "block")
     self.body.append(f'<div class="math equation"{anchor}><div class="formula">{formula}</div>{marks}</div>')
     raise nodes.SkipNode
+
+
+class Punctuation(SphinxPostTransform):
+    """Give a formula the sign that follows it, so that no line begins with a comma."""
+
+    default_priority = 390
+
+    def run(self, **_: Any) -> None:
+        """Move the signs."""
+        for node in list(self.document.findall(nodes.math)):
+            after = node.next_node(descend=False, siblings=True)
+            if isinstance(after, nodes.Text) and str(after)[0] in CLOSING:
+                node["closing"] = str(after)[0]
+                after.parent.replace(after, nodes.Text(str(after)[1:]))
 
 
 class TagsInText(SphinxPostTransform):
@@ -145,5 +161,6 @@ class TagsInText(SphinxPostTransform):
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the renderer of formulas and the links of tags."""
     app.add_html_math_renderer("mathml", (visit_inline, None), (visit_block, None))
+    app.add_post_transform(Punctuation)
     app.add_post_transform(TagsInText)
     return {"parallel_read_safe": True, "parallel_write_safe": False}
