@@ -88,6 +88,8 @@ def check_batched_gradient(
 
 def _weigh(rows: Host, weights: Host, shape: tuple[int, ...], name: str) -> Host:
     """Return the gradient of the weighted sum, in the dtype of `rows`."""
+    if rows.dtype.kind not in "fc":
+        raise TypeError(f"gradient of {name} must hold floating-point numbers, got dtype {rows.dtype}")
     if rows.shape == (weights.size, *shape):
         return np.asarray(np.tensordot(weights, rows, 1)).astype(rows.dtype)
     if rows.shape == tuple(shape) and shape[:1] == weights.shape:

@@ -233,7 +233,7 @@ def convergence(
     n tangents. An order measured at coarse steps has an error of a multiple of the step.
     """
     form, host_x, first = _checked(cell, params, x, h0)
-    if not isinstance(refinements, Iterable):
+    if not isinstance(refinements, Iterable) or getattr(refinements, "ndim", 1) == 0:
         raise TypeError(f"refinements must be two or more rising integers, got {shown(refinements)}")
     counts = [check_integer(f"refinements[{i}]", r, at_least=1) for i, r in enumerate(refinements)]
     if len(counts) < 2 or counts != sorted(set(counts)):

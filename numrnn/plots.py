@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 1)))
 DPI = 150
+LARGEST_DRAWN = 1e100  # of a number: matplotlib squares them
 MOST_MARKERS = 30  # on one curve
 TITLE_WIDTH = 60  # characters of a line above a single plot
 WRITTEN = {"lstm": "LSTM", "elman": "Elman", "lipschitz": "Lipschitz"}  # names of cells in configurations
@@ -408,6 +409,8 @@ def euler_disc(axes: Any, eigenvalues: np.ndarray, label: str) -> None:
     """
     _check_axes(axes)
     check_numeric("eigenvalues", eigenvalues)
+    if np.max(np.abs(eigenvalues), initial=0.0) > LARGEST_DRAWN:
+        raise ValueError(f"eigenvalues must be at most {LARGEST_DRAWN:g} to be drawn")
     if not isinstance(label, str):
         raise TypeError(f"label must be a string, got {shown(label)}")
     # Of a large disc only the edge near 0 is shown: in the whole disc the points would be too small.

@@ -114,7 +114,7 @@ def check_trajectory(cell: Cell, params: Params, x: Array, states: Array) -> Non
 
 def checked_times(times: Sequence[int], n_steps: int) -> list[int]:
     """Return steps as a list after checking that it is not empty and that each is from 1 to T."""
-    if not isinstance(times, Iterable) or isinstance(times, str | bytes) or np.ndim(times) == 0:
+    if not isinstance(times, Iterable) or isinstance(times, str | bytes) or getattr(times, "ndim", 1) == 0:
         raise TypeError(f"times must be a sequence of integers, got {shown(times)}")
     steps = [check_integer(f"times[{i}]", t, at_least=1) for i, t in enumerate(times)]
     if not steps or max(steps) > n_steps:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from numrnn.backend import BACKENDS
 from numrnn.bptt import ENGINES
-from numrnn.checks import check_bool, check_choice, check_integer
+from numrnn.checks import check_bool, check_choice, check_integer, shown
 from numrnn.initializers import InitialValues
 from numrnn.options import checked, documented, inherited, option
 from numrnn.training.averaging import AVERAGES, Average
@@ -127,7 +127,7 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         lengths = {name: getattr(self, name) for name in LENGTHS}
         if sum(value is not None for value in lengths.values()) != 1:
-            given = ", ".join(f"{name} {value!r}" for name, value in lengths.items())
+            given = ", ".join(f"{name} {shown(value)}" for name, value in lengths.items())
             raise ValueError(f"exactly one of epochs, iterations and seconds must be given, got {given}")
         for name, value in checked(self):
             self._set(name, value)

@@ -10,8 +10,8 @@ from typing import ClassVar
 
 from numrnn.backend import Array, Params, array_namespace, astype
 from numrnn.cells.base import Cell
-from numrnn.checks import check_array, check_beside, check_finite, check_integer
-from numrnn.training.losses import accuracy, correct_rows, mean_squared_error, softmax_cross_entropy
+from numrnn.checks import check_array, check_beside, check_finite, check_integer, dtype_name
+from numrnn.training.losses import INTEGERS, accuracy, correct_rows, mean_squared_error, softmax_cross_entropy
 from numrnn.training.masked import correct_steps, masked_cross_entropy, masked_squared_error
 from numrnn.training.protocol import Lengths
 from numrnn.training.readout import Output, ReadOut
@@ -74,6 +74,8 @@ class Classifier(ReadOut):
         """Return the number of labels predicted correctly, an int64 of shape (); labels out of range are not."""
         check_array("outputs", outputs, ("B", "K") if self.output == "last" else ("T", "B", "K"))
         check_beside("y", y, "outputs", outputs)
+        if dtype_name(y) not in INTEGERS:
+            raise TypeError(f"y must be integers, got {dtype_name(y)}")
         if tuple(y.shape) != tuple(outputs.shape[:-1]):
             raise ValueError(f"y must be {tuple(outputs.shape[:-1])} as the outputs are, got {tuple(y.shape)}")
         return correct_rows(outputs, y) if self.output == "last" else correct_steps(outputs, y, mask)
