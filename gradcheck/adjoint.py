@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from gradcheck.arguments import check_integer
+from gradcheck.arguments import check_bool, check_callables, check_integer, check_positive
 from gradcheck.arrays import Host
 from gradcheck.directions import dot, norm, rms
 from gradcheck.evaluate import SINGLE
@@ -70,7 +70,11 @@ def adjoint_test(
     A repeat costs one vjp and one jvp an array; a difference that float32 inside could explain seven more, to measure
     the rounding of both. Two operators with the same mistake pass: check the jvp as well.
     """
+    check_callables(jvp=jvp, vjp=vjp)
     check_integer("repeats", repeats, at_least=1)
+    check_integer("seed", seed, at_least=0)
+    if rtol is not None:
+        check_positive("rtol", rtol)
     started = time.perf_counter()
     arguments = Arguments(jvp, inputs)
     draws = [_Draw(jvp, vjp, arguments, seed, repeat) for repeat in range(repeats)]
@@ -202,10 +206,15 @@ def check_linearity(
     ignored, squared or clipped fails. A difference of a few roundings of float32 is inconclusive if the vjp is linear
     in powers of two, whose products are exact in every precision.
     """
+    check_callables(vjp=vjp)
+    check_integer("seed", seed, at_least=0)
+    check_bool("constants", constants)
     started = time.perf_counter()
     arguments, shape = Arguments(vjp, inputs, constants), Tree.of(cotangent, "cotangent")
     tree, dtype = arguments.tree, arguments.tree.dtype
     a, b = 2.0, -0.75
+    if not any(np.size(array) for array in shape.arrays.values()):
+        raise ValueError("cotangent must hold at least one number, got empty arrays")
     first, second = draw(shape, seed, 0), draw(shape, seed, 1)
 
     def apply(w: Mapping[str, Host]) -> dict[str, Host]:

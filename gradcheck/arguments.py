@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import math
+import operator
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+LONGEST_SHOWN = 80  # characters of a value in an error
 METHOD_NAMES = ("auto", "complex", "elements", "richardson", "central")
 
 
@@ -23,28 +25,64 @@ def check_arguments(
     ValueError
         If one is out of range, or the method unknown.
     """
-    if method not in METHOD_NAMES:
-        raise ValueError(f"method must be one of {', '.join(map(repr, METHOD_NAMES))}, got {method!r}")
+    check_method(method, METHOD_NAMES)
     check_integer("directions", directions, at_least=1)
     check_integer("seed", seed, at_least=0)
     check_integer("budget", budget, at_least=0)
     if rtol is not None:
         check_positive("rtol", rtol)
+    if not isinstance(sizes, Mapping | None):
+        raise TypeError(f"sizes must be a mapping of names to integers, got {shown(sizes)}")
     for name, size in (sizes or {}).items():
         check_integer(f"sizes[{name!r}]", size, at_least=1)
 
 
+def check_method(method: Any, names: tuple[str, ...]) -> None:
+    """Raise unless `method` is one of some words."""
+    if not isinstance(method, str) or method not in names:
+        error = ValueError if isinstance(method, str) else TypeError
+        raise error(f"method must be one of {', '.join(map(repr, names))}, got {shown(method)}")
+
+
 def check_integer(name: str, value: Any, *, at_least: int) -> None:
     """Raise unless `value` is an integer (True and 3.0 are none) not below `at_least`."""
-    if isinstance(value, bool | np.bool_) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name} must be an integer >= {at_least}, got {value!r}")
-    if value < at_least:
-        raise ValueError(f"{name} must be an integer >= {at_least}, got {value!r}")
+    try:
+        if isinstance(value, bool | np.bool_):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer >= {at_least}, got {shown(value)}") from None
+    if not at_least <= number < 2**63:
+        raise ValueError(f"{name} must be an integer >= {at_least}, got {shown(value)}")
+
+
+def check_bool(name: str, value: Any) -> None:
+    """Raise TypeError unless `value` is True or False."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, got {shown(value)}")
+
+
+def check_callables(**functions: Any) -> None:
+    """Raise TypeError unless each can be called."""
+    for name, function in functions.items():
+        if not callable(function):
+            raise TypeError(f"{name} must be a function, got {shown(function)}")
+
+
+def shown(value: Any) -> str:
+    """Return a value as an error shows it, on one line and not too long."""
+    if isinstance(value, np.ndarray):
+        return f"an array of {value.dtype} of shape {value.shape}"
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # an integer of too many digits, or an object whose repr is broken
+        text = f"{type(value).__name__} that cannot be shown"
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 
 def check_positive(name: str, value: Any) -> None:
     """Raise unless `value` is a finite real number above 0."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-        raise TypeError(f"{name} must be a finite number > 0, got {value!r}")
-    if not (math.isfinite(value) and value > 0):
-        raise ValueError(f"{name} must be a finite number > 0, got {value!r}")
+        raise TypeError(f"{name} must be a finite number > 0, got {shown(value)}")
+    if not 0 < value <= sys.float_info.max:  # False for NaN; exact for integers of any size
+        raise ValueError(f"{name} must be a finite number > 0, got {shown(value)}")

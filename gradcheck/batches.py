@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from gradcheck.arguments import check_callables, check_integer
 from gradcheck.arrays import Host
 from gradcheck.check import check_gradient
 from gradcheck.directions import gaussian
@@ -60,6 +61,8 @@ def check_batched_gradient(
     >>> check_batched_gradient(lambda p: np.sum(p**2, axis=1), 2 * x, x).passed
     True
     """
+    check_callables(losses=losses)
+    check_integer("seed", seed, at_least=0)
     tree = parameters(params)
     output = Tree.of(losses(tree.build(tree.host())), "losses")
     shape = np.shape(next(iter(output.arrays.values()), np.empty((0, 0))))
@@ -85,6 +88,8 @@ def check_batched_gradient(
 
 def _weigh(rows: Host, weights: Host, shape: tuple[int, ...], name: str) -> Host:
     """Return the gradient of the weighted sum, in the dtype of `rows`."""
+    if rows.dtype.kind not in "fc":
+        raise TypeError(f"gradient of {name} must hold floating-point numbers, got dtype {rows.dtype}")
     if rows.shape == (weights.size, *shape):
         return np.asarray(np.tensordot(weights, rows, 1)).astype(rows.dtype)
     if rows.shape == tuple(shape) and shape[:1] == weights.shape:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gradcheck.arguments import check_integer
+from gradcheck.arguments import check_callables, check_integer, shown
 from gradcheck.arrays import Host, is_array, to_host
 from gradcheck.report import FAILED, PASSED, Entry, Report, Worst
 from gradcheck.structures import is_record
@@ -47,6 +47,7 @@ def check_determinism(function: Callable[..., Any], inputs: Any, *, repeats: int
     -----
     `repeats` evaluations. Results on a GPU may legitimately differ in their last bits where sums are atomic.
     """
+    check_callables(function=function)
     check_integer("repeats", repeats, at_least=2)
     started = time.perf_counter()
     results = [_named(function(*_copied(_arguments(inputs))), "result") for _ in range(repeats)]
@@ -87,6 +88,7 @@ def check_purity(function: Callable[..., Any], inputs: Any) -> Report:
     -----
     One evaluation.
     """
+    check_callables(function=function)
     started = time.perf_counter()
     given = _copied(_arguments(inputs))
     before = {name: np.array(values) for name, values in _named(given, "inputs").items()}
@@ -124,7 +126,7 @@ def _copied(structure: Any) -> Any:
         if isinstance(structure, tuple | list):
             return type(structure)([_copied(value) for value in structure])
         if not isinstance(structure, Mapping):
-            raise
+            raise TypeError(f"inputs must be values that can be copied, got {shown(structure)}") from None
     made: Any = copy.copy(structure)
     for key, value in structure.items():
         made[key] = _copied(value)
@@ -167,8 +169,11 @@ def _entry(name: str, analytic: Host | None, numeric: Host | None, diagnosis: st
     if analytic is None or numeric is None or analytic.shape != numeric.shape:
         return Entry(name, FAILED, Worst(name, None, np.nan, np.nan, np.inf), 0.0, diagnosis=diagnosis)
     if _same(analytic, numeric):
-        number = float(np.real(analytic.flat[0])) if analytic.size else 0.0
+        plain = analytic.size and not analytic.dtype.hasobject  # which an integer of any size has
+        number = float(np.real(analytic.flat[0])) if plain else 0.0
         return Entry(name, PASSED, Worst(name, None, number, number, 0.0), 0.0)
+    if analytic.dtype.hasobject or numeric.dtype.hasobject:
+        return Entry(name, FAILED, Worst(name, None, np.nan, np.nan, np.inf), 0.0, diagnosis=diagnosis)
     distance = np.abs(analytic.astype(complex) - numeric.astype(complex))
     index = tuple(int(i) for i in np.unravel_index(int(np.argmax(distance)), distance.shape))
     a, b = float(np.real(analytic[index])), float(np.real(numeric[index]))

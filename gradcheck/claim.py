@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -103,7 +104,19 @@ class Claim:
         The gradient by elements that are smaller than those of `block` is larger for that reason alone.
         """
         sizes = [norm(self.gradient[b.name][b.mask]) * min(1.0, b.size / block.size) for b in self.blocks]
-        return max(*sizes, abs(self.loss.loss()) / max(1.0, block.size))
+        return max(*sizes, max(abs(self.loss.loss()), self.far) / max(1.0, block.size))
+
+    @functools.cached_property
+    def far(self) -> float:
+        """The size of the loss where all parameters are drawn anew; 0 unless only the gradient is in single precision.
+
+        A loss that cancels at the parameters does not show how large the terms of a float32 gradient are.
+        """
+        if not self.eps > self.loss.eps:
+            return 0.0
+        points = [self.nearby(2.0, key, 0xFA12) for key in range(2)]
+        values = [abs(self.loss.trial(point, "params, drawn anew")) for point in points]
+        return max((value for value in values if np.isfinite(value)), default=0.0)
 
     def nearby(self, distance: float, *key: int) -> dict[str, Host]:
         """Return the parameters, each element changed by up to `distance` times the size of its block."""

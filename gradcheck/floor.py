@@ -20,13 +20,16 @@ from gradcheck.complex_step import ComplexStep
 from gradcheck.directions import dot
 from gradcheck.scales import Block
 
-__all__ = ["lost_digits", "rounding_floor"]
+__all__ = ["explained_by_rounding", "lost_digits", "rounding_floor", "single_rounding"]
 
 SAFETY = 32  # the floor is this many times the largest of the changes
 DRAWS = 4
 JITTER = 4  # units of rounding by which parameters are changed
 CLEAR = {False: 1e6, True: 1e2}  # a mismatch so many times the first change needs no further draws; True: single
 GROSS = 512  # and so many units of rounding of the magnitude that a derivative could have had
+STEPS = 8.0 ** -np.arange(2, 16, 2)  # in units of the natural one
+TOTAL = 0.1  # share of a slope whose change means that a gradient in single precision says nothing of it
+NOISE = 4  # units of rounding in a difference of two losses
 LOST = 64  # units of rounding of a sum whose terms all cancelled
 
 
@@ -71,6 +74,38 @@ def rounding_floor(claim: Claim, step: ComplexStep, block: Block, sample: Sample
     return SAFETY * largest
 
 
+def single_rounding(claim: Claim, sample: Sample, name: str, seed: int) -> float:
+    """Return how far <g, v> may be off because the gradient was computed in single precision; 0 if it was not.
+
+    Rounding of its pass is like a change of the parameters by a few units, however precise the loss is. So slopes of
+    the loss are taken, by central differences, at parameters changed like that; the floor is a multiple of their
+    changes, infinity where nearly the whole slope changes. Where states diverge, the slope at the point shows at tiny
+    steps only, so there are steps of many sizes.
+
+    Notes
+    -----
+    No evaluation, or 70 of the loss.
+    """
+    if not claim.eps > claim.loss.eps:
+        return 0.0
+    rng = np.random.default_rng([seed, 0x51261E])
+    points = [claim.loss.base, *(_jitter(claim, rng) for _ in range(DRAWS))]
+    natural, largest = claim.loss.natural({name: sample.direction}), 0.0
+    for step in natural * STEPS:
+        ends = [
+            [claim.loss.trial({**point, name: point[name] + t * sample.direction}, name) for t in (step, -step)]
+            for point in points
+        ]
+        slopes = [(right - left) / (2 * step) for right, left in ends]
+        rounding = NOISE * claim.loss.eps * float(np.nanmax(np.abs(ends), initial=0.0)) / step
+        changes = [abs(slope - slopes[0]) - 4 * rounding for slope in slopes[1:]]
+        change = max((change for change in changes if np.isfinite(change)), default=0.0)
+        if change > TOTAL * float(np.nanmax(np.abs(slopes))):
+            return float("inf")
+        largest = max(largest, change)
+    return SAFETY * largest
+
+
 def lost_digits(claim: Claim, block: Block) -> float:
     """Return the rounding of a derivative by `block` as large as the largest that the problem suggests.
 
@@ -79,6 +114,15 @@ def lost_digits(claim: Claim, block: Block) -> float:
     size. A mismatch below it, but above the measured floor, proves nothing: the verdict is neither failed nor passed.
     """
     return LOST * claim.unit * claim.magnitude(block)
+
+
+def explained_by_rounding(claim: Claim, block: Block, mismatch: float) -> bool:
+    """Tell whether digits lost in the gradient could explain a mismatch along a direction of `block`.
+
+    Of a gradient in single precision, with a loss that is not, each element has rounding of its own, from a whole pass.
+    """
+    passes = 4 * float(np.sum(block.mask)) ** 0.5 if claim.eps > claim.loss.eps else 1.0
+    return mismatch <= passes * lost_digits(claim, block)
 
 
 def _jitter(claim: Claim, rng: np.random.Generator) -> dict[str, np.ndarray]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from gradcheck.adjoint import check_linearity
+from gradcheck.arguments import check_callables, check_integer, shown
 from gradcheck.operands import Arguments
 from gradcheck.operators import check_vjp
 from gradcheck.report import FAILED, Entry, Report
@@ -56,6 +57,8 @@ def check_function(function: Function, vjp: Function, *args: Any, seed: int = 0,
     >>> check_function(np.matmul, lambda a, b, w: (w @ b.T, a.T @ w), a, b).passed
     True
     """
+    check_callables(function=function, vjp=vjp)
+    check_integer("seed", seed, at_least=0)
     right = check_vjp(function, vjp, args, seed=seed, constants=True, **options)
     arguments = Arguments(function, args, constants=True)
     output = function(*arguments.unpack(arguments.tree.build(arguments.tree.host())))
@@ -118,8 +121,14 @@ def pair(forward: Any, backward: Function | None = None, *, constants: Sequence[
     if backward is None and all(callable(getattr(forward, name, None)) for name in ("forward", "backward")):
         return _of_class(forward)
     if callable(forward) and callable(backward):
+        if not isinstance(constants, Sequence) or isinstance(constants, str | bytes):
+            raise TypeError(f"constants must be a sequence of positions, got {shown(constants)}")
+        for position in constants:
+            check_integer("constants", position, at_least=0)
         return _of_rules(forward, backward, tuple(constants))
-    raise TypeError(f"forward must be a class with forward and backward, or come with backward, got {forward!r}")
+    if callable(forward) and backward is not None:
+        check_callables(backward=backward)
+    raise TypeError(f"forward must be a class with forward and backward, or come with backward, got {shown(forward)}")
 
 
 class _Context:

@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from gradcheck.arguments import check_integer, check_positive, shown
 from gradcheck.check import check_gradient
 from gradcheck.tree import Tree
 
@@ -210,6 +211,18 @@ def _row(*cells: Any) -> str:
     return "| " + " | ".join(map(str, cells)) + " |"
 
 
+def _checked(name: str, values: Any, kind: Any) -> list[Any]:
+    """Return an iterable as a list after checking that it holds objects of a class."""
+    try:
+        found = None if isinstance(values, str | bytes) else list(values)
+    except TypeError:
+        found = None
+    if found is None or not all(isinstance(value, kind) for value in found):
+        what = getattr(kind, "__name__", str(kind))
+        raise TypeError(f"{name} must be a sequence of {what}, got {shown(values)}")
+    return found
+
+
 def kill_matrix(
     problems: Iterable[Problem],
     rules: Sequence[Rule] = (OURS,),
@@ -241,9 +254,17 @@ def kill_matrix(
     ValueError
         If a problem has no mutants, or a mutant is equal to the correct gradient: it could not be killed.
     """
+    problems, rules = _checked("problems", problems, Problem), _checked("rules", rules, Rule)
+    for scale in _checked("scales", scales, int | float):
+        check_positive("scales", scale)
+    for dtype in _checked("dtypes", dtypes, str):
+        if dtype not in ("float32", "float64"):
+            raise ValueError(f"dtypes must be of 'float32' and 'float64', got {shown(dtype)}")
+    for seed in _checked("seeds", seeds, int):
+        check_integer("seeds", seed, at_least=0)
     counts: dict[tuple[str, str | None, str, float, str], Count] = {}
     seconds = dict.fromkeys((rule.name for rule in rules), 0.0)
-    for problem, dtype, scale, (position, seed) in itertools.product(list(problems), dtypes, scales, enumerate(seeds)):
+    for problem, dtype, scale, (position, seed) in itertools.product(problems, dtypes, scales, enumerate(seeds)):
         drawn = problem.make(seed, dtype, scale)
         if not drawn.mutants:
             raise ValueError(f"problem {problem.name!r} has no mutants")
@@ -258,7 +279,7 @@ def kill_matrix(
                 key = (problem.name, name, rule.name, scale, dtype)
                 started = time.process_time()
                 loss = remembered if rule.remembers else drawn.loss
-                found = rule.objects(loss, gradient, drawn.params, seed)
+                found: tuple[bool, int] = rule.objects(loss, gradient, drawn.params, seed)
                 seconds[rule.name] += time.process_time() - started
                 counts[key] = counts.get(key, Count()).add(*found, len(right))
     return KillMatrix(counts, seconds)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from gradcheck.arguments import check_bool, check_callables, check_method
 from gradcheck.arrays import Host
 from gradcheck.complex_step import ComplexStep, require_analytic
 from gradcheck.differences import Central, Richardson
@@ -89,8 +90,9 @@ def numerical_gradient(
     >>> numerical_gradient(lambda p: np.sum(p["x"] ** 3), {"x": np.array([1.0, 2.0])})
     {'x': array([ 3., 12.])}
     """
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}, got {method!r}")
+    check_callables(loss=loss)
+    check_bool("return_error", return_error)
+    check_method(method, tuple(METHODS))
     tree = parameters(params)
     function = Function(loss, tree)
     function.settle()

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from gradcheck.arguments import check_bool, check_callables, check_integer
 from gradcheck.arrays import Host
 from gradcheck.check import check_gradient
 from gradcheck.directions import gaussian, length_scale
@@ -75,6 +76,9 @@ def check_vjp(
     One Gaussian cotangent: it meets every output, and by linearity (`check_linearity`) one is enough. Evaluations as
     for `check_gradient`, and one more of the function.
     """
+    check_callables(function=function, vjp=vjp)
+    check_integer("seed", seed, at_least=0)
+    check_bool("constants", constants)
     arguments = Arguments(function, inputs, constants)
     output = Tree.of(function(*arguments.unpack(arguments.tree.build(arguments.tree.host()))), "output")
     cotangent = draw(output, seed, 0xC07)
@@ -124,6 +128,8 @@ def check_jvp(
     -----
     Three evaluations of the jvp an array, with all other tangents zero; of the function as for `check_gradient`.
     """
+    check_callables(function=function, jvp=jvp)
+    check_integer("seed", seed, at_least=0)
     arguments = Arguments(function, inputs)
     tree, base = arguments.tree, arguments.tree.host(np.float64)
     output = Tree.of(function(*arguments.unpack(tree.build(base))), "output")
@@ -180,6 +186,8 @@ def check_hessian_vector_product(
     -----
     Evaluations as for `check_gradient`, with gradient and product in the places of loss and gradient.
     """
+    check_callables(gradient=gradient, product=product)
+    check_integer("seed", seed, at_least=0)
     tree = parameters(params)
     vector = draw(tree, seed, 0x4E55)
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from gradcheck.arguments import check_positive
+from gradcheck.arguments import check_callables, check_integer, check_positive
 from gradcheck.arrays import Host
 from gradcheck.claim import SINGLE_EPS, Source
 from gradcheck.directions import norm
@@ -63,6 +63,8 @@ def check_precision(
     -----
     Two evaluations of the gradient where it is accurate, five otherwise.
     """
+    check_callables(gradient=gradient)
+    check_integer("seed", seed, at_least=0)
     check_positive("growth", growth)
     started = time.perf_counter()
     source = Source(gradient, parameters(params))

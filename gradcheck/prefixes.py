@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from gradcheck.arguments import check_integer
+from gradcheck.arguments import check_callables, check_integer
 from gradcheck.check import check_gradient
 from gradcheck.report import Report
 
@@ -72,6 +72,7 @@ def first_wrong_step(problem: Problem, steps: int, params: Any, **options: Any) 
     2 log2(steps) checks. Prefixes that fail are assumed to fail when they get longer; a failure that comes and goes
     again between two lengths looked at is not seen.
     """
+    check_callables(problem=problem)
     check_integer("steps", steps, at_least=1)
     reports: dict[int, Report] = {}
 

@@ -31,7 +31,7 @@ from dataclasses import dataclass, field
 
 from gradcheck.claim import Claim, Sample
 from gradcheck.directions import rms
-from gradcheck.floor import lost_digits
+from gradcheck.floor import explained_by_rounding
 from gradcheck.report import FAILED, INCONCLUSIVE, PASSED
 from gradcheck.scales import Block
 
@@ -92,7 +92,7 @@ class Trial:
 
     def within_rounding(self, claim: Claim, sample: Sample) -> bool:
         """Tell whether rounding of the largest gradient could explain a mismatch."""
-        return sample.mismatch <= lost_digits(claim, self.block)
+        return explained_by_rounding(claim, self.block, sample.mismatch)
 
     @property
     def tolerance(self) -> float:

@@ -13,6 +13,8 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from gradcheck.arrays import Array, beside, is_array
 
 __all__ = ["is_number", "is_record", "leaf", "rebuild", "walk"]
@@ -42,6 +44,9 @@ def walk(structure: Any, name: str, what: str) -> Iterator[tuple[str, Array]]:
         for key, value in structure.items():
             yield from walk(value, f"{name}.{key}" if name else str(key), what)
     elif is_array(structure) or is_number(structure):
+        if isinstance(structure, np.ma.MaskedArray | np.matrix):
+            place = f"{what}{'' if not name else ' at ' + name}"
+            raise TypeError(f"{place} must not be a {type(structure).__name__}: give a plain array, with masks filled")
         yield name or "params", structure
     elif is_record(structure):
         for key, value in _fields(structure).items():

@@ -100,9 +100,12 @@ def backend_module(backend: Backend | None = None) -> ModuleType:
         including the version of CUDA.
     """
     name: str = os.environ.get("NUMRNN_BACKEND", "numpy") if backend is None else backend
-    if name not in BACKENDS:
+    if not isinstance(name, str) or name not in BACKENDS:
         source = "NUMRNN_BACKEND" if backend is None else "backend"
-        raise ValueError(f"{source} must be one of {', '.join(map(repr, BACKENDS))}, got {name!r}")
+        words = ", ".join(map(repr, BACKENDS))
+        if not isinstance(name, str):
+            raise TypeError(f"{source} must be one of {words}, got {type(name).__name__}")
+        raise ValueError(f"{source} must be one of {words}, got {name!r}")
     return np if name == "numpy" else _cupy()
 
 

@@ -32,6 +32,7 @@ from numrnn.backend import Array, Params, array_namespace, empty, zeros
 from numrnn.blas import one_thread_each
 from numrnn.cells.base import Cell, same_step, unchecked
 from numrnn.cells.stack import Stack
+from numrnn.checks import check_choice, shown
 from numrnn.engines import cpu, cuda
 from numrnn.layered import LayeredTape
 from numrnn.problem import Problem, check_cotangents, check_problem
@@ -134,8 +135,7 @@ def forward(
     >>> grads.x.shape
     (10, 2, 1)
     """
-    if engine not in ENGINES:
-        raise ValueError(f"engine must be one of {', '.join(map(repr, ENGINES))}, got {engine!r}")
+    check_choice("engine", engine, ENGINES)
     if checkpoint_every is not None:
         if recompute_every is not None:
             raise ValueError("give recompute_every alone: checkpoint_every is its old name")
@@ -233,8 +233,13 @@ def backward(
     """
     if not isinstance(tape, Tape):
         raise TypeError(f"tape must be the tape that forward returned, got {type(tape).__name__}")
-    if isinstance(wrt, str) or set(wrt) - set(GRADIENTS):
-        raise ValueError(f"wrt must be a collection of {', '.join(map(repr, GRADIENTS))}, got {wrt!r}")
+    named = (
+        isinstance(wrt, tuple | list | set | frozenset)
+        and not isinstance(wrt, str)
+        and all(isinstance(one, str) for one in wrt)
+    )
+    if not named or set(wrt) - set(GRADIENTS):
+        raise ValueError(f"wrt must be a collection of {', '.join(map(repr, GRADIENTS))}, got {shown(wrt)}")
     g, direct = check_cotangents(tape.problem, d_states, d_final)
     with flush_subnormals():
         if g.dtype != tape.problem.h0.dtype and not isinstance(tape, ReferenceTape):

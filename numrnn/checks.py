@@ -56,6 +56,22 @@ def _numpy_name(dtype: np.dtype) -> str:
     return dtype.name
 
 
+def check_numeric(name: str, array: Any) -> None:
+    """Check that an array holds finite real or complex floating-point numbers, of any shape.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it does not.
+    """
+    if not is_array(array):
+        raise TypeError(f"{name} must be an array, got {shown(array)}")
+    check_plain(name, array)
+    if not dtype_name(array).startswith(("float", "complex")):
+        raise TypeError(f"{name} must hold real or complex numbers, got dtype {dtype_name(array)}")
+    check_finite(name, array)
+
+
 def check_plain(name: str, array: Any) -> None:
     """Check that an array is no masked array and no matrix: their operations differ, and a mask would be lost.
 
@@ -165,6 +181,8 @@ def check_same_kind(arrays: Mapping[str, Array]) -> None:
     """
     first = None
     for name, array in arrays.items():
+        if not is_array(array):
+            raise TypeError(f"{name} must be an array, got {shown(array)}")
         kind = (array_namespace(array), device_of(array))
         single = dtype_name(array) == "float32"
         if first is None:
@@ -267,6 +285,17 @@ def check_integer(name: str, value: Any, *, at_least: int) -> int:
     return number
 
 
+def check_floating(name: str, dtype: Any) -> np.dtype:
+    """Return a NumPy dtype after checking that it is float32, float64 or complex128; raises TypeError if not."""
+    try:
+        found = None if dtype is None else np.dtype(dtype)
+    except (TypeError, ValueError):
+        found = None
+    if found is None or _numpy_name(found) not in FLOATING:
+        raise TypeError(f"{name} must be one of {', '.join(FLOATING)}, got {shown(dtype)}")
+    return found
+
+
 def check_path(name: str, value: Any, what: str = "a path") -> Path:
     """Return `value` as a path; `what` says in errors what is expected.
 
@@ -283,6 +312,82 @@ def check_path(name: str, value: Any, what: str = "a path") -> Path:
     if not text or "\0" in text:
         raise ValueError(f"{name} must be {what}, got {shown(text)}")
     return Path(text)
+
+
+def check_bool(name: str, value: Any) -> bool:
+    """Return `value` after checking that it is True or False; raises TypeError if not."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, got {shown(value)}")
+    return bool(value)
+
+
+def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
+    """Return `value` after checking that it is one of some words; raises TypeError or ValueError if not."""
+    words = ", ".join(map(repr, choices))
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be one of {words}, got {shown(value)}")
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {words}, got {shown(value)}")
+    return value
+
+
+def check_callable(name: str, value: Any) -> Any:
+    """Return `value` after checking that it can be called; raises TypeError if not."""
+    if not callable(value):
+        raise TypeError(f"{name} must be a function, got {shown(value)}")
+    return value
+
+
+def check_kind(name: str, value: Any, kind: Any, what: str = "") -> Any:
+    """Return `value` after checking that it is an object of a class; raises TypeError if not."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} must be {what or kind.__name__}, got {shown(value)}")
+    return value
+
+
+def check_arrays(name: str, arrays: Any) -> Mapping[str, Array]:
+    """Return a mapping of names to floating-point arrays after a check; raises TypeError if it is none."""
+    if not isinstance(arrays, Mapping):
+        raise TypeError(f"{name} must be a mapping of names to arrays, got {shown(arrays)}")
+    for key, array in arrays.items():
+        if not is_array(array):
+            raise TypeError(f"{name}[{key!r}] must be an array, got {shown(array)}")
+        check_plain(f"{name}[{key!r}]", array)
+        if dtype_name(array) not in FLOATING:
+            raise TypeError(f"{name}[{key!r}] must be of dtype float32 or float64, got {dtype_name(array)}")
+    return arrays
+
+
+def check_beside(name: str, array: Any, like_name: str, like: Array) -> Any:
+    """Return the common namespace of two arrays; raises TypeError, naming both, if they are not of one library."""
+    if not is_array(array) or array_namespace(array) is not array_namespace(like):
+        raise TypeError(f"{name} must be an array of the library of {like_name}, got {shown(array)}")
+    check_plain(name, array)
+    return array_namespace(like)
+
+
+def check_rows(name: str, rows: Any, count: int) -> np.ndarray:
+    """Return row numbers, (B,) with B >= 1, after checking that they are integers from -count to count - 1.
+
+    Raises
+    ------
+    TypeError
+        If they are no integers.
+    ValueError
+        If there are none, or they are not in one sequence.
+    IndexError
+        If one is out of range.
+    """
+    if isinstance(rows, range | Iterator):
+        rows = list(rows)
+    index = as_host_array(name, rows)
+    if index.ndim != 1 or not len(index):
+        raise ValueError(f"{name} must be a sequence of at least one row number, got {shown(rows)}")
+    if index.dtype.kind not in "iu":
+        raise TypeError(f"{name} must be integers, got dtype {index.dtype}")
+    if index.max() >= count or index.min() < -count:
+        raise IndexError(f"{name} must be from 0 to {count - 1}, got values from {index.min()} to {index.max()}")
+    return index.astype(np.intp)
 
 
 def check_generator(name: str, value: Any) -> np.random.Generator:

@@ -32,7 +32,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from numrnn.checks import check_integer, check_number
+from numrnn.checks import check_integer, check_number, shown
 from numrnn.options import checked, documented, option
 
 CHRONO = "chrono"
@@ -97,13 +97,13 @@ class InitialValues:
             self._set("rotations", _check_speeds(self.rotations))
         if self.input_gains is not None:
             self._set("input_gains", _check_gains(self.input_gains))
-        if self.forget_bias == CHRONO:
+        if isinstance(self.forget_bias, str) and self.forget_bias == CHRONO:
             if self.t_max is None:
                 raise ValueError("t_max must be an integer >= 3 with forget_bias='chrono', got None")
         elif self.t_max is not None:
-            raise ValueError(f"t_max must be None unless forget_bias is 'chrono', got {self.t_max!r}")
+            raise ValueError(f"t_max must be None unless forget_bias is 'chrono', got {shown(self.t_max)}")
         elif isinstance(self.forget_bias, str):
-            raise ValueError(f"forget_bias must be a finite number, 'chrono' or None, got {self.forget_bias!r}")
+            raise ValueError(f"forget_bias must be a finite number, 'chrono' or None, got {shown(self.forget_bias)}")
         elif self.forget_bias is not None:
             self._set("forget_bias", check_number("forget_bias", self.forget_bias))
 
@@ -130,11 +130,11 @@ def _check_gains(gains: Sequence[float]) -> tuple[float, float]:
 def _check_range(name: str, what: str, ends: tuple[str, str], values: Sequence[float]) -> tuple[float, float]:
     """Return the two ends of a range of positive numbers."""
     pair = f"({', '.join(ends)})"
-    if not isinstance(values, Sequence) or isinstance(values, str) or len(values) != 2:
-        raise ValueError(f"{name} must be two {what} {pair} or None, got {values!r}")
+    if not isinstance(values, Sequence) or isinstance(values, str | bytes | range) or len(values) != 2:
+        raise ValueError(f"{name} must be two {what} {pair} or None, got {shown(values)}")
     low, high = (check_number(name, value, above=0) for value in values)
     if low > high:
-        raise ValueError(f"{name} must be {pair} with {' <= '.join(ends)}, got {values!r}")
+        raise ValueError(f"{name} must be {pair} with {' <= '.join(ends)}, got {shown(values)}")
     return low, high
 
 
@@ -168,7 +168,9 @@ def input_gains(hidden_size: int, low: float, high: float) -> np.ndarray:
     array([0.5, 1. , 2. ])
     """
     n = check_integer("hidden_size", hidden_size, at_least=1)
-    low, high = _check_gains((low, high))
+    low, high = check_number("low", low, above=0), check_number("high", high, above=0)
+    if low > high:
+        raise ValueError(f"low must be at most high, got {low} and {high}")
     return np.geomspace(low, high, n) if n > 1 else np.array([(low * high) ** 0.5])
 
 
@@ -231,7 +233,10 @@ def block_rotations(hidden_size: int, slowest: float, fastest: float) -> np.ndar
            [ 0. ,  0. , -2. ,  0. ]])
     """
     n = check_integer("hidden_size", hidden_size, at_least=1)
-    speeds = np.geomspace(*_check_speeds((slowest, fastest)), n // 2)
+    slowest, fastest = check_number("slowest", slowest, above=0), check_number("fastest", fastest, above=0)
+    if slowest > fastest:
+        raise ValueError(f"slowest must be at most fastest, got {slowest} and {fastest}")
+    speeds = np.geomspace(slowest, fastest, n // 2)
     M = np.zeros((n, n))
     first = np.arange(0, n - 1, 2)
     M[first, first + 1], M[first + 1, first] = speeds, -speeds

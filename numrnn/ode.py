@@ -19,6 +19,7 @@ E. Hairer, S. P. Norsett, G. Wanner, "Solving Ordinary Differential Equations I"
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +30,7 @@ from numrnn.backend import Array, Params, array_namespace, to_numpy
 from numrnn.cells import cell_from_config
 from numrnn.cells.base import Cell
 from numrnn.cells.euler import EulerCell, as_euler
-from numrnn.checks import check_array, check_finite, check_integer, check_number, dtype_name
+from numrnn.checks import check_array, check_bool, check_finite, check_integer, check_number, dtype_name, shown
 from numrnn.stability.endtoend import end_to_end_jacobian
 from numrnn.stability.euler import EulerForm, check_euler
 from numrnn.stability.linearization import linearize
@@ -138,6 +139,7 @@ def solve(
     """
     form, host_x, h = _checked(cell, params, x, h0)
     length = form.cell.step_size if piece is None else check_number("piece", piece, above=0)
+    check_bool("sensitivity", sensitivity)
     tolerances = {"rtol": check_number("rtol", rtol, above=0), "atol": check_number("atol", atol, above=0)}
     batch, n = h.shape
     y = h.ravel() if not sensitivity else np.concatenate([h.ravel(), np.tile(np.eye(n).ravel(), batch)])
@@ -194,7 +196,8 @@ def _host(name: str, array: Array) -> np.ndarray:
 
 
 def with_step_size(cell: EulerCell, step_size: float) -> EulerCell:
-    """Return a copy of the cell with another step size."""
+    """Return a copy of the cell with another step size; raises TypeError or ValueError if an argument is wrong."""
+    check_euler(cell)
     return as_euler(cell_from_config(cell.config() | {"step_size": step_size}))
 
 
@@ -230,9 +233,11 @@ def convergence(
     n tangents. An order measured at coarse steps has an error of a multiple of the step.
     """
     form, host_x, first = _checked(cell, params, x, h0)
-    counts = [check_integer("every refinement", r, at_least=1) for r in refinements]
+    if not isinstance(refinements, Iterable) or getattr(refinements, "ndim", 1) == 0:
+        raise TypeError(f"refinements must be two or more rising integers, got {shown(refinements)}")
+    counts = [check_integer(f"refinements[{i}]", r, at_least=1) for i, r in enumerate(refinements)]
     if len(counts) < 2 or counts != sorted(set(counts)):
-        raise ValueError(f"refinements must be two or more rising integers, got {refinements!r}")
+        raise ValueError(f"refinements must be two or more rising integers, got {shown(refinements)}")
     exact = solve(form.cell, form.params, host_x, first, sensitivity=True)
     assert exact.sensitivity is not None
     errors = []
@@ -253,7 +258,10 @@ def _largest(array: np.ndarray) -> float:
 def _slope(step_sizes: np.ndarray, errors: np.ndarray) -> float:
     """Return the order p of errors ~ step_size^p, by least squares of the logarithms."""
     if not np.all(errors > 0):
-        raise ValueError(f"an order needs errors > 0, got {errors}: nothing moves, or Euler's method is exact here")
+        raise ValueError(
+            f"an order needs errors > 0, got {errors}: nothing moves, Euler's method is exact here, or x, h0 or params "
+            "are too large"
+        )
     return float(np.polyfit(np.log(step_sizes), np.log(errors), 1)[0])
 
 

@@ -128,7 +128,7 @@ def checked(config: Any) -> Iterator[tuple[str, int | float]]:
     """
     for field in dataclasses.fields(config):
         meaning, value = field.metadata.get(KEY), getattr(config, field.name)
-        if meaning is None or not meaning.range or value is None:
+        if meaning is None or not meaning.range or (value is None and "None" in _kinds(field)):
             continue
         if "int" in _kinds(field) and meaning.at_least is not None:
             yield field.name, check_integer(field.name, value, at_least=int(meaning.at_least))

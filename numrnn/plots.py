@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from numrnn.checks import check_path
+from numrnn.checks import as_host_array, check_integer, check_number, check_numeric, check_path, shown
 from numrnn.extras import import_extra
 from numrnn.files import replacing
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 1)))
 DPI = 150
+LARGEST_DRAWN = 1e100  # of a number: matplotlib squares them
 MOST_MARKERS = 30  # on one curve
 TITLE_WIDTH = 60  # characters of a line above a single plot
 WRITTEN = {"lstm": "LSTM", "elman": "Elman", "lipschitz": "Lipschitz"}  # names of cells in configurations
@@ -48,7 +49,8 @@ def require_matplotlib() -> Any:
 
 
 def line_style(index: int) -> dict[str, Any]:
-    """Return colour and line style of the index-th curve of a figure."""
+    """Return colour and line style of the index-th curve of a figure, counted from 0."""
+    index = check_integer("index", index, at_least=0)
     return {"color": COLOURS[index % len(COLOURS)], "linestyle": LINES[index % len(LINES)], "linewidth": 1.6}
 
 
@@ -71,7 +73,8 @@ def readable(label: str) -> str:
 
 
 def new_figure(width: float = 6.4, height: float = 4.0) -> Figure:
-    """Return an empty figure, sizes in inches; raises as `require_matplotlib`."""
+    """Return an empty figure, sizes in inches, from 0 to 100; raises as `require_matplotlib`, and for a wrong size."""
+    width, height = (check_number(n, v, above=0, at_most=100) for n, v in (("width", width), ("height", height)))
     return _figure_class()(figsize=(width, height), layout="constrained")
 
 
@@ -86,6 +89,8 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
         If the file cannot be written.
     """
     path = check_picture_path("path", path)
+    if not hasattr(figure, "savefig"):
+        raise TypeError(f"figure must be a matplotlib figure, got {shown(figure)}")
     with replacing(path) as file:
         figure.savefig(file, dpi=DPI, format=path.suffix[1:])
     return path
@@ -107,8 +112,60 @@ def _finished(figure: Figure, path: str | Path | None) -> Figure:
     return figure
 
 
+def _checked_path(path: Any) -> Path | None:
+    return None if path is None else check_picture_path("path", path)
+
+
+def _check_axes(axes: Any) -> None:
+    if not hasattr(axes, "spines") or not hasattr(axes, "plot"):
+        raise TypeError(f"axes must be axes of matplotlib, got {shown(axes)}")
+
+
+def _checked_title(title: Any) -> str:
+    if not isinstance(title, str):
+        raise TypeError(f"title must be a string, got {shown(title)}")
+    return title
+
+
+def _check_records(name: str, records: Any) -> None:
+    """Check records of metrics."""
+    if not isinstance(records, Sequence) or not all(isinstance(one, Mapping) for one in records):
+        raise TypeError(f"{name} must be a sequence of records, got {shown(records)}")
+    for i, record in enumerate(records):
+        if "step" not in record:
+            raise ValueError(f"{name}[{i}] must have a step, got {', '.join(map(str, record))}")
+        for key in ("step", "loss", "accuracy", "gradient_norm"):
+            if key in record:
+                check_number(f"{name}[{i}][{key!r}]", record[key])
+
+
+def _checked_classes(name: str, values: Any, n_classes: int) -> np.ndarray:
+    array = as_host_array(name, values)
+    if array.dtype.kind not in "iu" or array.ndim != 1:
+        raise TypeError(f"{name} must be integers (N,), got {array.dtype} of shape {array.shape}")
+    if len(array) and (array.min() < 0 or array.max() >= n_classes):
+        raise ValueError(f"{name} must be from 0 to {n_classes - 1}, got values from {array.min()} to {array.max()}")
+    return array.astype(np.intp)
+
+
+def _checked_curves(name: str, curves: Any) -> Mapping[str, Any]:
+    if not isinstance(curves, Mapping) or not curves or not all(isinstance(one, str) for one in curves):
+        raise TypeError(f"{name} must be a mapping of names to curves, got {shown(curves)}")
+    return curves
+
+
+def _checked_curve(name: str, values: Any) -> np.ndarray:
+    array = as_host_array(name, values)
+    if array.dtype.kind not in "iuf" or array.ndim != 1 or not len(array):
+        raise TypeError(f"{name} must be real numbers (N,), got {array.dtype} of shape {array.shape}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} must be finite, got {array[~np.isfinite(array)][0]}")
+    return array
+
+
 def bare(axes: Any) -> None:
-    """Remove the upper and right spines of a panel, and draw a pale grid."""
+    """Remove the upper and right spines of a panel, and draw a pale grid; raises TypeError if it is none."""
+    _check_axes(axes)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25, linewidth=0.6)
 
@@ -138,6 +195,9 @@ def learning_curves(
     -------
     matplotlib.figure.Figure
     """
+    path, title = _checked_path(path), _checked_title(title)
+    for name, records in (("training", training), ("validation", validation)):
+        _check_records(name, records)
     scored = any("accuracy" in record for record in training)
     panels = [("loss", "loss [nats]" if scored else "mean squared error"), ("gradient_norm", "norm of the gradient")]
     if scored:
@@ -185,7 +245,20 @@ def confusion_matrix(
     -------
     matplotlib.figure.Figure
     """
+    path, title = _checked_path(path), _checked_title(title)
+    if (
+        not isinstance(class_names, Sequence)
+        or isinstance(class_names, str)
+        or not class_names
+        or not all(isinstance(name, str) for name in class_names)
+    ):
+        raise TypeError(f"class_names must be a sequence of strings, got {shown(class_names)}")
     n_classes = len(class_names)
+    labels, predictions = (
+        _checked_classes(*one, n_classes) for one in (("labels", labels), ("predictions", predictions))
+    )
+    if len(labels) != len(predictions):
+        raise ValueError(f"predictions must be as many as the labels, {len(labels)}, got {len(predictions)}")
     counts = np.zeros((n_classes, n_classes), int)
     np.add.at(counts, (labels, predictions), 1)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -227,6 +300,9 @@ def gradient_flow(
     -------
     matplotlib.figure.Figure
     """
+    path, title = _checked_path(path), _checked_title(title)
+    floor = check_number("floor", floor, at_least=0)
+    norms = {name: _checked_curve(f"norms[{name!r}]", one) for name, one in _checked_curves("norms", norms).items()}
     figure = new_figure(7.2, 4.2)
     axes = figure.subplots()
     top = max(float(np.max(values)) for values in norms.values())
@@ -259,6 +335,17 @@ def compare_learning(
     -------
     matplotlib.figure.Figure
     """
+    path, title = _checked_path(path), _checked_title(title)
+    for name, run in _checked_curves("runs", runs).items():
+        if (
+            not isinstance(run, Sequence)
+            or len(run) != 2
+            or len(np.shape(run[0])) != 1
+            or np.shape(run[0]) != np.shape(run[1])
+        ):
+            raise ValueError(f"runs[{name!r}] must be as many seconds as accuracies, got {shown(run)}")
+        for values in run:
+            _checked_curve(f"runs[{name!r}]", values)
     figure = new_figure()
     axes = figure.subplots()
     for index, (name, (seconds, accuracies)) in enumerate(runs.items()):
@@ -288,6 +375,9 @@ def stability_report(report: Any, path: str | Path | None = None) -> Figure:
     -------
     matplotlib.figure.Figure
     """
+    path = _checked_path(path)
+    if not hasattr(report, "log_singular_values"):
+        raise TypeError(f"report must be a StabilityReport, got {shown(report)}")
     figure = new_figure(12, 7.4)
     panels = figure.subplots(2, 3).flat
     draw = (_eigenvalues_of_A, _eigenvalues_of_steps, _critical_step, _growth, _exponents, _saturation)
@@ -317,6 +407,12 @@ def euler_disc(axes: Any, eigenvalues: np.ndarray, label: str) -> None:
     label : str
         Text of the legend.
     """
+    _check_axes(axes)
+    check_numeric("eigenvalues", eigenvalues)
+    if np.max(np.abs(eigenvalues), initial=0.0) > LARGEST_DRAWN:
+        raise ValueError(f"eigenvalues must be at most {LARGEST_DRAWN:g} to be drawn")
+    if not isinstance(label, str):
+        raise TypeError(f"label must be a string, got {shown(label)}")
     # Of a large disc only the edge near 0 is shown: in the whole disc the points would be too small.
     size = max(float(np.max(np.abs(eigenvalues), initial=0.0)), 1e-12) * 1.2
     angle = np.linspace(-1, 1, 2001) * min(np.pi, 2 * size)

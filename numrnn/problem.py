@@ -13,7 +13,7 @@ import numpy as np
 
 from numrnn.backend import Array, Params, array_namespace, asarray, is_array, to_numpy, zeros
 from numrnn.cells.base import Cell
-from numrnn.checks import check_array, check_finite, check_integer, check_same_kind
+from numrnn.checks import as_host_array, check_array, check_finite, check_integer, check_plain, check_same_kind, shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +89,8 @@ def check_lengths(lengths: Any, n_steps: int, batch: int) -> np.ndarray:
     ValueError
         If there are more or fewer, or one is out of range.
     """
-    host = to_numpy(lengths) if is_array(lengths) else np.asarray(lengths)
+    check_plain("lengths", lengths)
+    host = to_numpy(lengths) if is_array(lengths) else as_host_array("lengths", lengths)
     if host.dtype.kind not in "iu":
         raise TypeError(f"lengths must be integers, got dtype {host.dtype}")
     if host.shape != (batch,):
@@ -104,7 +105,7 @@ def _resolve_every(recompute_every: int | str | None, n_steps: int) -> int | Non
         return None
     if isinstance(recompute_every, str):
         if recompute_every != "sqrt":
-            raise ValueError(f"recompute_every must be an integer >= 1, 'sqrt' or None, got {recompute_every!r}")
+            raise ValueError(f"recompute_every must be an integer >= 1, 'sqrt' or None, got {shown(recompute_every)}")
         return math.isqrt(n_steps - 1) + 1  # the ceiling of the square root
     return check_integer("recompute_every", recompute_every, at_least=1)
 

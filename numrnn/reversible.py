@@ -190,7 +190,8 @@ def invert_step(cell: Cell, params: Params, x: Array, h_next: Array) -> Inverse:
     (True, True)
     """
     check_array("x", x, ("B", "m"))
-    return invert(cell, params, x[None, ...], h_next)
+    inverter = _inverter(cell, params, x[None, ...], h_next, "h_next")
+    return Inverse(inverter.undo(x, h_next), inverter.contraction, inverter.iterations)
 
 
 def invert(cell: Cell, params: Params, x: Array, h_final: Array) -> Inverse:
@@ -215,30 +216,30 @@ def invert(cell: Cell, params: Params, x: Array, h_final: Array) -> Inverse:
     TypeError, ValueError
         As for `invert_step`.
     """
-    inverter = _inverter(cell, params, x, h_final)
+    inverter = _inverter(cell, params, x, h_final, "h_final")
     h = h_final
     for t in reversed(range(x.shape[0])):
         h = inverter.undo(x[t, ...], h)
     return Inverse(h, inverter.contraction, inverter.iterations)
 
 
-def _inverter(cell: Cell, params: Params, x: Array, h: Array) -> _Inverter:
-    """Check the arguments and return an inverter of steps."""
+def _inverter(cell: Cell, params: Params, x: Array, h: Array, name: str) -> _Inverter:
+    """Check the arguments, of which h has a name of its own, and return an inverter of steps."""
     check_euler(cell)
     arrays = cell.check_params(params)
     check_array("x", x, ("T", "B", "m"), m=cell.input_size)
-    check_array("h", h, ("B", "n"), B=x.shape[1], n=cell.state_size)
+    check_array(name, h, ("B", "n"), B=x.shape[1], n=cell.state_size)
     check_finite("x", x)
-    check_finite("h", h)
-    check_same_kind(arrays | {"x": x, "h": h})
-    _check_real(x, h)
+    check_finite(name, h)
+    check_same_kind(arrays | {"x": x, name: h})
+    _check_real(**arrays, **{"x": x, name: h})
     return _Inverter(cell, params)
 
 
-def _check_real(*arrays: Array) -> None:
-    for array in arrays:
+def _check_real(**arrays: Array) -> None:
+    for name, array in arrays.items():
         if dtype_name(array) not in ("float32", "float64"):
-            raise TypeError(f"arrays must be of float32 or float64, got {dtype_name(array)}")
+            raise TypeError(f"{name} must be of float32 or float64, got {dtype_name(array)}")
 
 
 def forward(
@@ -294,7 +295,7 @@ def forward(
     if check_every is not None:
         check_every = check_integer("check_every", check_every, at_least=1)
     problem = check_problem(cell, params, x, h0, lengths, check_every)
-    _check_real(problem.h0)
+    _check_real(**cell.check_params(params), **({"x": x} if h0 is None else {"x": x, "h0": h0}))
     tape = ReversibleTape(problem, _Inverter(cell, params))
     with flush_subnormals():
         tape.run()

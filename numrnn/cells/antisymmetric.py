@@ -30,6 +30,7 @@ import numpy as np
 from numrnn.backend import Array, Params, array_namespace, eye
 from numrnn.cells.base import checked
 from numrnn.cells.euler import EulerCell, RecurrentMatrix
+from numrnn.checks import shown
 from numrnn.initializers import block_rotations
 
 
@@ -59,7 +60,7 @@ class AntisymmetricMatrix(RecurrentMatrix):
     def __init__(self, hidden_size: int, diffusion: float = 0.01, triangular: bool = True) -> None:
         super().__init__(hidden_size, diffusion)
         if not isinstance(triangular, bool):
-            raise TypeError(f"triangular must be True or False, got {triangular!r}")
+            raise TypeError(f"triangular must be True or False, got {shown(triangular)}")
         self.triangular = triangular
 
     def _free(self, W: Array) -> Array:

@@ -16,9 +16,9 @@ import numpy as np
 
 from numrnn.backend import Array, Params, array_namespace, from_numpy
 from numrnn.checks import (
-    FLOATING,
     check_array,
     check_finite,
+    check_floating,
     check_generator,
     check_integer,
     check_same_kind,
@@ -183,8 +183,7 @@ class Cell(ABC):
             forget_bias=forget_bias,
             t_max=t_max,
         )
-        if np.dtype(dtype).name not in FLOATING:
-            raise TypeError(f"dtype must be one of {', '.join(FLOATING)}, got {np.dtype(dtype).name}")
+        dtype = check_floating("dtype", dtype)
         initial.check_unused(self.name, *self.unused_initial_values())
         values = self.draw_params(rng, initial)
         return {name: from_numpy(value.astype(dtype), backend) for name, value in values.items()}

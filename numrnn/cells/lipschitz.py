@@ -34,7 +34,7 @@ import numpy as np
 from numrnn.backend import Array, Params, array_namespace, eye
 from numrnn.cells.base import Cell, checked
 from numrnn.cells.euler import RecurrentMatrix
-from numrnn.checks import check_number
+from numrnn.checks import check_choice, check_number
 from numrnn.initializers import InitialValues
 
 METHODS = ("euler", "rk2")
@@ -183,8 +183,7 @@ class LipschitzCell(Cell):
             check_number(name, gamma, at_least=0)
         self.matrix_A = SymmetricSkewMatrix(hidden_size, beta_A, diffusion_A)
         self.matrix_W = SymmetricSkewMatrix(hidden_size, beta_W, diffusion_W)
-        if method not in METHODS:
-            raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}, got {method!r}")
+        check_choice("method", method, METHODS)
         self.method = method
 
     def draw_params(self, rng: np.random.Generator, initial: InitialValues) -> dict[str, np.ndarray]:

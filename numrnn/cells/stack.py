@@ -83,7 +83,7 @@ class Stack(Cell):
     name: ClassVar[str] = "stack"
 
     def __init__(self, cells: Iterable[Cell]) -> None:
-        if not isinstance(cells, Iterable):
+        if not isinstance(cells, Iterable) or isinstance(cells, np.ndarray):
             raise TypeError(f"cells must be cells of numrnn from the bottom to the top, got {type(cells).__name__}")
         self.cells = tuple(cells)
         if not self.cells:

@@ -8,8 +8,10 @@ Source: A. Krizhevsky, "Learning multiple layers of features from tiny images", 
 
 from __future__ import annotations
 
+import gzip
 import shutil
 import tarfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -121,6 +123,18 @@ def _unpack(archive: Path) -> None:
     No name in the archive is used as a path, and each file gets its name only when it is complete.
     """
     missing = {*TRAIN_NAMES, TEST_NAME}
+    try:
+        _extract(archive, missing)
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ValueError(f"{archive}: expected a whole archive, got a damaged one ({error})") from error
+    if missing:
+        wanted = ", ".join(f"{FOLDER}/{name}" for name in sorted(missing))
+        raise ValueError(f"{archive}: expected {wanted} in it, found no such file")
+    archive.unlink(missing_ok=True)  # another process may have unpacked it, where no lock keeps it out
+
+
+def _extract(archive: Path, missing: set[str]) -> None:
+    """Write the files that are missing, and take their names out of the set."""
     with tarfile.open(archive, "r:gz") as tar:
         for member in tar:
             folder, _, name = member.name.rpartition("/")
@@ -131,10 +145,6 @@ def _unpack(archive: Path) -> None:
                 with replacing(archive.with_name(name)) as target:
                     shutil.copyfileobj(source, target, 1 << 20)
                 missing.remove(name)
-    if missing:
-        wanted = ", ".join(f"{FOLDER}/{name}" for name in sorted(missing))
-        raise ValueError(f"{archive}: expected {wanted} in it, found no such file")
-    archive.unlink(missing_ok=True)  # another process may have unpacked it, where no lock keeps it out
 
 
 FILES = DataFiles(

@@ -10,8 +10,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import os
-import zipfile
-import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Literal
@@ -19,7 +17,7 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 
 from numrnn.archives import check_unpacked_size
-from numrnn.checks import as_host_array, check_path, check_plain
+from numrnn.checks import as_host_array, check_path, check_plain, check_rows
 
 __all__ = ["Batch", "Sequences", "Targets"]
 
@@ -178,6 +176,7 @@ class Sequences:
 
     def sequence(self, row: int) -> np.ndarray:
         """Return one sequence, (T_i, m), without padding."""
+        row = int(check_rows("row", [row], len(self))[0])
         return np.asarray(self._x[row][: self.lengths[row]])
 
     def with_x(self, x: list[np.ndarray]) -> Sequences:
@@ -211,12 +210,14 @@ class Sequences:
 
         Raises
         ------
+        TypeError
+            If the rows are no integers.
         IndexError
             If a row is not there.
         ValueError
             If x is a memory map, and a row of it holds NaN or infinity.
         """
-        index = np.asarray(rows, dtype=np.intp)
+        index = check_rows("rows", rows, len(self))
         lengths = self.lengths[index]
         steps = int(lengths.max())
         if isinstance(self._x, list):
@@ -275,7 +276,7 @@ def _parts_of(path: Any, stream: BinaryIO) -> dict[str, np.ndarray]:
     try:
         check_unpacked_size(stream)
         archive = np.load(stream, allow_pickle=False)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:
         raise ValueError(f"{path} must be a file that numpy.savez wrote, without pickled objects: {error}") from None
     if not isinstance(archive, np.lib.npyio.NpzFile):
         raise ValueError(f"{path} must be an .npz file with the key x, got a single array")
@@ -286,7 +287,7 @@ def _parts_of(path: Any, stream: BinaryIO) -> dict[str, np.ndarray]:
                 parts[name] = archive[name]
             except ValueError as error:
                 raise TypeError(f"{path}: {name} must be an array of numbers: {error}") from None
-            except (EOFError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
+            except Exception as error:  # a damaged archive makes zipfile, zlib and numpy raise a dozen different types
                 raise ValueError(f"{path}: {name} is damaged: {error}") from None
     return parts
 

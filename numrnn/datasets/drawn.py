@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from numrnn.checks import check_integer
+from numrnn.checks import check_callable, check_integer, check_rows
 from numrnn.datasets.collection import Batch, Sequences
 
 __all__ = ["DrawnSequences"]
@@ -56,7 +56,7 @@ class DrawnSequences(Sequences):
     """
 
     def __init__(self, task: Task, n_sequences: int, *, seed: int, n_outputs: int | None = None) -> None:
-        self._task = task
+        self._task = check_callable("task", task)
         self._seed = check_integer("seed", seed, at_least=0)
         n = check_integer("n_sequences", n_sequences, at_least=1)
         x, y = self._draw(0)
@@ -89,7 +89,7 @@ class DrawnSequences(Sequences):
 
     def sequence(self, row: int) -> np.ndarray:
         """Return one sequence, (T, m)."""
-        return self._draw(int(range(len(self))[row]))[0]
+        return self._draw(range(len(self))[check_rows("row", [row], len(self))[0]])[0]
 
     def with_x(self, x: list[np.ndarray]) -> Sequences:
         """Return sequences with the same targets, but another x; all are in memory then."""
@@ -97,7 +97,7 @@ class DrawnSequences(Sequences):
 
     def batch(self, rows: Iterable[int] | np.ndarray) -> Batch:
         """Return some rows, in this order, time first; arguments as for `Sequences`."""
-        drawn = [self._draw(int(range(len(self))[row])) for row in np.asarray(rows, dtype=np.intp)]
+        drawn = [self._draw(int(range(len(self))[row])) for row in check_rows("rows", rows, len(self))]
         x = np.stack([x for x, _ in drawn], axis=1)
         every = self.targets is not None and "every" in self.targets
         y = np.stack([y for _, y in drawn], axis=1 if every else 0)

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, Protocol, get_args
 import numpy as np
 
 from numrnn.backend import Array
-from numrnn.checks import check_generator, check_integer
+from numrnn.checks import check_choice, check_generator, check_integer, shown
 from numrnn.datasets.resident import Resident, ResidentPixels, ResidentRows
 from numrnn.datasets.sequences import (
     PerChannel,
@@ -225,8 +225,7 @@ class RowNoiseEncoder(ImageEncoder):
         channels, height, width = self._channels_first
         self.input_size = channels * width
         self.length = check_integer("length", length, at_least=height)
-        if noise not in NOISE_MODES:
-            raise ValueError(f"noise must be one of {', '.join(map(repr, NOISE_MODES))}, got {noise!r}")
+        check_choice("noise", noise, NOISE_MODES)
         self.noise = noise
         self.noise_seed = check_integer("noise_seed", noise_seed, at_least=0)
         self.noise_block = None
@@ -248,5 +247,5 @@ class RowNoiseEncoder(ImageEncoder):
 
 def _checked_image_shape(image_shape: Sequence[int]) -> tuple[int, ...]:
     if not isinstance(image_shape, Sequence) or len(image_shape) not in (2, 3):
-        raise ValueError(f"image_shape must be (H, W) or (C, H, W), got {image_shape!r}")
+        raise ValueError(f"image_shape must be (H, W) or (C, H, W), got {shown(image_shape)}")
     return tuple(check_integer("every size of image_shape", size, at_least=1) for size in image_shape)

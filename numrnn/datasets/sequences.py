@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from numrnn.checks import check_array, check_finite, check_integer, check_number
+from numrnn.checks import check_array, check_finite, check_integer, check_number, check_plain, shown
 from numrnn.typing import RealDType
 
 __all__ = [
@@ -254,7 +254,13 @@ def _scaled(images: np.ndarray, mean: PerChannel, std: PerChannel, dtype: RealDT
     x: npt.NDArray[Any] = images.astype(precision, order="C")
     x /= 255
     x -= np.array(per_channel("mean", mean, channels), precision)[:, None, None]
-    x /= np.array(per_channel("std", std, channels, above=0.0), precision)[:, None, None]
+    scale = np.array(per_channel("std", std, channels, above=0.0), precision)[:, None, None]
+    largest = np.abs(x).max(axis=(0, 2, 3))
+    if not (largest <= np.finfo(precision).max * np.minimum(scale[:, 0, 0], 1)).all():
+        raise ValueError(
+            f"std must be large enough that (v / 255 - mean) / std is finite in {precision}, got {shown(std)}"
+        )
+    x /= scale
     return x
 
 
@@ -270,7 +276,10 @@ def _with_channels(images: np.ndarray) -> np.ndarray:
 
 def per_channel(name: str, value: PerChannel, channels: int, *, above: float | None = None) -> list[float]:
     """Return one checked number per channel."""
-    values = list(value) if isinstance(value, Sequence | np.ndarray) else [value] * channels
+    check_plain(name, value)
+    several = isinstance(value, Sequence) or (isinstance(value, np.ndarray) and value.ndim > 0)
+    several = several and not isinstance(value, str | bytes)
+    values: list[Any] = list(value) if several else [value] * channels  # type: ignore[arg-type]
     if len(values) != channels:
         raise ValueError(f"{name} must be one number, or {channels}, one for each channel, got {len(values)}")
     return [check_number(name, number, above=above) for number in values]
@@ -279,9 +288,9 @@ def per_channel(name: str, value: PerChannel, channels: int, *, above: float | N
 def checked_dtype(dtype: RealDType) -> np.dtype:
     """Return float32 or float64 as a NumPy dtype; raises TypeError for any other."""
     for allowed in (np.float32, np.float64):
-        if dtype in (allowed, allowed.__name__):
+        if dtype is allowed or (isinstance(dtype, str | np.dtype) and dtype == allowed.__name__):
             return np.dtype(allowed)
-    raise TypeError(f"dtype must be float32 or float64, got {dtype!r}")
+    raise TypeError(f"dtype must be float32 or float64, got {shown(dtype)}")
 
 
 def _checked_permutation(permutation: np.ndarray, length: int) -> np.ndarray:

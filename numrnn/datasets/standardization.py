@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from numrnn.checks import as_host_array, check_kind
 from numrnn.datasets.collection import Sequences
 
 __all__ = ["Standardization"]
@@ -43,7 +44,10 @@ class Standardization:
 
     def __post_init__(self) -> None:
         for name in ("mean", "std"):
-            object.__setattr__(self, name, np.asarray(getattr(self, name), np.float64))
+            values = as_host_array(name, getattr(self, name))
+            if values.dtype.kind not in "iuf":
+                raise TypeError(f"{name} must be an array of real numbers (m,), got dtype {values.dtype}")
+            object.__setattr__(self, name, values.astype(np.float64))
         if self.mean.ndim != 1 or self.mean.shape != self.std.shape:
             raise ValueError(f"mean and std must be (m,) both, got {self.mean.shape} and {self.std.shape}")
         if not (np.isfinite(self.mean).all() and np.isfinite(self.std).all() and (self.std > 0).all()):
@@ -73,6 +77,7 @@ class Standardization:
         ValueError
             If they have another number of features.
         """
+        check_kind("data", data, Sequences)
         if data.n_features != len(self.mean):
             raise ValueError(f"data must have m={len(self.mean)} features, got {data.n_features}")
         return data.with_x([self._scaled(row) for row in data.x])

@@ -6,12 +6,14 @@ rows are taken as series of one feature a step.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import scipy.sparse
 
+from numrnn.checks import check_plain, shown
 from numrnn.training.readout import Output
 from numrnn.typing import Precision
 
@@ -110,6 +112,7 @@ def _array_input(array: np.ndarray) -> Input:
 
 def _real(name: str, values: Any) -> np.ndarray:
     """Return an argument as an array of real numbers; no copy where it is one."""
+    check_plain(name, values)
     try:
         array = np.asarray(values)
     except ValueError as error:
@@ -122,8 +125,19 @@ def _real(name: str, values: Any) -> np.ndarray:
         raise ValueError(f"{name} must hold numbers, got dtype {array.dtype}")
     try:
         return array.astype(np.float64)
+    except OverflowError:
+        raise ValueError(f"{name} must hold numbers in the range of float64, got {shown(values)}") from None
     except (TypeError, ValueError) as error:
         raise type(error)(f"{name} must hold numbers: {error}") from None
+
+
+def _target(name: str, values: Any) -> np.ndarray:
+    """Return targets as an array, of any dtype: labels may be strings."""
+    check_plain(name, values)
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"{name} must hold rows of equal shapes: {error}") from None
 
 
 def split(name: str, y: Any, given: Input, output: Output) -> list[np.ndarray]:
@@ -137,11 +151,13 @@ def split(name: str, y: Any, given: Input, output: Output) -> list[np.ndarray]:
     if y is None:
         raise ValueError(f"{name} requires y to be passed, but the target y is None")
     if output == "last":
-        rows = [np.asarray(y)]
+        rows = [_target("y", y)]
         if rows[0].ndim == 0 or len(rows[0]) != len(given.x):
             raise ValueError(f"y must have a target for each of the {len(given.x)} sequences, got {rows[0].shape}")
         return rows
-    rows = [np.asarray(row) for row in y]
+    if not isinstance(y, Sequence | np.ndarray) or isinstance(y, str) or np.ndim(y[:1]) == 0:
+        raise ValueError(f"y must have targets for each of the {len(given.x)} sequences, got {shown(y)}")
+    rows = [_target(f"y[{i}]", row) for i, row in enumerate(y)]
     if len(rows) != len(given.x):
         raise ValueError(f"y must have targets for each of the {len(given.x)} sequences, got {len(rows)}")
     for number, (row, steps) in enumerate(zip(rows, given.lengths, strict=True)):

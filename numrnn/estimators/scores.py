@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from numrnn.checks import as_host_array, shown
+
 __all__ = ["accuracy", "r_squared", "step_weights"]
 
 
@@ -17,9 +19,14 @@ def step_weights(sample_weight: np.ndarray | None, lengths: list[int]) -> np.nda
     """
     if sample_weight is None:
         return np.ones(sum(lengths))
-    weights = np.asarray(sample_weight, np.float64)
+    weights = as_host_array("sample_weight", sample_weight)
+    if weights.dtype.kind not in "buif":
+        raise ValueError(f"sample_weight must hold numbers, got dtype {weights.dtype}")
+    weights = weights.astype(np.float64)
     if weights.shape != (len(lengths),) or not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
-        raise ValueError(f"sample_weight must be (N={len(lengths)},), finite, >= 0, not all 0, got {sample_weight!r}")
+        raise ValueError(
+            f"sample_weight must be (N={len(lengths)},), finite, >= 0, not all 0, got {shown(sample_weight)}"
+        )
     return np.repeat(weights, lengths)
 
 

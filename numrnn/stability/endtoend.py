@@ -28,7 +28,7 @@ from scipy.sparse.linalg import LinearOperator, eigs, svds
 from numrnn.backend import Array, array_namespace, asarray, astype, eye, to_numpy, zeros
 from numrnn.blas import one_thread_each
 from numrnn.cells.euler import EulerCell
-from numrnn.checks import check_integer
+from numrnn.checks import check_choice, check_integer, check_number
 from numrnn.stability.euler import transposed
 from numrnn.stability.jacobians import checked_times
 from numrnn.stability.linearization import Linearization, SlopeLinearization
@@ -325,8 +325,8 @@ def log_singular_values(
     k = check_integer("k", k, at_least=1)
     if k > lin.state_size - 2:
         raise ValueError(f"k must be at most state_size - 2 = {lin.state_size - 2}, got {k}; all: end_to_end_jacobian")
-    if which not in ("largest", "smallest"):
-        raise ValueError(f"which must be 'largest' or 'smallest', got {which!r}")
+    check_choice("which", which, ("largest", "smallest"))
+    seed, tolerance = check_integer("seed", seed, at_least=0), check_number("tolerance", tolerance, at_least=0, below=1)
     if which == "smallest":
         operator, log_scale = _inverse_operator(lin, _checked_row(lin, row), seed)
     else:

@@ -23,7 +23,7 @@ from numrnn.backend import Array, Params, array_namespace, astype, empty
 from numrnn.cells import AntisymmetricCell, ElmanCell, LipschitzCell, LSTMCell, Stack
 from numrnn.cells.base import Cell
 from numrnn.cells.euler import EulerCell
-from numrnn.checks import check_array, check_finite, check_same_kind
+from numrnn.checks import check_array, check_finite, check_numeric, check_same_kind
 from numrnn.stability.endtoend import check_linearization, log_or_minus_infinity, rescaled
 from numrnn.stability.euler import EulerForm, check_cell, has_euler_step, steps_like
 from numrnn.stability.jacobians import check_trajectory
@@ -65,6 +65,7 @@ def log_cosh(u: Array) -> Array:
     >>> bool(log_cosh(np.array(1e4)) == 1e4 - np.log(2)), float(log_cosh(np.array(1e-9)))
     (True, 5e-19)
     """
+    check_numeric("u", u)
     xp = array_namespace(u)
     size = xp.abs(u)
     near = xp.sinh(xp.where(size < 1, size, 0) / 2)

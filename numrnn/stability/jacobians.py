@@ -12,13 +12,13 @@ time do not bound a product over time.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from numrnn.backend import Array, Params, to_numpy
 from numrnn.cells.base import Cell, unchecked
-from numrnn.checks import check_array, check_finite, check_integer, check_number, check_same_kind
+from numrnn.checks import check_array, check_finite, check_integer, check_number, check_numeric, check_same_kind, shown
 from numrnn.stability.euler import EulerForm, check_any_cell, check_euler, has_euler_step
 
 __all__ = [
@@ -114,7 +114,9 @@ def check_trajectory(cell: Cell, params: Params, x: Array, states: Array) -> Non
 
 def checked_times(times: Sequence[int], n_steps: int) -> list[int]:
     """Return steps as a list after checking that it is not empty and that each is from 1 to T."""
-    steps = [check_integer("every time", t, at_least=1) for t in times]
+    if not isinstance(times, Iterable) or isinstance(times, str | bytes) or getattr(times, "ndim", 1) == 0:
+        raise TypeError(f"times must be a sequence of integers, got {shown(times)}")
+    steps = [check_integer(f"times[{i}]", t, at_least=1) for i, t in enumerate(times)]
     if not steps or max(steps) > n_steps:
         raise ValueError(f"times must be from 1 to T={n_steps}, got {list(times)}")
     return steps
@@ -189,7 +191,8 @@ def share_outside_disc(eigenvalues: np.ndarray, step_size: float) -> float:
         If `step_size` is not a finite number > 0, or there are no eigenvalues.
     """
     eps = check_number("step_size", step_size, above=0)
-    if eigenvalues.size == 0:
+    check_numeric("eigenvalues", eigenvalues)
+    if eigenvalues.ndim == 0 or eigenvalues.size == 0:
         raise ValueError(f"eigenvalues must be (..., n) and not empty, got {eigenvalues.shape}")
     margin = 10 * eigenvalues.shape[-1] ** 0.5 * np.finfo(eigenvalues.real.dtype).eps
     return float(np.mean(np.max(np.abs(1 + eps * eigenvalues), axis=-1) > 1 + margin))

@@ -27,7 +27,7 @@ from numrnn.backend import Array, Params, array_namespace, astype, eye, is_array
 from numrnn.cells.antisymmetric import AntisymmetricCell
 from numrnn.cells.base import Cell
 from numrnn.cells.euler import as_euler
-from numrnn.checks import check_finite, check_number, dtype_name
+from numrnn.checks import check_finite, check_number, check_numeric, dtype_name
 from numrnn.stability.euler import check_any_cell, check_cell, check_euler, has_antisymmetric_matrix, transposed
 
 __all__ = [
@@ -290,6 +290,7 @@ def amplification_factors(eigenvalues: Array, step_size: float) -> Array:
         If `step_size` is not a finite number > 0, or `eigenvalues` is not an array.
     """
     eps = check_number("step_size", step_size, above=0)
+    check_numeric("eigenvalues", eigenvalues)
     return array_namespace(eigenvalues).abs(1 + eps * eigenvalues)
 
 

@@ -276,7 +276,7 @@ def generator_from_state(state: Mapping[str, Any]) -> np.random.Generator:
     kinds = {"PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64"}
     name = state.get("bit_generator")
     if name not in kinds:
-        raise ValueError(f"bit_generator must be one of {', '.join(sorted(kinds))}, got {name!r}")
+        raise ValueError(f"the state's bit_generator must be one of {', '.join(sorted(kinds))}, got {name!r}")
     bit_generator = getattr(np.random, name)(0)
     try:
         bit_generator.state = {key: _arrays(item) for key, item in state.items()}

@@ -12,7 +12,7 @@ import math
 import sys
 
 from numrnn.backend import Array, Params, array_namespace, astype
-from numrnn.checks import check_number, dtype_name
+from numrnn.checks import check_arrays, check_number, dtype_name
 from numrnn.kernels import Kernel, Reduction, has_kernel
 
 __all__ = ["clip_by_global_norm", "clip_on_device", "global_norm", "norm_on_device"]
@@ -39,7 +39,7 @@ def clip_by_global_norm(grads: Params, max_norm: float) -> tuple[dict[str, Array
     Raises
     ------
     TypeError, ValueError
-        If `max_norm` is not a number > 0.
+        If `grads` is no mapping to arrays of one precision, or `max_norm` is not a number > 0.
 
     Examples
     --------
@@ -49,7 +49,7 @@ def clip_by_global_norm(grads: Params, max_norm: float) -> tuple[dict[str, Array
     (array([0.6, 0.8]), 5.0)
     """
     max_norm = check_number("max_norm", max_norm, above=0)
-    norm = global_norm(grads)
+    norm = global_norm(check_arrays("grads", grads))
     if not math.isfinite(norm) or norm <= max_norm:
         return dict(grads), norm
     factor = max_norm / norm
@@ -87,7 +87,7 @@ def global_norm(arrays: Params) -> float:
 
     Elements are first divided by the largest one, so that no square overflows or underflows.
     """
-    return float(norm_on_device(arrays)) if arrays else 0.0
+    return float(norm_on_device(arrays)) if check_arrays("arrays", arrays) else 0.0
 
 
 # `norm_on_device` as kernels, for float32 only: no square of a float32 overflows or underflows in float64.

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from numrnn.backend import BACKENDS
 from numrnn.bptt import ENGINES
-from numrnn.checks import check_integer
+from numrnn.checks import check_bool, check_choice, check_integer, shown
 from numrnn.initializers import InitialValues
 from numrnn.options import checked, documented, inherited, option
 from numrnn.training.averaging import AVERAGES, Average
@@ -127,25 +127,32 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         lengths = {name: getattr(self, name) for name in LENGTHS}
         if sum(value is not None for value in lengths.values()) != 1:
-            given = ", ".join(f"{name} {value!r}" for name, value in lengths.items())
+            given = ", ".join(f"{name} {shown(value)}" for name, value in lengths.items())
             raise ValueError(f"exactly one of epochs, iterations and seconds must be given, got {given}")
         for name, value in checked(self):
             self._set(name, value)
         for name, value in self.initial_values().items():
             self._set(name, value)
-        if self.average is not None and self.average not in AVERAGES:
-            raise ValueError(f"average must be None or one of {', '.join(map(repr, AVERAGES))}, got {self.average!r}")
+        for name, choices in (("average", AVERAGES), ("backend", BACKENDS)):
+            if getattr(self, name) is not None:
+                check_choice(name, getattr(self, name), choices)
+        check_choice("dtype", self.dtype, DTYPES)
+        check_choice("engine", self.engine, ENGINES)
+        if self.recompute_every is not None and not self._is_sqrt():
+            if isinstance(self.recompute_every, str):
+                raise ValueError(
+                    f"recompute_every must be an integer >= 1, 'sqrt' or None, got {self.recompute_every!r}"
+                )
+            self._set("recompute_every", check_integer("recompute_every", self.recompute_every, at_least=1))
         if self.average == "tail" and self.seconds is not None:
             raise ValueError(
                 "average must not be 'tail' where the length is in seconds: its last updates are not known"
             )
         for name in ("keep_best", "group_lengths"):
-            if not isinstance(getattr(self, name), bool):
-                raise TypeError(f"{name} must be True or False, got {getattr(self, name)!r}")
-        if self.dtype not in DTYPES:
-            raise ValueError(f"dtype must be 'float32' or 'float64', got {self.dtype!r}")
-        if self.backend is not None and self.backend not in BACKENDS:
-            raise ValueError(f"backend must be None or one of {', '.join(map(repr, BACKENDS))}, got {self.backend!r}")
+            self._set(name, check_bool(name, getattr(self, name)))
+
+    def _is_sqrt(self) -> bool:
+        return isinstance(self.recompute_every, str) and self.recompute_every == "sqrt"
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)

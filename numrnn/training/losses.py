@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import Any
 
 from numrnn.backend import Array, array_namespace, asarray, astype, device_of, empty
-from numrnn.checks import check_array, check_same_kind, dtype_name, values_are_trusted
+from numrnn.checks import check_array, check_beside, check_finite, check_same_kind, dtype_name, values_are_trusted
 from numrnn.kernels import Kernel, has_kernel
 
 __all__ = ["accuracy", "check_labels", "correct_rows", "mean_squared_error", "softmax_cross_entropy"]
@@ -45,7 +45,8 @@ def softmax_cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
     TypeError
         If `logits` is not floating point, or `labels` not integer, or the two are of different libraries.
     ValueError
-        If a shape does not fit, a label is out of range, or the two lie on different devices.
+        If a shape does not fit, a label is out of range, a logit is NaN or infinite, or the two lie on different
+        devices.
 
     Notes
     -----
@@ -61,6 +62,7 @@ def softmax_cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
     """
     check_array("logits", logits, ("B", "K"))
     check_labels(labels, logits)
+    check_finite("logits", logits)
     xp, batch = array_namespace(logits), logits.shape[0]
     if has_kernel(logits):
         return _cross_entropy_in_one_launch(logits, labels)
@@ -123,7 +125,7 @@ def mean_squared_error(outputs: Array, targets: Array) -> tuple[Array, Array]:
     Raises
     ------
     TypeError, ValueError
-        If a shape, precision or device of one does not fit the other.
+        If a shape, precision or device of one does not fit the other, or a number is NaN or infinite.
 
     Notes
     -----
@@ -132,6 +134,8 @@ def mean_squared_error(outputs: Array, targets: Array) -> tuple[Array, Array]:
     check_array("outputs", outputs, ("B", "K"))
     check_array("targets", targets, ("B", "K"), B=outputs.shape[0], K=outputs.shape[1])
     check_same_kind({"outputs": outputs, "targets": targets})
+    check_finite("outputs", outputs)
+    check_finite("targets", targets)
     difference = outputs - targets
     size = difference.shape[0] * difference.shape[1]
     loss = array_namespace(outputs).sum(difference * difference) / size
@@ -155,6 +159,7 @@ def accuracy(logits: Array, labels: Array) -> float:
     """
     check_array("logits", logits, ("B", "K"))
     check_labels(labels, logits)
+    check_finite("logits", logits)
     return int(correct_rows(logits, labels)) / logits.shape[0]
 
 
@@ -195,7 +200,7 @@ def check_labels(labels: Array, logits: Array) -> None:
     ValueError
         If there are too many or too few, one is out of range, or they are on another device.
     """
-    xp = array_namespace(logits, labels)
+    xp = check_beside("labels", labels, "logits", logits)
     if dtype_name(labels) not in INTEGERS:
         raise TypeError(f"labels must be integers, got {dtype_name(labels)}")
     batch, n_classes = logits.shape

@@ -12,7 +12,7 @@ number, even NaN. The losses with one vector per row are in losses.py.
 from __future__ import annotations
 
 from numrnn.backend import Array, array_namespace, asarray, astype, device_of
-from numrnn.checks import check_array, check_same_kind, dtype_name, values_are_trusted
+from numrnn.checks import check_array, check_beside, check_finite, check_same_kind, dtype_name, values_are_trusted
 from numrnn.training.losses import INTEGERS
 
 __all__ = ["check_mask", "correct_steps", "masked_cross_entropy", "masked_squared_error"]
@@ -55,7 +55,7 @@ def masked_cross_entropy(logits: Array, labels: Array, mask: Array) -> tuple[Arr
     """
     check_array("logits", logits, ("T", "B", "K"))
     check_mask(mask, logits)
-    xp, classes = array_namespace(logits, labels), logits.shape[2]
+    xp, classes = check_beside("labels", labels, "logits", logits), logits.shape[2]
     if dtype_name(labels) not in INTEGERS:
         raise TypeError(f"labels must be integers, got {dtype_name(labels)}")
     _check_place("labels", labels, logits, tuple(logits.shape[:2]))
@@ -68,6 +68,7 @@ def masked_cross_entropy(logits: Array, labels: Array, mask: Array) -> tuple[Arr
     numbers = asarray(list(range(classes)), like=logits, dtype=xp.int64)
     hit = astype(labels[:, :, None] == numbers, logits.dtype)  # (T, B, K)
     counted = xp.where(mask[:, :, None], logits, 0)
+    check_finite("logits", counted)
     real = xp.real(counted) if dtype_name(logits) == "complex128" else counted
     s = counted - xp.max(real, axis=2, keepdims=True)
     e = xp.exp(s)
@@ -106,6 +107,8 @@ def masked_squared_error(outputs: Array, targets: Array, mask: Array) -> tuple[A
     check_array("targets", targets, ("T", "B", "K"), T=T, B=B, K=K)
     check_same_kind({"outputs": outputs, "targets": targets})
     xp, (_, count) = array_namespace(outputs), _weights(mask, outputs)
+    for name, array in (("outputs", outputs), ("targets", targets)):
+        check_finite(name, xp.where(mask[:, :, None], array, 0))
     difference = xp.where(mask[:, :, None], outputs - targets, 0)
     return xp.sum(difference * difference) / (count * K), difference * (2 / (count * K))
 
@@ -125,7 +128,7 @@ def check_mask(mask: Array, outputs: Array) -> None:
     TypeError, ValueError
         If it is not.
     """
-    xp = array_namespace(outputs, mask)
+    xp = check_beside("mask", mask, "the outputs", outputs)
     if dtype_name(mask) != "bool":
         raise TypeError(f"mask must hold True and False, got dtype {dtype_name(mask)}")
     _check_place("mask", mask, outputs, tuple(outputs.shape[:2]))

@@ -10,7 +10,8 @@ from typing import ClassVar
 
 from numrnn.backend import Array, Params, array_namespace, astype
 from numrnn.cells.base import Cell
-from numrnn.training.losses import accuracy, correct_rows, mean_squared_error, softmax_cross_entropy
+from numrnn.checks import check_array, check_beside, check_finite, check_integer, dtype_name
+from numrnn.training.losses import INTEGERS, accuracy, correct_rows, mean_squared_error, softmax_cross_entropy
 from numrnn.training.masked import correct_steps, masked_cross_entropy, masked_squared_error
 from numrnn.training.protocol import Lengths
 from numrnn.training.readout import Output, ReadOut
@@ -70,18 +71,25 @@ class Classifier(ReadOut):
         return masked_cross_entropy(outputs, y, mask)
 
     def correct(self, outputs: Array, y: Array, mask: Array | None = None) -> Array:
-        """Return the number of labels predicted correctly, an int64 of shape (); unchecked."""
+        """Return the number of labels predicted correctly, an int64 of shape (); labels out of range are not."""
+        check_array("outputs", outputs, ("B", "K") if self.output == "last" else ("T", "B", "K"))
+        check_beside("y", y, "outputs", outputs)
+        if dtype_name(y) not in INTEGERS:
+            raise TypeError(f"y must be integers, got {dtype_name(y)}")
+        if tuple(y.shape) != tuple(outputs.shape[:-1]):
+            raise ValueError(f"y must be {tuple(outputs.shape[:-1])} as the outputs are, got {tuple(y.shape)}")
         return correct_rows(outputs, y) if self.output == "last" else correct_steps(outputs, y, mask)
 
     def predictions(self, outputs: Array) -> Array:
         """Return the index of the largest logit, (B,) or (T, B); of equal ones the first."""
+        _check_outputs(outputs)
         return array_namespace(outputs).argmax(outputs, axis=-1)
 
     def check_targets(self, targets: str | None, n_outputs: int | None, n_features: int) -> None:
         """Raise ValueError unless the targets are labels below K and the features fit the cell."""
         wanted = "label" if self.output == "last" else "labels at every step"
         self._check_sizes(targets, wanted, n_features)
-        if n_outputs is not None and n_outputs > self.n_classes:
+        if n_outputs is not None and check_integer("n_outputs", n_outputs, at_least=1) > self.n_classes:
             raise ValueError(f"labels must be from 0 to K - 1 = {self.n_classes - 1}, got {n_outputs - 1}")
 
     def logits(self, params: Params, x: Array, lengths: Lengths = None, *, engine: Engine = "auto") -> Array:
@@ -94,6 +102,7 @@ class Classifier(ReadOut):
 
     def probabilities(self, outputs: Array) -> Array:
         """Return the softmax of logits, (..., K), without overflow."""
+        _check_outputs(outputs)
         xp = array_namespace(outputs)
         e = xp.exp(outputs - xp.max(outputs, axis=-1, keepdims=True))
         return e / xp.sum(e, axis=-1, keepdims=True)
@@ -109,6 +118,12 @@ class Classifier(ReadOut):
         masked_cross_entropy(logits, labels, mask)  # its checks
         counted = float(array_namespace(logits).sum(astype(mask, logits.dtype)))
         return float(correct_steps(logits, labels, mask)) / counted
+
+
+def _check_outputs(outputs: Array) -> None:
+    """Check outputs of the model, (B, K) or (T, B, K)."""
+    check_array("outputs", outputs, ("B", "K") if getattr(outputs, "ndim", 2) == 2 else ("T", "B", "K"))
+    check_finite("outputs", outputs)
 
 
 class Regressor(ReadOut):
@@ -156,11 +171,12 @@ class Regressor(ReadOut):
 
     def predictions(self, outputs: Array) -> Array:
         """Return the outputs, (B, K) or (T, B, K)."""
+        _check_outputs(outputs)
         return outputs
 
     def check_targets(self, targets: str | None, n_outputs: int | None, n_features: int) -> None:
         """Raise ValueError unless the targets are K numbers and the features fit the cell."""
         wanted = "numbers" if self.output == "last" else "numbers at every step"
         self._check_sizes(targets, wanted, n_features)
-        if n_outputs != self.n_outputs:
+        if check_integer("n_outputs", n_outputs, at_least=1) != self.n_outputs:
             raise ValueError(f"the targets y must have {self.n_outputs} numbers for {self!r}, got {n_outputs}")

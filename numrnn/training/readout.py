@@ -19,7 +19,16 @@ import numpy.typing as npt
 from numrnn.backend import Array, Params, array_namespace, asarray, from_numpy, to_numpy, zeros
 from numrnn.bptt import backward, forward
 from numrnn.cells.base import Cell, complete_config
-from numrnn.checks import check_array, check_integer, check_same_kind, values_are_trusted
+from numrnn.checks import (
+    check_array,
+    check_choice,
+    check_finite,
+    check_integer,
+    check_kind,
+    check_same_kind,
+    shown,
+    values_are_trusted,
+)
 from numrnn.tape import Tape
 from numrnn.training.protocol import Lengths
 from numrnn.typing import Backend, Engine
@@ -55,8 +64,7 @@ class ReadOut(ABC):
     def __init__(self, cell: Cell, n_outputs: int, output: Output = "last") -> None:
         if not isinstance(cell, Cell):
             raise TypeError(f"cell must be a Cell, got {type(cell).__name__}")
-        if output not in get_args(Output):
-            raise ValueError(f"output must be 'last' or 'every', got {output!r}")
+        check_choice("output", output, get_args(Output))
         self.cell, self.output = cell, output
         self.n_outputs = check_integer(self.outputs_name, n_outputs, at_least=1)
 
@@ -105,6 +113,7 @@ class ReadOut(ABC):
         TypeError, ValueError
             As for `Cell.init_params`.
         """
+        check_kind("rng", rng, np.random.Generator, "a numpy.random.Generator")
         params = self.cell.init_params(rng, dtype=dtype, backend=backend, **initial)
         K, n = self.n_outputs, self.cell.hidden_size
         W_out = (rng.standard_normal((K, n)) / n**0.5).astype(dtype)
@@ -137,7 +146,9 @@ class ReadOut(ABC):
         check_array("x", x, ("T", "B", "m"), m=self.cell.input_size)
         every = x.shape[0] if self.output == "last" else None
         states, _ = forward(self.cell, core, x, lengths=lengths, engine=engine, recompute_every=every)
-        return self._readout(params, self._read(states))
+        outputs = self._readout(params, self._read(states))
+        check_finite("outputs, which finite params and x that are too large make infinite,", outputs)
+        return outputs
 
     def loss(
         self,
@@ -195,6 +206,10 @@ class ReadOut(ABC):
         states, tape = forward(self.cell, core, x, lengths=lengths, engine=engine, recompute_every=recompute_every)
         read = self._read(states)
         outputs = self._readout(params, read)
+        if not values_are_trusted() and not bool(
+            array_namespace(outputs).all(array_namespace(outputs).isfinite(outputs))
+        ):
+            raise FloatingPointError("loss must be finite, got outputs that are not")
         loss, d_outputs = self.loss_of(outputs, y, self._mask(mask, lengths, outputs))
         if not values_are_trusted() and not bool(array_namespace(loss).isfinite(loss)):
             raise FloatingPointError(f"loss must be finite, got {loss}")
@@ -245,10 +260,15 @@ class ReadOut(ABC):
         """Raise ValueError unless the number of features and the kind of targets fit the model."""
 
     def _check_sizes(self, targets: str | None, wanted: str, n_features: int) -> None:
+        if not isinstance(targets, str | None):
+            raise TypeError(f"targets must be {wanted!r}, got {shown(targets)}")
+        n_features = check_integer("n_features", n_features, at_least=1)
         if targets != wanted:
             raise ValueError(f"the targets y must be {wanted} for {self!r}, got {targets or 'none'}")
         if n_features != self.cell.input_size:
-            raise ValueError(f"sequences must have m={self.cell.input_size} features for {self!r}, got {n_features}")
+            raise ValueError(
+                f"n_features: sequences must have m={self.cell.input_size} features for {self!r}, got {n_features}"
+            )
 
     def _read(self, states: Any) -> Array:
         """Return the states that are read, (B, state_size) or (T, B, state_size)."""
@@ -297,7 +317,7 @@ class ReadOut(ABC):
         """Return the cell's parameters, after checking those of the read-out; `forward` checks the rest."""
         shapes = self.parameter_shapes
         if not isinstance(params, Mapping) or set(params) != set(shapes):
-            names = ", ".join(params) if isinstance(params, Mapping) else type(params).__name__
+            names = ", ".join(map(str, params)) if isinstance(params, Mapping) else type(params).__name__
             raise ValueError(f"params must have the names {', '.join(shapes)}, got {names}")
         for name in READOUT:
             check_array(f"params[{name!r}]", params[name], shapes[name])

@@ -20,7 +20,16 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from numrnn.backend import Array, array_namespace, backend_module, random_generators
-from numrnn.checks import check_number, check_path, trusted_values
+from numrnn.checks import (
+    check_arrays,
+    check_bool,
+    check_callable,
+    check_kind,
+    check_number,
+    check_path,
+    shown,
+    trusted_values,
+)
 from numrnn.datasets.collection import Sequences
 from numrnn.locks import locked
 from numrnn.training.averaging import average_weight, move_average
@@ -179,6 +188,13 @@ class Trainer(Generic[M]):
         self.optimizer, self.encoder, self.config = optimizer, encoder, config
         self._source = source_of(encoder, data, model)
         self._held_out: Source = self._source
+        if not isinstance(validation, Sequences | tuple | None):
+            raise TypeError(f"validation must be Sequences, or images and labels, got {shown(validation)}")
+        if metrics is not None:
+            check_kind("metrics", metrics, Mapping, "a mapping of names to functions")
+        check_kind("callbacks", callbacks, Sequence, "a sequence of functions")
+        check_bool("show_progress", show_progress)
+        check_callable("clock", clock)
         if validation is not None:
             if config.validation_size:
                 raise ValueError("validation_size must be 0 where a validation set is given")
@@ -304,6 +320,7 @@ class Trainer(Generic[M]):
         holds the seconds that it took to come there, and a resumed run has only the rest of them left. What a kill
         undid does not count, neither the updates nor their time.
         """
+        resume, overwrite = check_bool("resume", resume), check_bool("overwrite", overwrite)
         limit = math.inf if time_limit is None else check_number("time_limit", time_limit, above=0)
         if resume and overwrite:
             raise ValueError("resume and overwrite must not both be True")
@@ -435,6 +452,9 @@ class Trainer(Generic[M]):
         -----
         Noise of the encoder comes from a separate generator, the same at each call.
         """
+        check_arrays("params", params)
+        if not isinstance(data, Sequences | np.ndarray):
+            raise TypeError(f"data must be Sequences, or images with labels, got {shown(data)}")
         given: Any = data if isinstance(data, Sequences) else (data, labels)
         source = source_of(None if isinstance(data, Sequences) else self.encoder, given, self.model)
         batches = source.batches(next(iter(params.values())))
@@ -472,6 +492,9 @@ class Trainer(Generic[M]):
     def _outputs(self, params: dict[str, Array], data: Sequences, take: Callable[[Array], Array]) -> Any:
         if not isinstance(data, Sequences):
             raise TypeError(f"data must be Sequences, got {type(data).__name__}")
+        check_arrays("params", params)
+        if not params:
+            raise ValueError("params must be the parameters of the model, got none")
         rng = random_generators(self.config.seed, PURPOSES)["evaluation"]
         batches, rows = OwnSequences(data).batches(next(iter(params.values()))), np.arange(len(data))
         size, engine = self.config.evaluation_batch_size, self.config.engine

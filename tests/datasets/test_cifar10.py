@@ -190,7 +190,7 @@ def test_an_archive_that_ends_early_leaves_no_half_a_file(tmp_path):
     noise = np.random.default_rng(0).bytes(100_000)
     archive = write_archive(tmp_path / "archive.tar.gz", {f"{FOLDER}/{name}": noise for name in NAMES})
     archive.write_bytes(archive.read_bytes()[:150_000])  # inside the second file
-    with pytest.raises((EOFError, OSError, tarfile.TarError)):
+    with pytest.raises(ValueError, match="archive.tar.gz: expected a whole archive, got a damaged one"):
         _unpack(archive)
     left = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path != archive}
     assert left == {"data_batch_1.bin": noise}

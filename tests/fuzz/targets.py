@@ -26,10 +26,30 @@ LEFT_OUT = ("numrnn.interop", "numrnn.engines", "numrnn.experiments.presets")  #
 
 # What the package hands out and does not take: their constructors check nothing.
 RESULTS = {
-    "Batch", "CellChecks", "Convergence", "Dataset", "Drift", "Entry", "EpochEnd", "EulerStability", "Evaluation",
-    "Gradients", "Inverse", "Report", "ReversibleGradients", "Saturation", "ScaledMatrix", "SequenceSplit", "Solution",
-    "Spectrum", "StabilityReport", "TrainingResult", "Worst", "WrongStep", "CellInfo",
-}  # fmt: skip
+    "Batch",
+    "CellChecks",
+    "Convergence",
+    "Dataset",
+    "Drift",
+    "Entry",
+    "EpochEnd",
+    "EulerStability",
+    "Evaluation",
+    "Gradients",
+    "Inverse",
+    "Report",
+    "ReversibleGradients",
+    "Saturation",
+    "ScaledMatrix",
+    "SequenceSplit",
+    "Solution",
+    "Spectrum",
+    "StabilityReport",
+    "TrainingResult",
+    "Worst",
+    "WrongStep",
+    "CellInfo",
+}
 # Protocols, base classes that are not called, and tapes, which only the engines make.
 NOT_CALLED = {
     "Cell",
@@ -47,10 +67,35 @@ NOT_CALLED = {
 LEFT_OUT_NAMES = {"flush_subnormals", "load_cifar10", "load_mnist", "load_embedded_mnist", "load_speakers", "describe"}
 # For classes whose methods are for their subclasses or for the engines.
 INTERNAL_METHODS = {
-    "check_params", "check_step", "draw_params", "check_unused", "join", "split", "named", "layer_params", "on_device",
-    "with_x", "check", "propagate", "recomputed", "segment", "undo", "step_back", "set_params", "get_params",
-    "unused_initial_values", "note",
-}  # fmt: skip
+    "check_params",
+    "check_step",
+    "draw_params",
+    "check_unused",
+    "join",
+    "split",
+    "named",
+    "layer_params",
+    "on_device",
+    "with_x",
+    "check",
+    "propagate",
+    "recomputed",
+    "segment",
+    "undo",
+    "step_back",
+    "set_params",
+    "get_params",
+    "unused_initial_values",
+    "note",
+    # Called at every step of a solver or an operator: `EulerForm.check` and the constructors check.
+    "pre_activation",
+    "candidate_and_gate",
+    "rate",
+    "slopes",
+    "apply",
+    "apply_adjoint",
+    "row",
+}
 
 
 @dataclass(frozen=True)
@@ -82,9 +127,9 @@ def public() -> dict[str, Any]:
         for name in getattr(module, "__all__", [name for name in own if not name.startswith("_")]):
             value = getattr(module, name)
             is_error = inspect.isclass(value) and issubclass(value, BaseException)
-            if (inspect.isfunction(value) or inspect.isclass(value)) and not is_error:
-                if not any(value is other for other in found.values()):
-                    found[f"{module.__name__}.{name}"] = value
+            is_new = not any(value is other for other in found.values())
+            if (inspect.isfunction(value) or inspect.isclass(value)) and is_new and not is_error:
+                found[f"{module.__name__}.{name}"] = value
     return found
 
 
@@ -92,10 +137,11 @@ def methods(kind: type) -> Iterator[str]:
     """Yield the public methods of a class that take arguments."""
     for name in dir(kind):
         method = getattr(kind, name)
-        if not name.startswith("_") and name not in INTERNAL_METHODS and inspect.isfunction(method):
-            if getattr(method, "__module__", "").startswith(("numrnn", "gradcheck")):
-                if len(inspect.signature(method).parameters) > 1:
-                    yield name
+        if name.startswith("_") or name in INTERNAL_METHODS or not inspect.isfunction(method):
+            continue
+        ours = getattr(method, "__module__", "").startswith(("numrnn", "gradcheck"))
+        if ours and len(inspect.signature(method).parameters) > 1:
+            yield name
 
 
 def configurations() -> dict[str, type]:
@@ -105,9 +151,8 @@ def configurations() -> dict[str, type]:
         if info.name.startswith("numrnn.interop") or info.name.endswith("__main__"):
             continue
         for name, value in vars(importlib.import_module(info.name)).items():
-            if inspect.isclass(value) and value.__module__ == info.name and dataclasses.is_dataclass(value):
-                if options(value):
-                    found[f"{info.name}.{name}"] = value
+            if inspect.isclass(value) and value.__module__ == info.name and issubclass_of_options(value):
+                found[f"{info.name}.{name}"] = value
     return found
 
 

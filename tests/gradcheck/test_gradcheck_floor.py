@@ -1,5 +1,7 @@
 """Where a gradient cancels to rounding the verdict is inconclusive; all is relative, so that scale is no matter."""
 
+import collections
+
 import numpy as np
 import pytest
 from gated_problem import Gated
@@ -166,3 +168,59 @@ def test_saturated_networks_are_not_called_wrong(dtype):
         for gradient in (problem.gradient, problem.gradient(params)):
             report = check_gradient(problem.loss, gradient, params, seed=seed, budget=0)
             assert not report.failed, str(report)
+
+
+def chaotic(rng, gain, steps):
+    """Return the loss of a network whose states diverge, its gradient in the precision of the parameters, and these."""
+    n = int(rng.integers(3, 12))
+    params = {
+        "W": gain * rng.standard_normal((n, n)) / n**0.5,
+        "b": rng.standard_normal(n),
+        "h": rng.standard_normal(n),
+    }
+    w = rng.standard_normal(n)
+
+    def states(p):
+        found = [p["h"]]
+        for _ in range(steps):
+            found.append(np.tanh(p["W"] @ found[-1] + p["b"]))
+        return found
+
+    def loss(p):
+        return np.sum(w * states(p)[-1])
+
+    def gradient(p):
+        found, kind = states(p), p["W"].dtype
+        dh, dW, db = w.astype(kind), np.zeros_like(p["W"]), np.zeros_like(p["b"])
+        for before, after in zip(found[-2::-1], found[:0:-1], strict=True):
+            delta = (1 - after * after) * dh
+            dW, db, dh = dW + np.outer(delta, before), db + delta, p["W"].T @ delta
+        return {"W": dW, "b": db, "h": dh}
+
+    return loss, gradient, {name: value.astype(np.float32) for name, value in params.items()}
+
+
+def test_a_float32_gradient_through_chaos_is_never_called_wrong():
+    """Rounding of a float32 pass grows with the states: several parameters are then off by percents at once."""
+    verdicts = collections.Counter()
+    for seed in range(150):
+        rng = np.random.default_rng([seed, 0xC4A05])
+        loss, gradient, params = chaotic(rng, 10 ** rng.uniform(0.3, 1), int(rng.integers(10, 80)))
+        report = check_gradient(loss, gradient(params), params, seed=seed, budget=0)
+        assert not report.failed, f"seed {seed}\n{report}"
+        verdicts[report.verdict] += 1
+        fine = gradient({name: value.astype(float) for name, value in params.items()})
+        coarse = gradient(params)
+        off = [np.linalg.norm(coarse[name] - g) > 0.01 * np.linalg.norm(g) for name, g in fine.items()]
+        verdicts["off by more than a percent"] += any(off)
+    assert verdicts["off by more than a percent"] > 10  # or the test would show nothing
+    assert verdicts["passed"] > 10
+
+
+def test_a_wrong_float32_gradient_beside_it_is():
+    for seed in range(20):
+        rng = np.random.default_rng([seed, 0xC4A05])
+        loss, gradient, params = chaotic(rng, 1.5, 10)
+        wrong = gradient(params) | {"W": gradient(params)["W"].T.copy()}
+        report = check_gradient(loss, wrong, params, seed=seed, budget=0)
+        assert [entry.parameter for entry in report.entries if entry.verdict == "failed"] == ["W"], str(report)

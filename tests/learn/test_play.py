@@ -220,27 +220,47 @@ def setting_of(sliders, rule="feedback"):
     return {"rule": rule, "symmetric": [0.0, 0.0, 0.0], "start": start, **sliders, "steps": int(sliders["steps"])}
 
 
+def drag_slider(chromium, name, share):
+    """Drag a slider with the mouse to a share of its width, and return what is drawn before and after."""
+    before = chromium.evaluate(READ)
+    x, y, width = chromium.evaluate(
+        f"(() => {{ const b = document.getElementById('{name}').getBoundingClientRect();"
+        " return [b.left, b.top + b.height / 2, b.width]; })()"
+    )
+    least, most = chromium.evaluate(f"['min', 'max'].map((k) => Number(document.getElementById('{name}')[k]))")
+    at = (before["sliders"][name] - least) / (most - least)
+    thumb = 16  # pixels: the middle of the thumb runs over the width without half a thumb on either side
+    chromium.drag((x + thumb / 2 + at * (width - thumb), y), (x + thumb / 2 + share * (width - thumb), y))
+    after = chromium.evaluate(READ)
+    assert after["sliders"][name] != before["sliders"][name], name
+    assert after["sliders"][name] == pytest.approx(least + share * (most - least), abs=0.05 * (most - least))
+    others = [key for key in before["sliders"] if key != name]
+    assert [after["sliders"][key] for key in others] == [before["sliders"][key] for key in others]
+    assert after["orbit"] != before["orbit"]
+    return after
+
+
 @needs_browser
 def test_a_slider_that_is_dragged_moves_what_is_drawn_to_numrnns_numbers(chromium):
     chromium.open((PLAY / "index.html").as_uri())
     first = chromium.evaluate(READ)
     check_drawing(first, setting_of(dict(first["sliders"])))
-    for name, share in (("gamma", 0.1), ("eps", 0.2), ("m", 0.8), ("input", 0.7), ("h1", 0.9)):
-        before = chromium.evaluate(READ)
-        x, y, width = chromium.evaluate(
-            f"(() => {{ const b = document.getElementById('{name}').getBoundingClientRect();"
-            " return [b.left, b.top + b.height / 2, b.width]; })()"
-        )
-        least, most = chromium.evaluate(f"['min', 'max'].map((k) => Number(document.getElementById('{name}')[k]))")
-        at = (before["sliders"][name] - least) / (most - least)
-        thumb = 16  # pixels: the middle of the thumb runs over the width without half a thumb on either side
-        chromium.drag((x + thumb / 2 + at * (width - thumb), y), (x + thumb / 2 + share * (width - thumb), y))
-        after = chromium.evaluate(READ)
-        assert after["sliders"][name] != before["sliders"][name], name
-        assert after["sliders"][name] == pytest.approx(least + share * (most - least), abs=0.05 * (most - least))
-        assert after["orbit"] != before["orbit"]
+    moves = {"gamma": 0.1, "eps": 0.2, "m": 0.8, "input": 0.7, "h1": 0.9, "h2": 0.2, "steps": 0.3}
+    for name, share in moves.items():
+        after = drag_slider(chromium, name, share)
         check_drawing(after, setting_of(dict(after["sliders"])))
     assert chromium.errors == []
+
+
+@needs_browser
+def test_the_symmetric_part_of_a_preset_can_be_taken_away(chromium):
+    chromium.open((PLAY / "index.html").as_uri() + "#W+")
+    preset = chromium.evaluate("({...Presets['W+'].settings, start: [0, 0.5]})")
+    half = drag_slider(chromium, "share", 0.5)
+    check_drawing(half, preset | {"share": half["sliders"]["share"]})
+    none = drag_slider(chromium, "share", 0.0)
+    check_drawing(none, preset | {"share": 0})
+    assert "M − γ I" in chromium.evaluate("document.getElementById('formula').textContent")
 
 
 @needs_browser

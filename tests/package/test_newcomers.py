@@ -10,8 +10,20 @@ import textwrap
 import numpy as np
 import pytest
 
+import numrnn
+
 LINES = 15
 RIGHT = 0.9  # of the labels; guessing gives half of them
+
+
+@pytest.fixture(autouse=True)
+def known_cells():
+    before, path = dict(numrnn.CELLS), list(sys.path)
+    yield
+    numrnn.CELLS.clear()
+    numrnn.CELLS.update(before)
+    sys.path[:] = path
+    sys.modules.pop("mine", None)
 
 
 @pytest.fixture

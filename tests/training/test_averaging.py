@@ -92,7 +92,7 @@ def test_a_checkpoint_older_than_a_setting_goes_on_with_its_default(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"average": "median"}, "average must be None or one of 'exponential', 'tail', got 'median'"),
+        ({"average": "median"}, "average must be one of 'exponential', 'tail', got 'median'"),
         ({"average_updates": 0}, "average_updates must be an integer >= 1, got 0"),
     ],
 )

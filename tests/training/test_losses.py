@@ -227,7 +227,7 @@ def test_labels_on_another_device_are_refused(batch):
 
 def test_labels_of_another_library_are_refused(batch):
     logits, labels = batch
-    with pytest.raises(TypeError, match="one library"):
+    with pytest.raises(TypeError, match="of the library of logits"):
         softmax_cross_entropy(move(logits), labels)
 
 

@@ -26,6 +26,7 @@ BLOCK = re.compile(r"(^```.*?^```[ ]*$)", re.DOTALL | re.MULTILINE)
 TOP = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
 FOLDERS = ("results/README.md", "notebooks/README.md")
 FRONT = "index.md"
+BADGE = re.compile(r"\[!\[([^\]]*)\]\(https:[^)]*\)\]")  # a picture on another machine, which the site does not load
 
 
 class DeadLinkError(Exception):
@@ -59,7 +60,7 @@ def notebook_as_page(path: pathlib.Path) -> str:
     for cell in book["cells"]:
         source = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
-            parts.append(re.sub(r"!\[([^\]]*)\]\(https?://[^)]*\)", r"\1", source))  # a badge lies on another machine
+            parts.append(BADGE.sub(r"[\1]", source))
         elif cell["cell_type"] == "code":
             parts.append(f"```python\n{source}\n```")
     parts.append(f"*[The notebook itself]({path.name}), to run and to change.*")

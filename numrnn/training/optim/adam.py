@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy.typing as npt
 
 from numrnn.backend import Array, Params, array_namespace
-from numrnn.checks import check_fraction, check_number
+from numrnn.checks import check_fraction, check_number, shown
 from numrnn.kernels import Kernel
 from numrnn.training.optim.base import LearningRate, Optimizer, State, check_known
 
@@ -152,14 +152,19 @@ class AdamW(Adam):
             step_scales=step_scales,
         )
         self.weight_decay = check_number("weight_decay", weight_decay, at_least=0)
-        if isinstance(undecayed, str) or not all(isinstance(name, str) for name in undecayed):
-            raise TypeError(f"undecayed must be a collection of names, got {undecayed!r}")
+        if (
+            isinstance(undecayed, str)
+            or not isinstance(undecayed, Collection)
+            or not all(isinstance(name, str) for name in undecayed)
+        ):
+            raise TypeError(f"undecayed must be a collection of names, got {shown(undecayed)}")
         self.undecayed = tuple(sorted(set(undecayed)))
 
     def init(self, params: Params) -> State:
         """See `Optimizer.init`; also raises ValueError if a name in `undecayed` is not a parameter."""
+        state = super().init(params)
         check_known("undecayed", self.undecayed, params)
-        return super().init(params)
+        return state
 
     def _constants(self, rate: float, scale: Any, step: int, name: str) -> tuple[Any, ...]:
         keep = 1.0 if name in self.undecayed else 1 - rate * self.weight_decay

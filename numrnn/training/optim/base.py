@@ -10,7 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from numrnn.backend import Array, Params, array_namespace, asarray, device_of, is_array, to_numpy, zeros
-from numrnn.checks import check_array, check_number, check_same_kind
+from numrnn.checks import (
+    as_host_array,
+    check_array,
+    check_arrays,
+    check_integer,
+    check_kind,
+    check_number,
+    check_same_kind,
+)
 from numrnn.kernels import Kernel, has_kernel
 from numrnn.subnormals import flush_subnormals
 from numrnn.training.schedules import TimedCosineSchedule
@@ -55,6 +63,9 @@ class Optimizer(ABC):
         self.learning_rate: LearningRate = (
             learning_rate if callable(learning_rate) else check_number("learning_rate", learning_rate, above=0)
         )
+        for argument, values in (("multipliers", multipliers), ("step_scales", step_scales)):
+            if values is not None:
+                check_kind(argument, values, Mapping, "a mapping of parameters to factors")
         self.multipliers = {
             name: check_number(f"multipliers[{name!r}]", value, above=0) for name, value in (multipliers or {}).items()
         }
@@ -69,6 +80,7 @@ class Optimizer(ABC):
         TypeError
             If the learning rate is a `TimedCosineSchedule` and `seconds` is None; others ignore `seconds`.
         """
+        step = check_integer("step", step, at_least=0)
         if isinstance(self.learning_rate, TimedCosineSchedule):
             if seconds is None:
                 raise TypeError("seconds must be a number where the learning rate is by the clock, got None")
@@ -95,6 +107,7 @@ class Optimizer(ABC):
         ValueError
             If a multiplier or a step scale is not for a parameter, or the scale does not broadcast to it.
         """
+        check_arrays("params", params)
         check_known("multipliers", self.multipliers, params)
         check_known("step_scales", self.step_scales, params)
         for name, scale in self.step_scales.items():
@@ -134,12 +147,15 @@ class Optimizer(ABC):
         Elementwise: at most about 12 flops and 7 reads or writes per element (Adam); on a GPU one launch per parameter,
         without synchronisation.
         """
+        check_arrays("params", params)
+        check_kind("state", state, Mapping, "the mapping that init returned")
         _check_alike("grads", grads, params)
         if set(state) != {"step", *self.slots}:
-            raise ValueError(f"state must have {', '.join(('step', *self.slots))}, got {', '.join(state)}")
+            raise ValueError(f"state must have {', '.join(('step', *self.slots))}, got {', '.join(map(str, state))}")
         for slot in self.slots:
             _check_alike(f"state[{slot!r}]", state[slot], params)
-        step, rate = state["step"] + 1, self.rate(state["step"], seconds)
+        step = check_integer("state['step']", state["step"], at_least=0) + 1
+        rate = self.rate(step - 1, seconds)
         new_params: dict[str, Array] = {}
         new_state: State = {"step": step, **{slot: {} for slot in self.slots}}
         with flush_subnormals():  # squares of small gradients are full of them
@@ -218,7 +234,7 @@ def check_known(argument: str, names: Collection[str], params: Params) -> None:
 def _check_scale(name: str, value: npt.ArrayLike) -> np.ndarray:
     """Return a step scale as a float64 copy, so that later changes to `value` do not affect it."""
     label = f"step_scales[{name!r}]"
-    scale = to_numpy(value) if is_array(value) else np.asarray(value)
+    scale = to_numpy(value) if is_array(value) else as_host_array(label, value)
     if scale.dtype.kind not in "iuf":
         raise TypeError(f"{label} must be an array of real numbers, got dtype {scale.dtype}")
     scale = scale.astype(np.float64)
@@ -237,8 +253,9 @@ def _check_broadcasts(name: str, scale: np.ndarray, shape: tuple[int, ...]) -> N
 
 
 def _check_alike(name: str, arrays: Params, params: Params) -> None:
+    check_kind(name, arrays, Mapping, "a mapping of names to arrays")
     if set(arrays) != set(params):
-        raise ValueError(f"{name} must have the names {', '.join(params)}, got {', '.join(arrays)}")
+        raise ValueError(f"{name} must have the names {', '.join(map(str, params))}, got {', '.join(map(str, arrays))}")
     for key, p in params.items():
         label = f"{name}[{key!r}]"
         check_array(label, arrays[key], tuple(p.shape))

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy.typing as npt
 
 from numrnn.backend import Array
-from numrnn.checks import check_fraction
+from numrnn.checks import check_bool, check_fraction
 from numrnn.kernels import Kernel
 from numrnn.training.optim.base import LearningRate, Optimizer
 
@@ -67,9 +67,9 @@ class SGD(Optimizer):
     ) -> None:
         super().__init__(learning_rate, multipliers=multipliers, step_scales=step_scales)
         self.momentum = check_fraction("momentum", momentum)
-        if nesterov and self.momentum == 0:
+        self.nesterov = check_bool("nesterov", nesterov)
+        if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov must go with momentum > 0, got momentum 0")
-        self.nesterov = bool(nesterov)
 
     def _constants(self, rate: float, scale: Any, step: int, name: str) -> tuple[Any, ...]:
         return rate * scale, self.momentum, float(self.nesterov)
