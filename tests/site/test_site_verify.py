@@ -1,5 +1,6 @@
 """The checks of a built site find what they are for."""
 
+import json
 import zlib
 
 import pytest
@@ -72,6 +73,21 @@ def test_a_name_in_no_index_is_missed(tmp_path, everything):
     site_with(tmp_path, kept)
     parsed = {path: verify.Page(path.read_text(encoding="utf-8")) for path in sorted(tmp_path.rglob("*.html"))}
     assert "numrnn.forward is public and on no page" in verify.missing_names(tmp_path, parsed)
+
+
+def test_a_name_that_no_search_finds_is_missed(tmp_path, everything):
+    def index(ones):
+        objects = {}
+        for one in ones:
+            prefix, _, name = one.shown.rpartition(".")
+            objects.setdefault(prefix, []).append([0, 0, 1, "", name])
+        text = f"Search.setIndex({json.dumps({'objects': objects})})"
+        (tmp_path / "searchindex.js").write_text(text, encoding="utf-8")
+        return list(verify.unsearched(tmp_path))
+
+    assert index(everything) == []
+    without = [one for one in everything if one.shown != "gradcheck.check_vjp"]
+    assert index(without) == ["a search does not find gradcheck.check_vjp"]
 
 
 def test_the_reference_lists_what_all_lists(everything):

@@ -6,6 +6,7 @@ be loaded from another machine.
 
 from __future__ import annotations
 
+import json
 import pathlib
 import re
 import urllib.parse
@@ -47,7 +48,7 @@ class Page(HTMLParser):
 def faults(site: pathlib.Path) -> list[str]:
     """Return a line for every fault of a built site."""
     pages = {path: Page(path.read_text(encoding="utf-8")) for path in sorted(site.rglob("*.html"))}
-    return [*dead_ends(site, pages), *missing_names(site, pages), *missing_equations(site, pages)]
+    return [*dead_ends(site, pages), *missing_names(site, pages), *unsearched(site), *missing_equations(site, pages)]
 
 
 def dead_ends(site: pathlib.Path, pages: dict[pathlib.Path, Page]) -> Iterable[str]:
@@ -92,6 +93,19 @@ def missing_names(site: pathlib.Path, pages: dict[pathlib.Path, Page]) -> Iterab
             yield f"{path} is public and on no page"
         elif anchor not in page.ids:
             yield f"{path} has no anchor on {place}"
+
+
+def searched(site: pathlib.Path) -> set[str]:
+    """Return the dotted names of all objects that the search of the site knows."""
+    text = (site / "searchindex.js").read_text(encoding="utf-8")
+    objects = json.loads(text[text.index("(") + 1 : text.rindex(")")])["objects"]
+    return {f"{prefix}.{entry[4]}" if prefix else entry[4] for prefix, found in objects.items() for entry in found}
+
+
+def unsearched(site: pathlib.Path) -> Iterable[str]:
+    """Yield a line for every public object that a search does not find under the name that its page shows."""
+    known = searched(site)
+    yield from (f"a search does not find {one.shown}" for one in api.public() if one.shown not in known)
 
 
 def missing_equations(site: pathlib.Path, pages: dict[pathlib.Path, Page]) -> Iterable[str]:
