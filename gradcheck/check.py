@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from gradcheck.arguments import check_arguments, check_bool, check_callables
+from gradcheck.arguments import check_arguments, check_bool
 from gradcheck.claim import Claim, make_claim
 from gradcheck.directions import norm
 from gradcheck.explain import explain
@@ -104,7 +104,6 @@ def check_gradient(
     >>> check_gradient(lambda p: np.sum(p**2), x, x)["params"].diagnosis
     'a constant factor is wrong: analytic = 1/2 x numeric'
     """
-    check_callables(loss=loss)
     check_arguments(method, directions, rtol, seed, budget, sizes)
     check_bool("subgradient", subgradient)
     started = time.perf_counter()

@@ -126,8 +126,6 @@ def pair(forward: Any, backward: Function | None = None, *, constants: Sequence[
         for position in constants:
             check_integer("constants", position, at_least=0)
         return _of_rules(forward, backward, tuple(constants))
-    if callable(forward) and backward is not None:
-        check_callables(backward=backward)
     raise TypeError(f"forward must be a class with forward and backward, or come with backward, got {shown(forward)}")
 
 

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
-from numrnn.archives import check_unpacked_size
+from numrnn.archives import check_archive
 from numrnn.checks import as_host_array, check_path, check_plain, check_rows
 
 __all__ = ["Batch", "Sequences", "Targets"]
@@ -274,7 +274,7 @@ class Sequences:
 def _parts_of(path: Any, stream: BinaryIO) -> dict[str, np.ndarray]:
     """Return the arrays of an .npz file by their names."""
     try:
-        check_unpacked_size(stream)
+        check_archive(stream)
         archive = np.load(stream, allow_pickle=False)
     except Exception as error:
         raise ValueError(f"{path} must be a file that numpy.savez wrote, without pickled objects: {error}") from None

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from numrnn.archives import check_unpacked_size
+from numrnn.archives import check_archive
 from numrnn.backend import Array, from_numpy
 from numrnn.checks import check_generator, check_integer, check_path
 from numrnn.files import remove_leftovers, replacing
@@ -199,7 +199,7 @@ def _read_archive(path: Path) -> dict[str, np.ndarray]:
         raise CheckpointError(f"{path}: no such file")
     try:
         with open(path, "rb") as file:
-            check_unpacked_size(file)
+            check_archive(file)
             with np.load(file, allow_pickle=False) as archive:
                 return {name: archive[name] for name in archive.files}
     except Exception as error:  # a damaged archive makes zipfile, zlib and numpy raise a dozen different types

@@ -115,6 +115,19 @@ def test_an_archive_that_would_fill_the_memory_is_refused_before_it_is_unpacked(
     assert len(Sequences.from_npz(path)) == BOMB // 16
 
 
+def test_an_entry_that_a_flipped_bit_hides_is_missed(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez(path, x=X, y=np.arange(3))
+    content = bytearray(path.read_bytes())
+    first = content.index(b"PK\1\2")
+    content[first + 32] ^= 0x80  # the length of the comment of x: it swallows the entry of y
+    path.write_bytes(content)
+    assert np.load(path).files == ["x"]  # unseen by zipfile
+    for read in (Sequences.from_npz, load_checkpoint):
+        with pytest.raises(REFUSED, match=r"a\.npz.*damaged: its directory has 1 of 2 entries"):
+            read(path)
+
+
 def test_images_that_would_fill_the_memory_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(archives, "HARMLESS_BYTES", 1 << 20)
     path = tmp_path / "images.gz"

@@ -202,13 +202,13 @@ def test_bad_input(rng):
     params, x, h = draw_step(cell, rng)
     with pytest.raises(ValueError, match=r"x must be \(B, m\)"):
         reversible.invert_step(cell, params, x[0], h)
-    with pytest.raises(ValueError, match=r"h must be \(B=5, n=4\), got \(4, 4\)"):
+    with pytest.raises(ValueError, match=r"h_next must be \(B=5, n=4\), got \(4, 4\)"):
         reversible.invert_step(cell, params, x, h[:4])
     with pytest.raises(TypeError, match="one precision"):
         reversible.invert_step(cell, params, x.astype(np.float32), h)
     with pytest.raises(TypeError, match="must be of float32 or float64, got complex128"):
         reversible.invert_step(cell, params, x, h + 0j)
-    with pytest.raises(ValueError, match="h must be finite"):
+    with pytest.raises(ValueError, match="h_next must be finite"):
         reversible.invert_step(cell, params, x, np.full_like(h, np.inf))
     with pytest.raises(ValueError, match="check_every must be an integer >= 1, got 0"):
         reversible.forward(cell, params, x[None], h, check_every=0)
