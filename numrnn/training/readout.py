@@ -37,6 +37,7 @@ __all__ = ["Output", "ReadOut"]
 
 Output = Literal["last", "every"]
 
+TOO_LARGE = "outputs, which finite params and x that are too large make infinite,"  # the name in an error
 READOUT = ("W_out", "b_out")
 
 
@@ -147,7 +148,7 @@ class ReadOut(ABC):
         every = x.shape[0] if self.output == "last" else None
         states, _ = forward(self.cell, core, x, lengths=lengths, engine=engine, recompute_every=every)
         outputs = self._readout(params, self._read(states))
-        check_finite("outputs, which finite params and x that are too large make infinite,", outputs)
+        check_finite(TOO_LARGE, outputs)
         return outputs
 
     def loss(
@@ -235,6 +236,7 @@ class ReadOut(ABC):
         states, tape = forward(self.cell, self._split(params), x, lengths=lengths, engine=engine)
         read = self._read(states)
         outputs = self._readout(params, read)
+        check_finite(TOO_LARGE, outputs)
         _, d_outputs = self.loss_of(outputs, y, self._mask(mask, lengths, outputs))
         _, d_read = self._readout_vjp(params, read, d_outputs)
         return backward(tape, **self._cotangents(tape, d_read), wrt=("states",)).states

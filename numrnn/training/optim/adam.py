@@ -155,6 +155,7 @@ class AdamW(Adam):
         if (
             isinstance(undecayed, str)
             or not isinstance(undecayed, Collection)
+            or getattr(undecayed, "ndim", 1) == 0
             or not all(isinstance(name, str) for name in undecayed)
         ):
             raise TypeError(f"undecayed must be a collection of names, got {shown(undecayed)}")
