@@ -62,13 +62,20 @@ def results_page(folder: Path, page: Path) -> str:
         workloads = comparison["workloads"]
         parts += [bullets(report.environment_lines(comparison)), *summary_parts(workloads), "### Every contender"]
         parts += [part for workload in workloads for part in workload_parts(workload)]
-        picture(report.COMPARISON_PICTURE, "Seconds of each contender, one panel a workload")
+        picture(
+            report.COMPARISON_PICTURE,
+            "Bars of the seconds that each contender takes, one panel per workload; "
+            "numrnn has the shortest bar but for tiny problems",
+        )
     if scaling is not None:
         parts += ["### Growth with T, B and n", bullets(report.environment_lines(scaling))]
         for series in scaling["series"]:
             parts.append(markdown_table((series["grows"], *report.SCALING_COLUMNS), report.scaling_rows(series)))
             parts += [bullets(report.scaling_lines(series))] if report.scaling_lines(series) else []
-        picture(report.SCALING_PICTURE, "Time and memory over T, B and n")
+        picture(
+            report.SCALING_PICTURE,
+            "Time and memory of a pass against the number of steps, the batch and the units, on logarithmic scales",
+        )
     return "\n\n".join(parts)
 
 

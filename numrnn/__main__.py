@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None, *, program: str = "numrnn") -> 
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         arguments = take_cells(arguments)
-    except (ImportError, OSError, TypeError, ValueError) as error:
+    except (OSError, TypeError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     options = {CELLS_OPTION: ("SOURCE", "a .py file, or a module, with cells of your own, which --cell then knows")}
@@ -54,7 +54,7 @@ def take_cells(arguments: list[str]) -> list[str]:
 
     Raises
     ------
-    ImportError, OSError, TypeError, ValueError
+    OSError, TypeError, ValueError
         As `numrnn.cells.load_cells`.
     """
     sources = [source for source in os.environ.get(CELLS_VARIABLE, "").split(os.pathsep) if source]

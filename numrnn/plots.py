@@ -69,6 +69,8 @@ def _figure_class() -> type[Figure]:
 
 def readable(label: str) -> str:
     """Return a label with the names of cells as they are written in sentences: lstm becomes LSTM."""
+    if not isinstance(label, str):
+        raise TypeError(f"label must be a string, got {shown(label)}")
     return re.sub(rf"\b({'|'.join(WRITTEN)})\b", lambda name: WRITTEN[name[1]], label)
 
 

@@ -109,13 +109,15 @@ def load_cells(source: str) -> list[type[Cell]]:
     ------
     FileNotFoundError
         If there is no such file.
-    ImportError
-        If there is no such module, or its code raises an exception.
+    TypeError
+        If `source` is not a string.
     ValueError
-        If it defines no cell.
+        If there is no such module, its code raises an exception, or it defines no cell.
     TypeError, ValueError
         As for `register_cell`.
     """
+    if not isinstance(source, str):
+        raise TypeError(f"source must be the name of a module or the path of a .py file, got {type(source).__name__}")
     module = _module_of(source)
     found = [
         kind
@@ -127,7 +129,9 @@ def load_cells(source: str) -> list[type[Cell]]:
         and not kind.__abstractmethods__
     ]
     if not found:
-        raise ValueError(f"{source} must define a cell: a complete subclass of numrnn.Cell with a name")
+        raise ValueError(
+            f"source must define a cell, a complete subclass of numrnn.Cell with a name: {source} does not"
+        )
     return [register_cell(kind) for kind in found]
 
 
@@ -138,7 +142,7 @@ def _module_of(source: str) -> ModuleType:
         if path.suffix != ".py":
             return importlib.import_module(source)
         if not path.is_file():
-            raise FileNotFoundError(f"{source}: there is no such file to take cells from")
+            raise FileNotFoundError(f"source: there is no file {source} to take cells from")
         if path.stem in sys.modules and _is_from(sys.modules[path.stem], path):
             return sys.modules[path.stem]
         spec = importlib.util.spec_from_file_location(path.stem, path)
@@ -152,7 +156,8 @@ def _module_of(source: str) -> ModuleType:
     except FileNotFoundError:
         raise
     except Exception as error:
-        raise ImportError(f"{source} cannot be imported for its cells: {type(error).__name__}: {error}") from error
+        text = f"source must be importable for its cells: {source} is not, {type(error).__name__}: {error}"
+        raise ValueError(text) from error
 
 
 def _is_from(module: ModuleType, path: Path) -> bool:

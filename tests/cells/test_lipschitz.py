@@ -102,7 +102,7 @@ def test_initial_values_are_the_papers_and_keep_states_in_bounds(method):
         ({"diffusion_W": float("inf")}, ValueError, "diffusion_W must be a finite number >= 0, got inf"),
         ({"step_size": 0.0}, ValueError, "step_size must be a finite number > 0, got 0.0"),
         ({"method": "rk4"}, ValueError, "method must be one of 'euler', 'rk2', got 'rk4'"),
-        ({"method": None}, ValueError, "method must be one of 'euler', 'rk2', got None"),
+        ({"method": None}, TypeError, "method must be one of 'euler', 'rk2', got None"),
     ],
 )
 def test_arguments_out_of_range_are_refused(options, error, message):

@@ -39,7 +39,8 @@ def test_a_script_explains_itself_under_its_own_name(name, tmp_path):
 def test_a_script_refuses_an_option_that_is_none_with_status_2(name, tmp_path):
     done = run(ROOT / "examples" / name, "--colour", "red", cwd=tmp_path)
     assert done.returncode == 2
-    assert done.stderr.endswith(f"python examples/{name}: error: unrecognized arguments: --colour red\n")
+    own = f"python examples/{name}"
+    assert done.stderr == f"{own}: error: unrecognized arguments: --colour red; see {own} --help\n"
 
 
 def test_the_script_of_mnist_trains_and_resumes(tmp_path):

@@ -72,7 +72,9 @@ def test_a_file_names_the_repository_by_its_one_address(path):
 def test_the_page_on_the_index_has_no_relative_link(metadata):
     page = re.sub(r"^```.*?^```$", "", metadata["long_description"], flags=re.MULTILINE | re.DOTALL)
     targets = re.findall(r"\]\(([^)\s]+)\)", page)
-    assert [target for target in targets if not target.startswith("https://")] == []
+    assert [target for target in targets if not target.startswith(("https://", "#"))] == []
+    heads = {head.lower().replace(" ", "-") for head in re.findall(r"^#+ (.+)$", page, flags=re.MULTILINE)}
+    assert {target[1:] for target in targets if target[0] == "#"} <= heads
     assert f"{repository()}/raw/v{version()}/docs/pictures/gradient_flow.png" in targets
     assert f"{repository()}/blob/v{version()}/docs/guide.md#your-own-sequences" in targets
     assert f"{repository()}/tree/v{version()}/examples" in targets

@@ -342,7 +342,7 @@ def test_arguments_that_do_not_fit(medium):
         stability.lyapunov_exponents(lin, 25)
     with pytest.raises(ValueError, match="row must be from 0 to B - 1 = 1, got 2"):
         stability.log_singular_values(lin, 1, row=2)
-    with pytest.raises(ValueError, match="which must be 'largest' or 'smallest', got 'SM'"):
+    with pytest.raises(ValueError, match="which must be one of 'largest', 'smallest', got 'SM'"):
         stability.log_singular_values(lin, 1, which="SM")
     with pytest.raises(ValueError, match="times must rise"):
         stability.log_singular_value_history(lin, [3, 2])
