@@ -155,6 +155,7 @@ class Clock:
 def test_a_log_has_no_bar_and_at_most_one_line_a_minute(tmp_path, capsys, monkeypatch):
     clock = Clock()
     monkeypatch.setattr("numrnn.training.progress.time", clock)
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)  # the notebooks' tests import it
     make_trainer(tmp_path, show_progress=True, epochs=60).run()
     lines = capsys.readouterr().err.splitlines()
     assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (step \d+/300, loss|epoch \d+: )", line) for line in lines)
