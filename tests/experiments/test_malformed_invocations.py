@@ -361,8 +361,9 @@ def test_a_command_whose_output_nobody_reads_ends_in_silence(argv, tmp_path):
     process.stdout.close()  # before it has written anything
     errors = process.stderr.read().decode()
     process.stderr.close()
-    # argparse hides an error of its own output.
-    assert (process.wait(), errors) == (0 if "--help" in argv else NOBODY_READS, "")
+    assert errors == ""
+    # argparse hides an error of its own output, which a buffer puts off until it has ended.
+    assert process.wait() in ((0, NOBODY_READS) if "--help" in argv else (NOBODY_READS,))
 
 
 @pytest.mark.parametrize(("options", "printed"), [([], True), (["--quiet"], False), (["--log-level", "error"], False)])
