@@ -87,8 +87,7 @@ class Differences:
 
     def _fail(self, trial: Trial, sample: Sample) -> None:
         """Fail a trial whose sample differences exclude, unless rounding of a float32 gradient explains it."""
-        single = self.claim.eps > self.claim.loss.eps
-        explained = single and trial.within_rounding(self.claim, sample)
+        explained = self.claim.coarser and trial.within_rounding(self.claim, sample)
         mismatch = sample.mismatch if np.isfinite(sample.mismatch) else abs(sample.analytic)
         if explained or mismatch <= single_rounding(self.claim, sample, trial.name, self.seed):
             trial.hesitate(ROUNDING)

@@ -84,6 +84,11 @@ class Claim:
         return max(self.eps, self.loss.eps)
 
     @property
+    def coarser(self) -> bool:
+        """Whether the gradient was computed in a lower precision than the loss: in float32 beside a float64 loss."""
+        return self.eps > self.loss.eps
+
+    @property
     def single(self) -> bool:
         """Whether loss or gradient computes in single precision."""
         return self.unit >= SINGLE_EPS
@@ -112,7 +117,7 @@ class Claim:
 
         A loss that cancels at the parameters does not show how large the terms of a float32 gradient are.
         """
-        if not self.eps > self.loss.eps:
+        if not self.coarser:
             return 0.0
         points = [self.nearby(2.0, key, 0xFA12) for key in range(2)]
         values = [abs(self.loss.trial(point, "params, drawn anew")) for point in points]

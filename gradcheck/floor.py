@@ -69,7 +69,7 @@ def rounding_floor(claim: Claim, step: ComplexStep, block: Block, sample: Sample
     largest = max(largest, claim.unit * abs(sample.slope.value)) + _gradient_change(claim, block.name, sample, rng)
     lost = lost_digits(claim, block)
     # All terms cancelled: nothing is left to measure. In single precision the reference is finer than the gradient.
-    if sample.slope.value == 0 or (claim.eps > claim.loss.eps and abs(sample.slope.value) <= lost):
+    if sample.slope.value == 0 or (claim.coarser and abs(sample.slope.value) <= lost):
         return max(SAFETY * largest, lost)
     return SAFETY * largest
 
@@ -86,7 +86,7 @@ def single_rounding(claim: Claim, sample: Sample, name: str, seed: int) -> float
     -----
     No evaluation, or 70 of the loss.
     """
-    if not claim.eps > claim.loss.eps:
+    if not claim.coarser:
         return 0.0
     rng = np.random.default_rng([seed, 0x51261E])
     points = [claim.loss.base, *(_jitter(claim, rng) for _ in range(DRAWS))]
@@ -121,7 +121,7 @@ def explained_by_rounding(claim: Claim, block: Block, mismatch: float) -> bool:
 
     Of a gradient in single precision, with a loss that is not, each element has rounding of its own, from a whole pass.
     """
-    passes = 4 * float(np.sum(block.mask)) ** 0.5 if claim.eps > claim.loss.eps else 1.0
+    passes = 4 * float(np.sum(block.mask)) ** 0.5 if claim.coarser else 1.0
     return mismatch <= passes * lost_digits(claim, block)
 
 

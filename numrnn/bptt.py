@@ -233,11 +233,7 @@ def backward(
     """
     if not isinstance(tape, Tape):
         raise TypeError(f"tape must be the tape that forward returned, got {type(tape).__name__}")
-    named = (
-        isinstance(wrt, tuple | list | set | frozenset)
-        and not isinstance(wrt, str)
-        and all(isinstance(one, str) for one in wrt)
-    )
+    named = isinstance(wrt, tuple | list | set | frozenset) and all(isinstance(one, str) for one in wrt)
     if not named or set(wrt) - set(GRADIENTS):
         raise ValueError(f"wrt must be a collection of {', '.join(map(repr, GRADIENTS))}, got {shown(wrt)}")
     g, direct = check_cotangents(tape.problem, d_states, d_final)

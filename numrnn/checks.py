@@ -323,12 +323,10 @@ def check_bool(name: str, value: Any) -> bool:
 
 def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
     """Return `value` after checking that it is one of some words; raises TypeError or ValueError if not."""
-    words = ", ".join(map(repr, choices))
-    if not isinstance(value, str):
-        raise TypeError(f"{name} must be one of {words}, got {shown(value)}")
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {words}, got {shown(value)}")
-    return value
+    if isinstance(value, str) and value in choices:
+        return value
+    kind = ValueError if isinstance(value, str) else TypeError
+    raise kind(f"{name} must be one of {', '.join(map(repr, choices))}, got {shown(value)}")
 
 
 def check_callable(name: str, value: Any) -> Any:

@@ -13,10 +13,9 @@ from typing import Any
 
 from numrnn import plots
 from results import trials
-from results.runs import LogError
+from results.runs import FILES, LogError
 
 FOLDER = Path(__file__).parent / "tasks"
-FILES = ("config.json", "metrics.jsonl", "result.json", "final.npz", "learning_curves.png")
 SIZES = {"adding": (200, 750), "copying": (100, 300, 1000)}
 MODELS = {
     "antisymmetric": "antisymmetric (12)",
@@ -130,7 +129,7 @@ def _text(value: Any) -> str:
 
 
 def draw(runs: Mapping[str, Mapping[str, Any]], path: Path) -> Path:
-    """Draw the loss of every run against its updates, a panel for each task; dashed: without memory."""
+    """Draw the loss of every run against its updates, a panel for each task; dotted: without memory."""
     panels = [(task, size) for task, sizes in SIZES.items() for size in sizes if _of(runs, task, size)]
     figure = plots.new_figure(3.4 * len(panels), 3.4)
     for axes, (task, size) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):

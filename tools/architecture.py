@@ -36,10 +36,10 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("time: forward and backward", ("bptt",)),
     ("data", ("datasets",)),
     ("training", ("training",)),
-    ("pictures, and the machine", ("plots", "info")),
+    ("pictures, the machine, and how a command ends", ("plots", "info", "commands")),
     ("analysis of a trajectory, a network, the ODE", ("stability", "reversible", "ode")),
     ("models and cells of your own", ("estimators", "interop", "testing")),
-    ("experiments and the command", ("commands", "stability_command", "experiments", "__main__")),
+    ("experiments and the command", ("stability_command", "experiments", "__main__")),
 )
 
 

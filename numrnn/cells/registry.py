@@ -19,6 +19,7 @@ from numrnn.cells.lipschitz import LipschitzCell
 from numrnn.cells.lstm import LSTMCell
 from numrnn.cells.stack import Stack
 from numrnn.cells.unstructured import GatedUnstructuredCell, UnstructuredCell
+from numrnn.checks import shown
 
 Kind = TypeVar("Kind", bound=type[Cell])
 
@@ -72,7 +73,7 @@ def register_cell(kind: Kind) -> Kind:
     SlowElmanCell(input_size=3, hidden_size=8)
     """
     if not (isinstance(kind, type) and issubclass(kind, Cell)):
-        raise TypeError(f"kind must be a class of cells, got {kind!r}")
+        raise TypeError(f"kind must be a class of cells, got {shown(kind)}")
     if missing := sorted(kind.__abstractmethods__):
         raise TypeError(f"kind must define {', '.join(missing)}: {kind.__name__} does not")
     arguments = inspect.signature(kind).parameters

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from numrnn.cells import CELLS
-from numrnn.cells.base import Cell
+from numrnn.cells.base import Cell, constructor_arguments
 from numrnn.checks import check_integer
 
 __all__ = ["default_step_size", "make_cell", "seed_of"]
@@ -45,7 +44,7 @@ def make_cell(
         cell = CELLS[cell]
     if not (isinstance(cell, type) and issubclass(cell, Cell)):
         raise TypeError(f"cell must be a name in numrnn.CELLS or a class of cells, got {cell!r}")
-    taken = inspect.signature(cell).parameters
+    taken = constructor_arguments(cell)
     if "input_size" not in taken or "hidden_size" not in taken:
         raise TypeError(f"cell must be a class that takes input_size and hidden_size, got {cell.__name__}")
     if not isinstance(options, Mapping | None):

@@ -188,10 +188,8 @@ def is_quiet(given: dict[str, Any]) -> bool:
     return quiet or level != "info"
 
 
-def guarded(
-    work: Callable[[], int | None], hints: Mapping[type[Exception], str] | None = None, *, failed: int = FAILED
-) -> int:
-    """Do the work of a command and return its exit status: 0, `failed` after an error, others as `ended`.
+def guarded(work: Callable[[], int | None], hints: Mapping[type[Exception], str] | None = None) -> int:
+    """Do the work of a command and return its exit status: 0, 1 after an error, others as `ended`.
 
     An error and a warning are a line each on the standard error stream.
 
@@ -201,8 +199,6 @@ def guarded(
         Its result is the exit status, None counting as 0.
     hints : mapping of type to str, optional
         What to add, on a line of its own, to an error of that type.
-    failed : int
-        The status after an error.
     """
 
     def caught() -> int:
@@ -214,7 +210,7 @@ def guarded(
             advice = next((f"\n{text}" for kind, text in (hints or {}).items() if isinstance(error, kind)), "")
             text = f"not enough memory: {error}".rstrip(": ") if isinstance(error, MemoryError) else str(error)
             print(f"error: {text}{advice}", file=sys.stderr)
-            return failed
+            return FAILED
 
     before = warnings.formatwarning
     with warnings.catch_warnings():

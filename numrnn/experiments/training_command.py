@@ -114,13 +114,6 @@ class TrainingCommand(ABC):
     def _complete(self, given: dict[str, Any]) -> Any:
         if given.get("iterations") is not None or given.get("seconds") is not None:
             given.setdefault("epochs", None)
-        for name, meaning in options(self.config).items():
-            if meaning.choices and name in given and given[name] not in meaning.choices:
-                raise ValueError(f"{name} must be one of {', '.join(meaning.choices)}, got {given[name]!r}")
-        for name in ("rotations", "input_gains"):
-            if isinstance(given.get(name), list):  # from JSON
-                given[name] = tuple(given[name])
-        given |= {name: tuple(map(tuple, given[name])) for name in ("cell_options",) if name in given}
         config = self.config(**(self.cell_defaults.get(given.get("cell", "antisymmetric"), {}) | given))
         if config.out:
             return config

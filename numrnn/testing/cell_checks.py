@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -15,7 +14,7 @@ import gradcheck
 from numrnn.backend import Array, Params, to_numpy
 from numrnn.bptt import Engine, backward, forward
 from numrnn.cells import cell_from_config
-from numrnn.cells.base import Cell
+from numrnn.cells.base import Cell, constructor_arguments
 
 BATCH, STEPS = 5, 6
 OPTIONAL = ("step_jvp", "jacobian")
@@ -198,9 +197,8 @@ def _config(point: Point) -> None:
     name = config.pop("cell", None)
     if not isinstance(name, str) or name != getattr(cell, "name", None):
         raise AssertionError(f"config must have the cell's name under 'cell', got {name!r}")
-    given = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    for argument, parameter in inspect.signature(kind).parameters.items():
-        if parameter.kind in given and argument not in config:
+    for argument in constructor_arguments(kind):
+        if argument not in config:
             raise AssertionError(f"config must have {argument!r}, an argument of {kind.__name__}, got {list(config)}")
     try:
         again = kind(**{argument: _with_cells(value) for argument, value in config.items()})

@@ -42,7 +42,7 @@ __all__ = [
 
 FORMAT = "numrnn checkpoint"
 VERSION = 1
-_NAME = re.compile(r"checkpoint_(\d{8,})\.npz")
+CHECKPOINT_NAME = re.compile(r"checkpoint_(\d{8,})\.npz")
 
 
 class CheckpointError(Exception):
@@ -212,7 +212,7 @@ def list_checkpoints(directory: str | os.PathLike[str]) -> list[Path]:
     directory = check_path("directory", directory)
     if not directory.is_dir():
         return []
-    found = [(int(match[1]), path) for path in directory.iterdir() if (match := _NAME.fullmatch(path.name))]
+    found = [(int(match[1]), path) for path in directory.iterdir() if (match := CHECKPOINT_NAME.fullmatch(path.name))]
     return [path for _, path in sorted(found)]
 
 
@@ -248,7 +248,7 @@ def prune_checkpoints(directory: str | os.PathLike[str], *, keep: int = 2) -> No
     keep = check_integer("keep", keep, at_least=1)
     for path in list_checkpoints(directory)[:-keep]:
         path.unlink(missing_ok=True)
-    remove_leftovers(directory, [_NAME.pattern])
+    remove_leftovers(directory, [CHECKPOINT_NAME.pattern])
 
 
 def generator_state(generator: np.random.Generator) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def clip_by_global_norm(grads: Params, max_norm: float) -> tuple[dict[str, Array
     (array([0.6, 0.8]), 5.0)
     """
     max_norm = check_number("max_norm", max_norm, above=0)
-    norm = global_norm(check_arrays("grads", grads))
+    norm = float(norm_on_device(grads)) if check_arrays("grads", grads) else 0.0
     if not math.isfinite(norm) or norm <= max_norm:
         return dict(grads), norm
     factor = max_norm / norm

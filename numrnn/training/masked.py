@@ -107,8 +107,9 @@ def masked_squared_error(outputs: Array, targets: Array, mask: Array) -> tuple[A
     check_array("targets", targets, ("T", "B", "K"), T=T, B=B, K=K)
     check_same_kind({"outputs": outputs, "targets": targets})
     xp, (_, count) = array_namespace(outputs), _weights(mask, outputs)
-    for name, array in (("outputs", outputs), ("targets", targets)):
-        check_finite(name, xp.where(mask[:, :, None], array, 0))
+    if not values_are_trusted():
+        for name, array in (("outputs", outputs), ("targets", targets)):
+            check_finite(name, xp.where(mask[:, :, None], array, 0))
     difference = xp.where(mask[:, :, None], outputs - targets, 0)
     return xp.sum(difference * difference) / (count * K), difference * (2 / (count * K))
 

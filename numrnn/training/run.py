@@ -20,6 +20,7 @@ from numrnn.backend import Array
 from numrnn.files import remove_leftovers
 from numrnn.training.callbacks import Best
 from numrnn.training.checkpoint import (
+    CHECKPOINT_NAME,
     Checkpoint,
     CheckpointError,
     checkpoint_path,
@@ -40,7 +41,6 @@ RESULTS = (RESULT_FILE, FINAL_FILE, *PICTURES)
 # What shows that a folder holds a run, beside checkpoints; the configuration is written before the run starts.
 TRACES = (METRICS_FILE, TIMINGS_FILE, BEST_FILE, RESULT_FILE, FINAL_FILE)
 NOTHING = hashlib.sha256().hexdigest()
-CHECKPOINT_NAME = r"checkpoint_\d{8,}\.npz"
 
 
 @dataclass
@@ -91,7 +91,7 @@ def remove_run(folder: str | os.PathLike[str]) -> None:
         path.unlink(missing_ok=True)
     if folder.is_dir():
         names = (METRICS_FILE, TIMINGS_FILE, BEST_FILE, CONFIG_FILE, *RESULTS)
-        remove_leftovers(folder, [*map(re.escape, names), CHECKPOINT_NAME])
+        remove_leftovers(folder, [*map(re.escape, names), CHECKPOINT_NAME.pattern])
 
 
 def progress_of(run: Run, config: TrainingConfig, metrics: JsonLines | None) -> dict[str, Any]:
