@@ -169,9 +169,13 @@ class KillMatrix:
         """Return the most evaluations that `rule` took on one gradient."""
         return max(count.evaluations for (_, _, name, _, _), count in self.counts.items() if name == rule)
 
-    def share(self, rule: str) -> float:
-        """Return the most evaluations that `rule` took on one gradient, per parameter."""
-        return max(count.share for (_, _, name, _, _), count in self.counts.items() if name == rule)
+    def share(self, rule: str, *, only_correct: bool = False) -> float:
+        """Return the most evaluations that `rule` took on one gradient, or on a correct one, per parameter."""
+        return max(
+            count.share
+            for (_, mutant, name, _, _), count in self.counts.items()
+            if name == rule and (mutant is None or not only_correct)
+        )
 
     def seeds(self, rule: str) -> int:
         """Return on how many seeds `rule` was run."""
@@ -181,13 +185,14 @@ class KillMatrix:
         """Return a summary and, for each scale and precision, how often each mutant was killed."""
         settings = list(dict.fromkeys((scale, dtype) for _, _, _, scale, dtype in self.counts))
         named = [f"{dtype}, x {scale:g}" for scale, dtype in settings]
-        lines = [_row("rule", *named, "false alarms", "seeds", "evaluations", "evaluations per parameter")]
-        lines.append(_row(*["---"] * (len(settings) + 5)))
+        cost = ("evaluations", "per parameter", "per parameter, correct")
+        lines = [_row("rule", *named, "false alarms", "seeds", *cost)]
+        lines.append(_row(*["---"] * (len(settings) + 3 + len(cost))))
         for rule in self.rules:
             caught = [self._caught(rule, *setting) for setting in settings]
             alarms = f"{self.false_alarms(rule)} of {self._runs_on_correct(rule)}"
-            cost = (self.evaluations(rule), f"{self.share(rule):.1f}")
-            lines.append(_row(rule, *caught, alarms, self.seeds(rule), *cost))
+            shares = (f"{self.share(rule, only_correct=only):.1f}" for only in (False, True))
+            lines.append(_row(rule, *caught, alarms, self.seeds(rule), self.evaluations(rule), *shares))
         lines += ["", _row("problem", "mistake", *self.rules), _row(*["---"] * (len(self.rules) + 2))]
         for problem, mutant in dict.fromkeys(key[:2] for key in self.counts if key[1] is not None):
             lines.append(_row(problem, mutant, *(self._killed(problem, mutant, rule) for rule in self.rules)))

@@ -38,9 +38,9 @@ def test_table_shows_rules_mistakes_and_survivors():
     matrix = kill_matrix(PROBLEMS, [OURS, ABSOLUTE], scales=(1.0, 1e-5), dtypes=("float64",), seeds=range(2))
     lines = matrix.to_markdown().splitlines()
     named = ("rule", "float64, x 1", "float64, x 1e-05", "false alarms", "seeds", "evaluations")
-    assert lines[0] == f"| {' | '.join(named)} | evaluations per parameter |"
+    assert lines[0] == f"| {' | '.join(named)} | per parameter | per parameter, correct |"
     assert lines[2].startswith("| gradcheck | 4 of 4 | 4 of 4 | 0 of 4 | 2 | ")
-    assert lines[3] == "| absolute tolerance | 4 of 4 | 0 of 4 | 0 of 4 | 2 | 2 | 0.3 |"
+    assert lines[3] == "| absolute tolerance | 4 of 4 | 0 of 4 | 0 of 4 | 2 | 2 | 0.3 | 0.3 |"
     assert "| gated | sign of W | all | 2 of 4 |" in lines
 
 

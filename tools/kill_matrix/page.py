@@ -33,8 +33,10 @@ checkers of JAX and autograd run in reverse mode and first order, which is what 
 The first table counts the mutants that a checker killed **on every seed** on which it was run, at each scale of the
 loss and in each precision. A false alarm is an objection to the correct gradient. A checker that objects to every
 float32 gradient, right or wrong, has found nothing: compare its float32 columns with its false alarms. "Evaluations"
-are calls of loss and gradient together, the most in any one check; a "parameter" is an array. The second table counts,
-over all scales, precisions and seeds, how often each mutant was killed.
+are calls of loss and gradient together, the most in any one check; a "parameter" is an array. gradcheck takes four more
+for a wrong gradient than for a correct one, before it looks for the element and the cause, and one more for an array
+whose elements differ more than a thousandfold. The second table counts, over all scales, precisions and seeds, how
+often each mutant was killed.
 
 {tables}
 Processor time per seed, for all problems, slips, scales and precisions: {costs}.{few} The mutants of a problem share
