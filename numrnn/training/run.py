@@ -101,7 +101,7 @@ def progress_of(run: Run, config: TrainingConfig, metrics: JsonLines | None) -> 
     # Times only if they matter: otherwise two runs with one seed must write the same bytes.
     if config.seconds is not None:
         progress["seconds"] = run.seconds
-    if config.keep_best or config.patience is not None:
+    if config.keeps_best:
         progress["best"] = vars(run.best)
     return progress
 
