@@ -40,6 +40,8 @@ from numrnn.subnormals import flush_subnormals
 from numrnn.tape import DefaultGradients, Gradients, ParameterGradients, Tape
 from numrnn.typing import Engine
 
+__all__ = ["ReferenceLoopWarning", "ReferenceTape", "backward", "forward"]
+
 Wanted = Literal["params", "x", "h0", "states"]
 ENGINES: tuple[Engine, ...] = ("auto", "reference", "fused")
 GRADIENTS: tuple[Wanted, ...] = ("params", "x", "h0", "states")

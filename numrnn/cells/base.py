@@ -26,6 +26,8 @@ from numrnn.checks import (
 from numrnn.initializers import InitialValues, input_gains
 from numrnn.typing import Backend
 
+__all__ = ["Cell", "checked", "complete_config", "constructor_arguments", "same_step", "sigmoid", "unchecked"]
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 

@@ -22,8 +22,6 @@ from numrnn.training.results import DivergenceError
 from numrnn.training.run import Run
 from numrnn.training.store import save_best, save_run
 
-__all__ = ["Loop", "no_waits"]
-
 
 class Loop:
     """The loop of one call of `Trainer.run`.

@@ -21,8 +21,6 @@ from numrnn.training.metrics import JsonLines
 from numrnn.training.plan import PURPOSES, Plan
 from numrnn.training.run import Run, progress_of, remove_results, resumed
 
-__all__ = ["begin_run", "resume_run", "save_best", "save_run"]
-
 
 def begin_run(plan: Plan[Any]) -> Run:
     """Return the state before the first update, after saving it."""

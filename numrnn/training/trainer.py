@@ -6,8 +6,8 @@ updates. While a run is at work it holds the lock of its folder, so that no seco
 
 A run whose length is in seconds is the exception to "bit for bit": the clock decides which update is its last.
 
-Four files: the checked arguments in `numrnn.training.plan`, one update and the predictions here, the loop over the
-updates in `numrnn.training.loop`, and its start and checkpoints in `numrnn.training.store`.
+One update and the predictions are here; plan.py has the checked arguments, loop.py the loop over the updates, and
+store.py the start and the checkpoints of a run.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The pages of the API reference: one for each module that defines something public, from the source alone.
 
-Public is what the `__all__` of a module lists, and, in the modules of `WITHOUT_ALL`, every function and class without a
-leading underscore. An object is documented once, on the page of the module that defines it, under its shortest name;
-its other names are entries of the index that lead there.
+Public is what the `__all__` of a module lists; a module without it is internal. An object is documented once, on the
+page of the module that defines it, under its shortest name; its other names are entries of the index that lead there.
 """
 
 from __future__ import annotations
@@ -16,26 +15,6 @@ from tools.imports import sources
 from tools.site.markup import escaped
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-# Modules that pages and docstrings send readers to, and that have no `__all__`.
-WITHOUT_ALL = (
-    "numrnn.backend",
-    "numrnn.cells.antisymmetric",
-    "numrnn.cells.base",
-    "numrnn.cells.elman",
-    "numrnn.cells.euler",
-    "numrnn.cells.gated",
-    "numrnn.cells.lipschitz",
-    "numrnn.cells.lstm",
-    "numrnn.cells.registry",
-    "numrnn.cells.stack",
-    "numrnn.cells.unstructured",
-    "numrnn.bptt",
-    "numrnn.tape",
-    "numrnn.initializers",
-    "numrnn.ode",
-    "numrnn.plots",
-    "numrnn.reversible",
-)
 # Classes of other libraries, whose members are not shown again in ours.
 FOREIGN = "object, ABC, BaseException, Exception, Module, Function, BaseEstimator, tuple, dict, Protocol, str, int"
 GROUPS = (
@@ -86,21 +65,12 @@ def modules() -> dict[str, ast.Module]:
     return {name.removesuffix(".__init__"): ast.parse(source) for name, source in found.items()}
 
 
-def listed(tree: ast.Module) -> list[str] | None:
-    """Return what `__all__` lists, None if there is none."""
+def listed(tree: ast.Module) -> list[str]:
+    """Return what `__all__` lists, nothing if there is none."""
     for node in tree.body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "__all__":
             return list(ast.literal_eval(node.value))
-    return None
-
-
-def names_of(module: str, tree: ast.Module) -> list[str]:
-    """Return the public names of a module."""
-    names = listed(tree)
-    if names is None and module in WITHOUT_ALL:
-        kinds = (ast.FunctionDef, ast.ClassDef)
-        names = [node.name for node in tree.body if isinstance(node, kinds) and not node.name.startswith("_")]
-    return names or []
+    return []
 
 
 def definition(module: str, name: str, trees: dict[str, ast.Module]) -> tuple[str, str, ast.stmt]:
@@ -134,15 +104,13 @@ def public() -> list[Public]:
     """Return every public object."""
     trees, found = modules(), {}
     for module, tree in trees.items():
-        for name in names_of(module, tree):
+        for name in listed(tree):
             where, own, node = definition(module, name, trees)
             kind = {ast.FunctionDef: "function", ast.ClassDef: "class"}.get(type(node), "data")
             doc = ast.get_docstring(node) if kind != "data" else None
             summary = (doc or "").split("\n\n")[0].replace("\n", " ")
             one = found.setdefault((where, own), Public(where, own, kind, ast.unparse(node), summary))
             one.paths.append(f"{module}.{name}")
-            if f"{where}.{own}" not in one.paths and where in WITHOUT_ALL:
-                one.paths.append(f"{where}.{own}")
     return list(found.values())
 
 

@@ -14,6 +14,8 @@ from numrnn.checks import check_integer
 from numrnn.interop.torch.tensors import HOST, check_alike, check_shape, host_array, to_array, to_tensor
 from numrnn.tape import Tape
 
+__all__ = ["RecurrentLayer"]
+
 OUTPUTS = ("every", "last")
 LARGEST_SEED = 2**63 - 1
 

@@ -24,6 +24,8 @@ from numrnn.cells import AntisymmetricCell, Cell, ElmanCell, LSTMCell
 from numrnn.cells.antisymmetric import AntisymmetricMatrix
 from numrnn.interop.torch.layer import RecurrentLayer
 
+__all__ = ["cell_from_torch", "params_from_torch", "params_to_torch"]
+
 KNOWN = "a RecurrentLayer, torch.nn.RNN with tanh, torch.nn.LSTM or torchrecurrent.AntisymmetricRNN"
 
 
