@@ -6,15 +6,15 @@ matrix of row vectors, so in the code the paper's A h + V x + b is h @ A.T + x @
 
 from __future__ import annotations
 
-import functools
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from numrnn.backend import Array, Params, array_namespace, from_numpy
+from numrnn.backend import Array, Params, from_numpy
+from numrnn.cells.methods import checked, same_step, sigmoid, unchecked
 from numrnn.checks import (
     check_array,
     check_finite,
@@ -27,8 +27,6 @@ from numrnn.initializers import InitialValues, input_gains
 from numrnn.typing import Backend
 
 __all__ = ["Cell", "checked", "complete_config", "constructor_arguments", "same_step", "sigmoid", "unchecked"]
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Cell(ABC):
@@ -382,39 +380,3 @@ def complete_config(cell: Cell) -> dict[str, Any]:
         kind = type(cell).__name__
         raise TypeError(f"{kind}.config() must have {', '.join(map(repr, missing))}, got only {', '.join(config)}")
     return config
-
-
-def checked(method: F) -> F:
-    """Make a cell's method check its arguments before any work.
-
-    A loop over time has checked the whole sequence already and calls `unchecked(cell.step)`.
-    """
-    signature = inspect.signature(method)
-
-    @functools.wraps(method)
-    def wrapper(self: Cell, *args: Any, **kwargs: Any) -> Any:
-        arguments = signature.bind(self, *args, **kwargs).arguments
-        del arguments["self"]
-        self.check_step(**arguments)
-        return method(self, *args, **kwargs)
-
-    return wrapper  # type: ignore[return-value]
-
-
-def unchecked(method: F) -> F:
-    """Return a bound method of a cell without the checks of `checked`; any other callable unchanged."""
-    inner = getattr(method, "__wrapped__", None)
-    return method if inner is None else functools.partial(inner, method.__self__)  # type: ignore[attr-defined, return-value]
-
-
-def same_step(kind: type[Cell], own: type[Cell]) -> bool:
-    """Tell whether cells of `kind` use the step and the adjoint of `own`: a subclass may override them or a helper."""
-    others = ("draw_params", "step_jvp", "jacobian")
-    parts = [name for name, value in vars(own).items() if inspect.isfunction(value) and name[:2] != "__"]
-    return issubclass(kind, own) and all(getattr(kind, name) is vars(own)[name] for name in parts if name not in others)
-
-
-def sigmoid(u: Array) -> Array:
-    """Return 1 / (1 + exp(-u)) as (1 + tanh(u/2)) / 2: analytic, without overflow, and as fast as tanh."""
-    xp = array_namespace(u)
-    return 0.5 + 0.5 * xp.tanh(0.5 * u)
