@@ -6,15 +6,17 @@ matrix of row vectors, so in the code the paper's A h + V x + b is h @ A.T + x @
 
 from __future__ import annotations
 
+import functools
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 
 from numrnn.backend import Array, Params, from_numpy
-from numrnn.cells.methods import checked, same_step, sigmoid, unchecked
+from numrnn.cells.configuration import complete_config, constructor_arguments
+from numrnn.cells.sigmoid import sigmoid
 from numrnn.checks import (
     check_array,
     check_finite,
@@ -27,6 +29,8 @@ from numrnn.initializers import InitialValues, input_gains
 from numrnn.typing import Backend
 
 __all__ = ["Cell", "checked", "complete_config", "constructor_arguments", "same_step", "sigmoid", "unchecked"]
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Cell(ABC):
@@ -359,24 +363,31 @@ class Cell(ABC):
         check_same_kind(arrays)
 
 
-def constructor_arguments(kind: type[Cell]) -> tuple[str, ...]:
-    """Return the names of the arguments that a class of cells is made from."""
-    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return tuple(name for name, argument in inspect.signature(kind).parameters.items() if argument.kind in named)
+def checked(method: F) -> F:
+    """Make a cell's method check its arguments before any work.
 
-
-def complete_config(cell: Cell) -> dict[str, Any]:
-    """Return `cell.config()` if it has the cell's name and every argument of its constructor.
-
-    A run is resumed, and a network made again, from what it says: a forgotten argument would silently take its default.
-
-    Raises
-    ------
-    TypeError
-        If it lacks one.
+    A loop over time has checked the whole sequence already and calls `unchecked(cell.step)`.
     """
-    config = cell.config()
-    if missing := [name for name in ("cell", *constructor_arguments(type(cell))) if name not in config]:
-        kind = type(cell).__name__
-        raise TypeError(f"{kind}.config() must have {', '.join(map(repr, missing))}, got only {', '.join(config)}")
-    return config
+    signature = inspect.signature(method)
+
+    @functools.wraps(method)
+    def wrapper(self: Cell, *args: Any, **kwargs: Any) -> Any:
+        arguments = signature.bind(self, *args, **kwargs).arguments
+        del arguments["self"]
+        self.check_step(**arguments)
+        return method(self, *args, **kwargs)
+
+    return wrapper  # type: ignore[return-value]
+
+
+def unchecked(method: F) -> F:
+    """Return a bound method of a cell without the checks of `checked`; any other callable unchanged."""
+    inner = getattr(method, "__wrapped__", None)
+    return method if inner is None else functools.partial(inner, method.__self__)  # type: ignore[attr-defined, return-value]
+
+
+def same_step(kind: type[Cell], own: type[Cell]) -> bool:
+    """Tell whether cells of `kind` use the step and the adjoint of `own`: a subclass may override them or a helper."""
+    others = ("draw_params", "step_jvp", "jacobian")
+    parts = [name for name, value in vars(own).items() if inspect.isfunction(value) and name[:2] != "__"]
+    return issubclass(kind, own) and all(getattr(kind, name) is vars(own)[name] for name in parts if name not in others)
