@@ -1,8 +1,8 @@
-"""Sequences of one's own, of one length or of many, with their targets.
+"""Your own sequences, of equal or different lengths, with their targets.
 
 Data sets put the batch first, as files do: x is (N, T, m), and a target at every step (N, T) or (N, T, k). Batches put
-time first, as `numrnn.forward` wants it: (T, B, m). The class does the one and the method `batch` the other, so that an
-axis never has to be guessed.
+time first, as `numrnn.forward` requires: (T, B, m). The class takes the first form and its method `batch` returns the
+second, so no axis has to be guessed.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class Batch:
     y : numpy.ndarray or None
         Targets (B,), (B, k), (T, B) or (T, B, k); zero after a row's length.
     lengths : numpy.ndarray, shape (B,), or None
-        None where every row has T steps.
+        None if every row has T steps.
     mask : numpy.ndarray of bool, shape (T, B), or None
-        The steps whose targets count; None where the targets are not at every step.
+        The steps whose targets count; None if the targets are not at every step.
     """
 
     x: np.ndarray
@@ -47,7 +47,7 @@ class Batch:
 
 
 class Sequences:
-    """Sequences of one's own, with or without targets.
+    """Your own sequences, with or without targets.
 
     Parameters
     ----------
@@ -55,10 +55,10 @@ class Sequences:
         Real numbers. A memory map may be larger than memory: its rows are read, and checked, when a batch needs them.
     y : numpy.ndarray or sequence, optional
         Labels (N,), integers; numbers (N, k), floating point; at every step, labels (N, T), integers, or numbers
-        (N, T, k), floating point. Where x is a sequence of arrays, targets at every step are one too, of (T_i,) or
-        (T_i, k).
+        (N, T, k), floating point. If x is a sequence of arrays, so are targets at every step, of shapes (T_i,) or (T_i,
+        k).
     lengths : array of int, shape (N,), optional
-        Only with an x of one array: 1 <= lengths <= T. What stands behind them is neither read nor checked.
+        Only with an x of one array: 1 <= lengths <= T. Values beyond them are neither read nor checked.
     mask : array of bool, shape (N, T), or sequence of (T_i,), optional
         Only with targets at every step: False where a target does not count. Each row needs a True.
 
@@ -75,7 +75,7 @@ class Sequences:
     Raises
     ------
     TypeError
-        If an argument is of a wrong type or dtype; an array of objects is never taken.
+        If an argument is of a wrong type or dtype; arrays of objects are never accepted.
     ValueError
         If a shape or a length does not fit, a label is negative, or a number is NaN or infinite.
 
@@ -114,9 +114,9 @@ class Sequences:
         Parameters
         ----------
         path : path
-            With x (N, T, m), and lengths (N,) if they differ; or x_0, x_1, ..., one (T_i, m) for each sequence. With
-            y, and mask, if there are any: in one array, or y_0, y_1, ... where targets stand at every step of
-            sequences of their own length. Other keys are refused, and so are pickled objects.
+            With x (N, T, m), and lengths (N,) if they differ; or x_0, x_1, ..., one (T_i, m) for each sequence. With y
+            and mask if there are any: in one array, or y_0, y_1, ... for targets at every step of sequences of
+            different lengths. Other keys are refused, and so are pickled objects.
 
         Returns
         -------
@@ -125,10 +125,10 @@ class Sequences:
         Raises
         ------
         FileNotFoundError, TypeError, ValueError
-            If there is no such file, it is none of numpy.savez, a key is missing or unknown, or as the class.
+            If there is no such file, `numpy.savez` did not write it, a key is missing or unknown, or as for the class.
         """
         path = check_path("path", path)
-        with open(path, "rb") as stream:  # which numpy.load would leave open where it cannot read the file
+        with open(path, "rb") as stream:  # numpy.load would leave it open if it cannot read it
             parts = parts_of(path, stream)
         found = {key: one_or_many(path, parts, key) for key in ("x", "y", "mask")}
         found["lengths"] = parts.pop("lengths", None)
@@ -153,12 +153,12 @@ class Sequences:
 
     @property
     def x(self) -> list[np.ndarray]:
-        """The sequences one by one, (T_i, m), without padding; no copies where x is an array or a list of arrays."""
+        """The sequences one by one, (T_i, m), without padding; no copies if x is an array or a list of arrays."""
         return [self.sequence(row) for row in range(len(self))]
 
     @property
     def y(self) -> Any:
-        """The targets, as an array, or as a list where they stand at every step of sequences in a list."""
+        """The targets: an array, or a list for targets at every step of a list of sequences."""
         return self._y
 
     @property
@@ -170,7 +170,7 @@ class Sequences:
             return int(self._y[0].shape[-1])
         if self.targets == "label":
             return 1 + int(self._y.max())
-        # What stands behind the length of a row is not a label.
+        # Values beyond the length of a row are not labels.
         return 1 + max(int(row[:length].max()) for row, length in zip(self._y, self.lengths, strict=True))
 
     def sequence(self, row: int) -> np.ndarray:
@@ -184,7 +184,7 @@ class Sequences:
         Raises
         ------
         TypeError, ValueError
-            If it is none, a length differs, or a number is NaN or infinite.
+            If x is not such a list, a length differs, or a number is NaN or infinite.
         """
         other = copy.copy(self)
         other._x = checked_x(list(x))
@@ -210,9 +210,9 @@ class Sequences:
         Raises
         ------
         TypeError
-            If the rows are no integers.
+            If the rows are not integers.
         IndexError
-            If a row is not there.
+            If there is no such row.
         ValueError
             If x is a memory map, and a row of it holds NaN or infinity.
         """
@@ -222,7 +222,7 @@ class Sequences:
         if isinstance(self._x, list):
             x = _padded([self._x[row] for row in index], steps)
         else:
-            # Sorted, and so read in the order in which a memory map lies in its file.
+            # Sorted, so that a memory map is read in the order of its file.
             order = np.argsort(index, kind="stable")
             x = np.empty((steps, len(index), self.n_features), self._x.dtype)
             x[:, order] = np.asarray(self._x[index[order], :steps]).swapaxes(0, 1)
@@ -244,7 +244,7 @@ class Sequences:
         return Batch(x, y, None if inside.all() else lengths, mask)
 
     def digest(self) -> str:
-        """Return the SHA-256 of all that stands in it: sequences without padding, targets, mask. Reads x once."""
+        """Return the SHA-256 of the content: sequences without padding, targets, mask. Reads x once."""
         total = hashlib.sha256(np.ascontiguousarray(self.lengths).tobytes())
         for row in range(len(self)):
             parts = [self._x[row]]

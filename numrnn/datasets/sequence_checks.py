@@ -10,7 +10,7 @@ import numpy as np
 from numrnn.checks import as_host_array, check_plain
 from numrnn.typing import Targets
 
-CHECKED_BYTES = 2**26  # of x that are looked at together, so that a check of a large x needs little memory
+CHECKED_BYTES = 2**26  # of x that are checked at once, so that a check of a large x needs little memory
 
 
 def checked_x(x: Any) -> Any:
@@ -56,7 +56,7 @@ def checked_lengths(x: Any, lengths: Any) -> np.ndarray:
 
 
 def checked_y(y: Any, x: Any, lengths: np.ndarray) -> tuple[Any, Targets]:
-    """Return the targets, and of what kind they are."""
+    """Return the targets and their kind."""
     n = len(lengths)
     if isinstance(x, list) and isinstance(y, Sequence) and not isinstance(y, str) and len(y) and np.ndim(y[0]) > 0:
         rows = [_real(f"y[{i}]", one) for i, one in enumerate(y)]
@@ -155,7 +155,7 @@ def is_mapped(x: Any) -> bool:
 
 
 def portions(x: Any) -> Iterable[range]:
-    """Yield ranges of rows of a size that is checked together."""
+    """Return ranges of rows that are checked at once."""
     size = max(1, x[0].nbytes)
     step = max(1, CHECKED_BYTES // size)
     return (range(first, min(first + step, len(x))) for first in range(0, len(x), step))

@@ -1,4 +1,4 @@
-"""The gradient on its way back through time."""
+"""The norm of the gradient as it travels back through time."""
 
 from __future__ import annotations
 

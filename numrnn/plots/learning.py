@@ -81,7 +81,7 @@ def confusion_matrix(
     *,
     title: str = "",
 ) -> Figure:
-    """Draw the confusion matrix, in numbers of images.
+    """Draw the confusion matrix, in counts of images.
 
     Parameters
     ----------

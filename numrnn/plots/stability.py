@@ -65,7 +65,7 @@ def euler_disc(axes: Any, eigenvalues: np.ndarray, label: str) -> None:
         raise ValueError(f"eigenvalues must be at most {LARGEST_DRAWN:g} to be drawn")
     if not isinstance(label, str):
         raise TypeError(f"label must be a string, got {shown(label)}")
-    # Of a large disc only the edge near 0 is shown: in the whole disc the points would be too small.
+    # Only the edge of a large disc near 0 is shown: next to the whole disc the points would be too small.
     size = max(float(np.max(np.abs(eigenvalues), initial=0.0)), 1e-12) * 1.2
     angle = np.linspace(-1, 1, 2001) * min(np.pi, 2 * size)
     axes.plot(np.cos(angle) - 1, np.sin(angle), label="edge of Euler's disc", **line_style(6))

@@ -88,7 +88,7 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
     Raises
     ------
     TypeError, ValueError
-        If the path is none, or its extension is that of no format.
+        If the path is not a path, or its extension is not that of a format.
     OSError
         If the file cannot be written.
     """
@@ -110,7 +110,7 @@ def check_picture_path(name: str, path: str | os.PathLike[str]) -> Path:
 
 
 def bare(axes: Any) -> None:
-    """Remove the upper and right spines of a panel, and draw a pale grid; raises TypeError if it is none."""
+    """Remove the upper and right spines of a panel, and draw a pale grid; raises TypeError for anything but axes."""
     check_axes(axes)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25, linewidth=0.6)

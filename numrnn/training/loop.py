@@ -75,10 +75,10 @@ class Loop:
                 self._validate()
             run.seconds = self._elapsed()
             if plan.config.seconds is not None and run.seconds >= plan.config.seconds:
-                # All lines of the last step come before its checkpoint, which counts on them.
+                # All lines of the last step come before its checkpoint, which refers to them.
                 run.last_step = run.step
                 self._settle()
-                if run.interval.updates:  # settled before it was known to be the last
+                if run.interval.updates:  # not written before it was known to be the last
                     self._write(run.step, rate)
                 if not at_end:
                     self._validate()
@@ -97,7 +97,7 @@ class Loop:
         return stopped
 
     def _may_go_on(self) -> bool:
-        # One update at least: a run that is resumed again and again, a moment each time, comes to its end too.
+        # At least one update, so that a run that is resumed many times with tiny limits also ends.
         in_time = self.run.step == self.since or self.plan.clock() - self.started <= self.limit
         return self.run.step != self.run.last_step and in_time and not self.interrupt.pressed
 

@@ -1,4 +1,4 @@
-"""What a run is to do: the checked arguments of a `Trainer`, and what follows from them before the first update."""
+"""The checked arguments of a `Trainer`, and what is derived from them before the first update."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ M = TypeVar("M", bound=Model)
 
 
 class Plan(Generic[M]):
-    """The checked arguments of a `Trainer`, which lists and describes them, and what follows from them.
+    """The checked arguments of a `Trainer`, whose docstring describes them, and what is derived from them.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Beginning, continuing and saving a run: from its plan to its state, and from its state to its checkpoints."""
+"""Start, resumption and checkpoints of a run."""
 
 from __future__ import annotations
 

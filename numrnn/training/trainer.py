@@ -2,9 +2,9 @@
 
 `numrnn.training.run.Run` has everything that a run needs to continue, and a checkpoint stores just that. On a GPU
 updates do not synchronise with the device: their statistics go into a `Ledger`, which is read once for up to 50
-updates. While a run is at work it holds the lock of its folder, so that no second process writes there.
+updates. A run holds the lock of its folder, so that no second process writes there.
 
-A run whose length is in seconds is the exception to "bit for bit": the clock decides which update is its last.
+A run whose length is in seconds is the exception to "bit for bit": the clock determines its last update.
 
 One update and the predictions are here; plan.py has the checked arguments, loop.py the loop over the updates, and
 store.py the start and the checkpoints of a run.
@@ -107,14 +107,12 @@ class Trainer(Plan[M]):
     >>> import tempfile
     >>> import numpy as np
     >>> from numrnn.cells import AntisymmetricCell
-    >>> from numrnn.training import Classifier
+    >>> from numrnn.training import Adam, Classifier, TrainingConfig
     >>> rng = np.random.default_rng(0)
     >>> images, labels = rng.integers(0, 256, (20, 5), np.uint8), rng.integers(0, 3, 20)
-    >>> from numrnn.training.model import Classifier
     >>> model = Classifier(AntisymmetricCell(input_size=1, hidden_size=4), n_classes=3)
     >>> def encode(images, rng):
     ...     return images.T[:, :, None] / 255  # (T, B, 1)
-    >>> from numrnn.training.optim import Adam
     >>> with tempfile.TemporaryDirectory() as out:
     ...     config = TrainingConfig(epochs=2, batch_size=4)
     ...     result = Trainer(model, Adam(0.01), encode, (images, labels), config, out, show_progress=False).run()
@@ -151,9 +149,9 @@ class Trainer(Plan[M]):
             If `out` holds a run and neither `resume` nor `overwrite` is given.
         CheckpointError
             If there are checkpoints but none can be read or holds the state of a run, or if metrics.jsonl lacks lines
-            that the checkpoint counts on, or they were changed.
+            that the checkpoint refers to, or they were changed.
         FolderInUseError
-            If another run is at work in `out`: the message names its process, host and start.
+            If another run uses `out`: the message names its process, host and start.
         OSError
             If a file cannot be written. The newest checkpoint stays, and the run can be resumed.
         ValueError
@@ -165,8 +163,8 @@ class Trainer(Plan[M]):
         A run whose length is in seconds makes its last update when they have passed, and then a validation. On a GPU up
         to 50 updates are queued at that moment, and are completed. Such a run is not reproducible bit for bit: the
         clock determines the number of updates, and with a `TimedCosineSchedule` their learning rates. A checkpoint
-        holds the seconds that it took to come there, and a resumed run has only the rest of them left. What a kill
-        undid does not count, neither the updates nor their time.
+        holds the seconds spent so far, and a resumed run has only the rest. Updates that were lost in a kill do not
+        count, nor does their time.
         """
         resume, overwrite = check_bool("resume", resume), check_bool("overwrite", overwrite)
         limit = math.inf if time_limit is None else check_number("time_limit", time_limit, above=0)
