@@ -140,7 +140,7 @@ class Ledger:
             ledger[index] = xp.where(finite, ledger[index], xp.minimum(ledger[index], now))
 
     def read(self) -> tuple[list[Update], tuple[int, str] | None]:
-        """Return the updates since the last reading, up to the first failure, and the step and quantity of that failure.
+        """Return the updates since the last reading, up to the first failure, and the step and quantity of the failure.
 
         Synchronises once, and only if there is something to read.
         """
