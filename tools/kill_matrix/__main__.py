@@ -1,7 +1,7 @@
 """Run gradcheck, and other checkers that are installed, on planted mistakes, and write docs/kill_matrix.md.
 
 ``python -m tools.kill_matrix``, in the root of the repository, takes the problems of tests/mutants/planted.py; others
-are named as ``module:name`` or ``path/to/file.py:name``. With ``--counts FILE`` the page can be made in several runs:
+are named as ``module:name`` or ``path/to/file.py:name``. With ``--counts FILE`` several runs can produce the page:
 ``--rules gradcheck`` runs one rule, and takes the counts of the others from the file.
 """
 
@@ -24,7 +24,7 @@ PAGE = "docs/kill_matrix.md"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the page; exit with 1 if our rule let a mistake pass, raised a false alarm or took too many evaluations."""
+    """Write the page; exit with 1 if our rule missed a mistake, raised a false alarm or took too many evaluations."""
     parser = argparse.ArgumentParser(prog="python -m tools.kill_matrix", description=__doc__)
     parser.add_argument(
         "problems",

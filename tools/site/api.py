@@ -1,4 +1,4 @@
-"""The pages of the API reference: one for each module that defines something public, from the source alone.
+"""The pages of the API reference: one for each module that defines something public, from the source only.
 
 Public is what the `__all__` of a module lists; a module without it is internal. An object is documented once, on the
 page of the module that defines it, under its shortest name; its other names are entries of the index that lead there.
@@ -15,7 +15,7 @@ from tools.imports import sources
 from tools.site.markup import escaped
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-# Classes of other libraries, whose members are not shown again in ours.
+# Classes of other libraries, whose members are not repeated in ours.
 FOREIGN = "object, ABC, BaseException, Exception, Module, Function, BaseEstimator, tuple, dict, Protocol, str, int"
 GROUPS = (
     ("Cells and time", ("numrnn", "numrnn.cells")),
@@ -41,7 +41,7 @@ class Public:
     paths : list of str
         All dotted names under which it is public; the shortest is the one that is documented.
     source : str
-        Of data: its assignment.
+        For data: the assignment.
     summary : str
         First line of its docstring.
     """
@@ -74,12 +74,12 @@ def listed(tree: ast.Module) -> list[str]:
 
 
 def definition(module: str, name: str, trees: dict[str, ast.Module]) -> tuple[str, str, ast.stmt]:
-    """Return module, name and statement that define a name, by way of the imports between.
+    """Return the module, name and statement that define a name, following imports.
 
     Raises
     ------
     LookupError
-        If no statement does.
+        If no statement defines it.
     """
     for node in trees[module].body:
         if isinstance(node, ast.ImportFrom) and node.module in trees:
@@ -156,7 +156,7 @@ def index(everything: list[Public]) -> str:
     left = sorted(everything, key=lambda one: one.shown.lower())
     groups = [(head, [one for one in left if package(one.shown) in packages]) for head, packages in GROUPS]
     rest = [one for one in left if not any(one in ones for _, ones in groups)]
-    for one in rest:  # defined and listed in a module of its own only: with the group of its package
+    for one in rest:  # listed only in the module that defines it: in the group of its package
         for (_, packages), (_, ones) in zip(GROUPS, groups, strict=True):
             if any(one.module.startswith(name + ".") for name in packages if name != "numrnn"):
                 ones.append(one)
