@@ -1,1 +1,1 @@
-"""Timings of numrnn beside the frameworks, in one run: `python -m benchmarks`. What and how: docs/benchmarks.md."""
+"""Timings of numrnn and the frameworks in one run: `python -m benchmarks`. docs/benchmarks.md explains them."""

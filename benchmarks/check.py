@@ -1,4 +1,4 @@
-"""Whether contenders that say that they compute the same cell compute the same numbers."""
+"""Check that contenders that claim to compute the same cell compute the same numbers."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ FLOAT32 = np.finfo(np.float32)
 
 
 class DifferentNumbersError(ValueError):
-    """A contender's numbers are not those of the cell."""
+    """A contender's numbers differ from those of the cell."""
 
 
 def tolerance(workload: Workload) -> float:
-    """Return how far an array may be off, relative to its `scale`: T + n + m roundings of float32.
+    """Return the allowed error of an array, relative to its `scale`: T + n + m roundings of float32.
 
-    One rounding a step, all of one sign, and those of one product. It is a bound with room, and far below what any
-    mistake makes.
+    One rounding per step, all of one sign, and those of one product. The bound is generous, and far below the effect of
+    any mistake.
     """
     return float(FLOAT32.eps) * (workload.T + workload.n + workload.m)
 
@@ -27,17 +27,17 @@ def tolerance(workload: Workload) -> float:
 def smallest_scale(batch: int) -> float:
     """Return the scale of an array that has vanished: B times float32's smallest normal number over its eps.
 
-    What flushes subnormal numbers to zero loses up to the smallest normal number in each term of a sum, and the
-    gradients of parameters have T B terms. `tolerance` allows as much at this scale.
+    A contender that flushes subnormal numbers to zero loses up to the smallest normal number in each term of a sum, and
+    the gradients of parameters have T B terms. `tolerance` allows as much at this scale.
     """
     return batch * float(FLOAT32.tiny) / float(FLOAT32.eps)
 
 
 def scale(value: np.ndarray, workload: Workload) -> float:
-    """Return what errors of an array are relative to: its largest element, or `smallest_scale` where that is larger.
+    """Return the scale of an array's errors: its largest element, or `smallest_scale` if that is larger.
 
-    An array that has vanished cannot be right in relation to its largest element: float32 has no digits left for it,
-    and what flushes subnormal numbers to zero makes zero of it.
+    An array that has vanished cannot be accurate relative to its largest element: float32 has no digits left for it,
+    and flushing subnormal numbers makes it zero.
     """
     return max(float(np.max(np.abs(value))), smallest_scale(workload.B))
 
@@ -50,7 +50,7 @@ def worst_error(
     Raises
     ------
     DifferentNumbersError
-        If an array is missing, has a wrong shape, or is further off than `tolerance`.
+        If an array is missing, has a wrong shape, or its error exceeds `tolerance`.
     """
     if set(got) != set(wanted):
         raise DifferentNumbersError(f"expected {', '.join(sorted(wanted))}, got {', '.join(sorted(got))}")
@@ -58,7 +58,7 @@ def worst_error(
     for name, value in wanted.items():
         if got[name].shape != value.shape:
             raise DifferentNumbersError(f"{name}: expected the shape {value.shape}, got {got[name].shape}")
-        # A NaN compares as false with everything: it must not pass as small.
+        # Comparisons with NaN are false: it must not pass as small.
         error = float(np.max(np.abs(got[name] - value)) / scale(value, workload))
         errors[name] = error if np.isfinite(error) else float("inf")
     name = max(errors, key=errors.__getitem__)

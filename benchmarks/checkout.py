@@ -1,4 +1,4 @@
-"""An engine of another checkout, in a process that holds the numrnn of that checkout and of no other."""
+"""An engine of another checkout, in a process that imports only the numrnn of that checkout."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ class CheckoutWorker(Worker):
     checkout : pathlib.Path
         Its root.
     contender : str
-        One of numrnn's own.
+        One of numrnn's engines.
     workload : Workload
-        What it is to run.
+        The workload to run.
     cores : int
-        How many cores it is bound to, the first of this process's, and how many threads its BLAS has.
+        Number of cores to which it is bound, the first of this process's, and of threads of its BLAS.
     """
 
     def __init__(self, checkout: Path, contender: str, workload: Workload, cores: int) -> None:

@@ -1,4 +1,4 @@
-"""The command line: which workloads, against whom, and where the results go."""
+"""The command line: choice of workloads and contenders, and the place of the results."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from numrnn.commands import Parser
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 COMPARISON_FILES = (report.COMPARISON_FILE, report.COMPARISON_PICTURE)
 SCALING_FILES = (report.SCALING_FILE, report.SCALING_PICTURE)
-QUICK_STEPS = 8  # --quick takes an eighth of the steps
+QUICK_STEPS = 8  # --quick runs an eighth of the steps
 EXAMPLES = """
 python -m benchmarks                                  every workload, every contender
 python -m benchmarks --only mnist --repetitions 15    sequential MNIST, ungated and gated
 python -m benchmarks --contenders fused torch jax     some contenders
-python -m benchmarks --scaling                        growth with T, B and n, and nothing else
+python -m benchmarks --scaling                        only growth with T, B and n
 python -m benchmarks --write-docs                     put the results in --out into docs/benchmarks.md
-python -m benchmarks.pairwise --help                  this checkout's engine beside another checkout's
-python -m benchmarks --gpu --help                     the comparison on a GPU, which has options of its own
+python -m benchmarks.pairwise --help                  this checkout's engine against another checkout's
+python -m benchmarks --gpu --help                     the comparison on a GPU, which has its own options
 """
 
 
@@ -40,7 +40,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     names = [name for name in CONTENDERS if name != "expected"]
     parser = Parser(
         prog="python -m benchmarks",
-        description="Time numrnn beside the frameworks, in one run; run it from the root of the repository.",
+        description="Time numrnn and the frameworks in one run; run it from the root of the repository.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -56,7 +56,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--scaling", action="store_true", help="measure growth with T, B and n instead")
     default = f"{output.MEASUREMENTS}, or {output.TRIALS} with --quick, --only or --contenders"
     parser.add_argument("--out", type=Path, help=f"folder for the results (default: {default})")
-    parser.add_argument("--write-docs", action="store_true", help="only put results that are there into the page")
+    parser.add_argument("--write-docs", action="store_true", help="only write existing results into the page")
     options = parser.parse_args(argv)
     if options.out is None:
         whole = not options.quick and options.only is None and options.contenders is None
@@ -76,10 +76,10 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 def hold_to(threads: int) -> None:
-    """Let this process, and those that it starts from now on, run on so many cores.
+    """Bind this process, and those that it starts from now on, to a number of cores.
 
-    That is what holds XLA, which has no setting of its own for it but counts the cores that it may use; NPROC is its
-    way where a system has no affinity.
+    This limits XLA, which has no such setting but counts the cores that it may use; NPROC limits it on systems without
+    affinity.
     """
     os.environ["NPROC"] = str(threads)
     if hasattr(os, "sched_setaffinity"):
@@ -87,7 +87,7 @@ def hold_to(threads: int) -> None:
 
 
 def header(options: argparse.Namespace, settings: Settings, kind: str) -> dict[str, Any]:
-    """Return what every file of results begins with, and no results of its kind."""
+    """Return the header of every file of results, with an empty list of results."""
     environment = info.collect(measure=False)
     return {
         "format": output.FORMATS[kind],
@@ -145,7 +145,7 @@ def run_scaling(options: argparse.Namespace, settings: Settings) -> None:
 
 
 def draw(path: Path, picture: str, results: list[dict[str, Any]]) -> None:
-    """Draw a picture, or say why there is none: the numbers must not depend on matplotlib."""
+    """Draw a picture, or say why there is none: the measurements must not depend on matplotlib."""
     try:
         from benchmarks import pictures
     except ImportError as error:
@@ -155,7 +155,7 @@ def draw(path: Path, picture: str, results: list[dict[str, Any]]) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run from the command line; return 0, 1 after an error, or 130 after Ctrl-C; with --gpu, 2 where there is none."""
+    """Run from the command line; return 0, 1 after an error, or 130 after Ctrl-C; with --gpu, 2 if there is none."""
     given = sys.argv[1:] if argv is None else argv
     if "--gpu" in given:
         from benchmarks.gpu.command import main as main_on_gpu

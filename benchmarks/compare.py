@@ -17,9 +17,9 @@ from benchmarks.worker import Worker, WorkerError, WorkerTimeoutError
 from benchmarks.workloads import Workload
 from numrnn.info import sgemm_rate
 
-PAUSE = 0.2  # seconds before each measurement: threads of the one before spin on for a while and hold their cores
+PAUSE = 0.2  # seconds before each measurement: threads of the previous one keep spinning for a while
 ORDER_SEED = 3
-WITHIN = 600.0  # seconds that any step but the first call may take
+WITHIN = 600.0  # seconds that any step except the first call may take
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class Settings:
     Attributes
     ----------
     threads : int
-        Of every contender.
+        Threads of every contender.
     repetitions : int
         Measurements of each.
     sgemm_size : int
@@ -45,7 +45,7 @@ class Settings:
 
 
 def compare(workload: Workload, names: Sequence[str], settings: Settings, say: Callable[[str], None]) -> dict[str, Any]:
-    """Return the results of one workload, as they go into the JSON.
+    """Return the results of one workload, in the form of the JSON file.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def time_contenders(
     wanted: Mapping[str, np.ndarray] | None = None,
     peaks: bool,
 ) -> dict[str, dict[str, Any]]:
-    """Return what is known of each contender after its values were checked and its time was taken.
+    """Return the outcome of each contender after its values were checked and its time was measured.
 
     Parameters
     ----------
@@ -86,9 +86,9 @@ def time_contenders(
     each_round : callable
         Called before every round of measurements and after the last.
     wanted : mapping of str to numpy.ndarray, optional
-        The `expected_numbers`, if they are there already.
+        The `expected_numbers`, if already computed.
     peaks : bool
-        Whether to ask for the peak memory of the process too.
+        Whether to measure the peak memory of the process too.
     """
     wanted = expected_numbers(workload, settings) if wanted is None else wanted
     outcomes: dict[str, dict[str, Any]] = {}
@@ -111,14 +111,14 @@ def time_contenders(
 
 
 def _sgemm(settings: Settings) -> float:
-    """Return the machine's rate of large products; NumPy's BLAS is held to the threads already."""
+    """Return the machine's rate of large products; NumPy's BLAS is already limited to the threads."""
     time.sleep(PAUSE)
     size = settings.sgemm_size
     return sgemm_rate(size, size, size, repetitions=1)
 
 
 def expected_numbers(workload: Workload, settings: Settings) -> dict[str, np.ndarray]:
-    """Return what all contenders of the same cell must show: numrnn's reference engine, in float64."""
+    """Return the numbers that all contenders of the same cell must match: numrnn's reference engine, in float64."""
     with Worker("expected", workload, settings.threads) as worker:
         return worker.ask("first", timeout=WITHIN)[1]
 
@@ -126,7 +126,7 @@ def expected_numbers(workload: Workload, settings: Settings) -> dict[str, np.nda
 def admit(
     name: str, workload: Workload, wanted: Mapping[str, np.ndarray], settings: Settings
 ) -> tuple[dict[str, Any], Worker | None]:
-    """Return what is known of a contender after its first call, and its worker if it may be timed."""
+    """Return the outcome of a contender after its first call, and its worker if it may be timed."""
     known: dict[str, Any] = {"name": name}
     packages = contenders.missing(name)
     if packages:
@@ -157,7 +157,7 @@ def interleaved(
     *,
     each_round: Callable[[], None] = lambda: None,
 ) -> dict[Any, list[float]]:
-    """Return the seconds of each worker: rounds in which each has one turn, in an order drawn anew for each round.
+    """Return the seconds of each worker: rounds in which each has one turn, in a new random order each time.
 
     `each_round` is called before each round and after the last.
     """
@@ -176,7 +176,7 @@ def interleaved(
 
 
 def summary(seconds: Sequence[float]) -> dict[str, Any]:
-    """Return median, minimum and spread, the distance of the quartiles, of measurements."""
+    """Return median, minimum and interquartile range of measurements."""
     low, high = np.quantile(seconds, [0.25, 0.75])
     return {
         "status": "timed",
@@ -188,14 +188,14 @@ def summary(seconds: Sequence[float]) -> dict[str, Any]:
 
 
 def used_versions(outcomes: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """Return the versions that contenders told."""
+    """Return the versions that the contenders reported."""
     return {name: version for one in outcomes for name, version in one.get("versions", {}).items()}
 
 
 def derive(
     workload: Workload, outcomes: dict[str, dict[str, Any]], rate: float, largest: Mapping[str, float]
 ) -> dict[str, Any]:
-    """Return the results of a workload with all that follows from the medians.
+    """Return the results of a workload with everything derived from the medians.
 
     "gflops" and "share" count the products with the recurrent matrices, "share_all" those with the input's too; the
     floors of the workload are the seconds of both at the machine's rate.
@@ -203,13 +203,13 @@ def derive(
     Parameters
     ----------
     workload : Workload
-        What was run.
+        The workload that was run.
     outcomes : dict
         Name to result of each contender.
     rate : float
         The machine's rate of large products, GFLOP/s.
     largest : mapping of str to float
-        Of each array of the expected numbers, the magnitude of its largest element.
+        For each array of the expected numbers, the magnitude of its largest element.
     """
     baseline = outcomes.get(workload.contenders[0], {}).get("median")
     for outcome in outcomes.values():

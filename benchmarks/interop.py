@@ -1,8 +1,8 @@
-"""What numrnn's layer gains a torch model: `python -m benchmarks.interop`.
+"""The gain of numrnn's layer in a torch model: `python -m benchmarks.interop`.
 
 One forward and one full backward pass of sequential MNIST (784 steps, batch 128, 128 units, float32), by
 `numrnn.interop.torch.RecurrentLayer`, by the same cell in torch's eager mode, and by numrnn without torch; each in a
-process of its own, in interleaved rounds, after a check that all compute the same numbers.
+separate process, in interleaved rounds, after a check that all compute the same numbers.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LAYER, EAGER, ALONE = "numrnn in torch", "torch", "fused"
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Return the options."""
     parser = Parser(
-        prog="python -m benchmarks.interop", description="Time numrnn's layer for torch beside torch's eager mode."
+        prog="python -m benchmarks.interop", description="Time numrnn's layer for torch and torch's eager mode."
     )
     parser.add_argument("--workload", default="mnist-ungated", help="of `benchmarks` (default: %(default)s)")
     parser.add_argument("--repetitions", type=int, default=7, help="measurements of each, >= 1 (default: 7)")
@@ -54,7 +54,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 def conclusion(result: Mapping[str, Any]) -> str:
-    """Return how many times as fast the layer is as torch's eager mode, and what it costs beside numrnn alone."""
+    """Return the speed of the layer relative to torch's eager mode, and its cost relative to numrnn alone."""
     medians = {one["name"]: one.get("median") for one in result["contenders"]}
     missing = [f"{one['name']} {one['status']}" for one in result["contenders"] if one["status"] != "timed"]
     if missing:

@@ -1,4 +1,4 @@
-"""How much memory this process holds, and held at most."""
+"""The memory of this process, now and at its peak."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ RESET_PEAK = "5"
 
 
 def resident_bytes() -> int | None:
-    """Return the resident memory of this process now, or the most it ever had where the system does not tell."""
+    """Return the current resident memory of this process, or its peak if the system does not report the current one."""
     return _status("VmRSS") or _most_ever()
 
 
 def peak_bytes() -> int | None:
-    """Return the most resident memory since `reset_peak`, or ever where that cannot be reset."""
+    """Return the peak resident memory since `reset_peak`, or since the start if it cannot be reset."""
     return _status("VmHWM") or _most_ever()
 
 
 def reset_peak() -> None:
-    """Forget the peak so far, where the system (Linux) can."""
+    """Reset the peak, if the system (Linux) can."""
     try:
         CLEAR.write_text(RESET_PEAK)
     except OSError:

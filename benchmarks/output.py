@@ -1,4 +1,4 @@
-"""Where results go, and whether they can go there, asked before anything is measured; and where progress is told."""
+"""The files of results, tested before anything is measured, and the output of progress."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 MEASUREMENTS, TRIALS = Path("results/benchmarks"), Path("runs/benchmarks")
-NEW = ".new"  # ends the name of a file that is not complete
+NEW = ".new"  # suffix of an incomplete file
 FORMATS = {"workloads": 2, "series": 1}  # what a file of results holds, and the number of its format
 
 
 def default_folder(*, whole: bool) -> Path:
-    """Return where results go that were given no folder: those of a whole measurement are kept in the repository.
+    """Return the default folder of results: those of a complete measurement are kept in the repository.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def default_folder(*, whole: bool) -> Path:
 
 
 def prepare(folder: Path, names: Sequence[str], *, quick: bool) -> None:
-    """Make a folder for files of the given names, JSON first, and try that each can be written; leave them as they are.
+    """Create a folder for the named files, JSON first, and test that each can be written, without changing them.
 
     Raises
     ------
@@ -53,7 +53,7 @@ def prepare(folder: Path, names: Sequence[str], *, quick: bool) -> None:
 
 
 def holds_measurement(path: Path) -> bool:
-    """Tell whether a file is there that is not known to come from a quick run."""
+    """Tell whether there is a file that may hold more than a quick run."""
     try:
         return not json.loads(path.read_text(encoding="utf-8"))["quick"]
     except FileNotFoundError:
@@ -63,7 +63,7 @@ def holds_measurement(path: Path) -> bool:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write results, and their folder where there is none; the file is never half of one."""
+    """Write results completely or not at all, and create their folder if it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(path.name + NEW)
     beside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
@@ -71,7 +71,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path, kind: str) -> dict[str, Any] | None:
-    """Return results, or None where there are none.
+    """Return results, or None if there are none.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The results section of docs/benchmarks.md, made from files of results only."""
+"""The results section of docs/benchmarks.md, generated from files of results only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SUMMARY = "### The time of each framework as a multiple of numrnn's, and numrnn'
 
 
 def bullets(lines: list[str]) -> str:
-    """Return lines as a list."""
+    """Return lines as a Markdown list."""
     return "\n".join(f"- {line}" for line in lines)
 
 
@@ -91,7 +91,7 @@ def write_page(page: Path, folder: Path) -> None:
 
 
 def put_between(page: Path, begin: str, end: str, content: Callable[[], str]) -> None:
-    """Put what `content` returns between two markers of a page; it is not asked if the page is not fit for it.
+    """Put the result of `content` between two markers of a page; `content` is not called if the page does not fit.
 
     Raises
     ------

@@ -1,8 +1,8 @@
-"""Times this checkout's engine beside another checkout's: `python -m benchmarks.pairwise PATH_OF_OTHER_CHECKOUT`.
+"""Times this checkout's engine against another checkout's: `python -m benchmarks.pairwise PATH_OF_OTHER_CHECKOUT`.
 
-Two runs of a benchmark an hour apart differ by more than most changes are worth. Here both engines are alive at once,
-each in a process of its own with the same settings, and take turns: A B, B A, A B, ... The two times of a pair are
-seconds apart, so that what slows the machine slows both, and the ratio within a pair is what is told.
+Two runs of a benchmark an hour apart differ by more than the effect of most changes. Here both engines run at once, in
+separate processes with the same settings, and take turns: A B, B A, A B, ... The two times of a pair are seconds apart,
+so a slower machine slows both, and the ratio within a pair is reported.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Return the options."""
     parser = Parser(
         prog="python -m benchmarks.pairwise",
-        description="Time this checkout's engine beside another checkout's, in pairs; run it from this one's root.",
+        description="Time this checkout's engine against another checkout's, in pairs; run it from this one's root.",
     )
     parser.add_argument("checkout", type=Path, metavar="PATH_OF_OTHER_CHECKOUT", help="the folder with its numrnn")
     parser.add_argument("--pairs", type=int, default=9, help="pairs of measurements, >= 1 (default: 9)")
     names = ", ".join(workload.name for workload in WORKLOADS)
     parser.add_argument("--workloads", nargs="+", metavar="NAME", help=f"of {names} (default: all)")
-    parser.add_argument("--cores", type=int, nargs="+", help="how many, one table each (default: 1 2)")
+    parser.add_argument("--cores", type=int, nargs="+", help="numbers of cores, one table each (default: 1 2)")
     options = parser.parse_args(argv)
     if not hasattr(os, "sched_setaffinity"):
         parser.error("this system cannot bind a process to cores")
@@ -84,7 +84,7 @@ def time_pairs(workload: Workload, checkout: Path, cores: int, pairs: int) -> tu
 
 
 def row(workload: Workload, this: list[float], other: list[float]) -> Row:
-    """Return what the pairs of a workload say; "times as fast" is the median of the ratios other / this."""
+    """Return the results of the pairs of a workload; "times as fast" is the median of the ratios other / this."""
     ratios = np.array(other) / np.array(this)
     low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
     medians = (seconds_text(float(np.median(times))) for times in (this, other))

@@ -18,7 +18,7 @@ FLOORS: tuple[tuple[str, Any, str], ...] = (
 
 
 def bars(workloads: Sequence[Mapping[str, Any]], path: Path) -> Path:
-    """Draw the seconds of each contender, one panel a workload."""
+    """Draw the seconds of each contender, one panel per workload."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -62,7 +62,7 @@ def _look(result: Mapping[str, Any]) -> tuple[str, str | None]:
 
 
 def growth(series: Sequence[Mapping[str, Any]], path: Path) -> Path:
-    """Draw time and peak memory of each engine over T, B and n; ticks are at the sizes that were measured."""
+    """Draw time and peak memory of each engine over T, B and n; ticks are at the measured sizes."""
     from matplotlib.ticker import NullLocator
 
     figure = plots.new_figure(4.2 * len(series), 6.4)

@@ -1,4 +1,4 @@
-"""Results as tables; all of them from what goes into the JSON, so that they cannot disagree."""
+"""Results as tables, all generated from the content of the JSON files, so that they cannot disagree."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FLOAT32_EPS = float(FLOAT32.eps)
 
 
 def comparison_rows(workload: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Return the table of a workload, in the order of COLUMNS; one without a time says why in place of it."""
+    """Return the table of a workload, in the order of COLUMNS; a contender without a time has the reason instead."""
     rows: list[tuple[str, ...]] = []
     for result in workload["contenders"]:
         if result["status"] != "timed":
@@ -54,7 +54,7 @@ def comparison_rows(workload: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 
 def comparison_heading(workload: Mapping[str, Any]) -> str:
-    """Return what stands above the table of a workload."""
+    """Return the heading of the table of a workload."""
     sizes = ", ".join(f"{key} = {workload[key]:,}" for key in "TBmn")
     floors = f"{seconds_text(workload['floor_seconds'])} s, {seconds_text(workload['floor_all_seconds'])} s"
     rate = f"{workload['sgemm_gflops']:.0f} GFLOP/s"
@@ -65,7 +65,7 @@ def comparison_heading(workload: Mapping[str, Any]) -> str:
 
 
 def vanished_line(workload: Mapping[str, Any]) -> str | None:
-    """Return which arrays were checked on the scale of an underflow, not on that of their largest element; or None."""
+    """Return the names of arrays that were checked on the scale of underflow, not of their largest element; or None."""
     bound = smallest_scale(workload["B"])
     vanished = [f"{name} ({size:.1e})" for name, size in workload["largest"].items() if size < bound]
     if not vanished:
@@ -94,7 +94,7 @@ def scaling_rows(series: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 
 def scaling_lines(series: Mapping[str, Any]) -> list[str]:
-    """Return what a series says in sentences."""
+    """Return the results of a series in sentences."""
     lines = []
     for engine, deviation in series.get("linear", {}).items():
         lines.append(f"{engine}: time per step within {100 * deviation:.1f} % of its mean from T = 1,000 on")
@@ -119,12 +119,12 @@ def seconds_text(seconds: float) -> str:
 
 
 def megabytes(count: int | None) -> str:
-    """Return bytes in millions, or nothing."""
+    """Return bytes in millions, or an empty string."""
     return "" if count is None else f"{1e-6 * count:,.0f}"
 
 
 def environment_lines(content: Mapping[str, Any]) -> list[str]:
-    """Return on what, with what and how was measured."""
+    """Return the machine, the versions and the method of the measurement."""
     info, settings = content["environment"], content["settings"]
     versions = ", ".join(f"{name} {version}" for name, version in content["versions"].items())
     blas = "; ".join(f"{b['name']} {b['version']}, kernels {b['kernels']}" for b in info["blas"][:1])
@@ -140,7 +140,7 @@ def environment_lines(content: Mapping[str, Any]) -> list[str]:
 
 
 def text_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table for a terminal; a row whose other cells are empty may be as long as it likes."""
+    """Return a table for a terminal; a row whose other cells are empty may have any length."""
     rows = [columns, *rows]
     full = [row for row in rows if any(row[2:])]
     widths = [max(len(row[i]) for row in full) for i in range(len(columns))]

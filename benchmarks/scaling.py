@@ -1,4 +1,4 @@
-"""How time and memory grow with T, B and n, and what sqrt(T) checkpoints save and cost."""
+"""Growth of time and memory with T, B and n, and the saving and cost of sqrt(T) checkpoints."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.worker import Worker
 from benchmarks.workloads import Workload
 
 FLOAT_BYTES = 4
-LINEAR_FROM = 1000  # below it the fixed cost of a call still shows
+LINEAR_FROM = 1000  # below it the fixed cost of a call is visible
 STEPS_MEASURED = 3000  # a measurement of fewer steps repeats the call
 ENGINES = ("fused", "reference")
 CHECKPOINTED = "fused, sqrt checkpoints"
@@ -47,7 +47,7 @@ class Series:
         )
 
     def engines(self, value: int) -> tuple[str, ...]:
-        """Return who is timed at a value: checkpoints at the two longest sequences only."""
+        """Return the contenders at a value: checkpoints only at the two longest sequences."""
         return (*ENGINES, CHECKPOINTED) if self.grows == "T" and value in self.values[-2:] else ENGINES
 
 
@@ -64,7 +64,7 @@ QUICK = (
 
 
 def measure(series: Series, settings: Settings, say: Callable[[str], None]) -> dict[str, Any]:
-    """Return the results of a series, as they go into the JSON."""
+    """Return the results of a series, in the form of the JSON file."""
     workers: dict[tuple[int, str], Worker] = {}
     peaks: dict[tuple[int, str], int | None] = {}
     with ExitStack() as stack:
@@ -72,7 +72,7 @@ def measure(series: Series, settings: Settings, say: Callable[[str], None]) -> d
             for engine in series.engines(value):
                 say(f"{series.grows} = {value}: {engine}")
                 worker = stack.enter_context(Worker(engine, series.workload(value), settings.threads))
-                # The first call makes what every later one finds: threads, scratch, memory of the tape.
+                # The first call creates what later ones reuse: threads, scratch memory, memory of the tape.
                 peaks[value, engine] = worker.ask("peak", timeout=WITHIN)
                 workers[value, engine] = worker
         seconds = interleaved(workers, settings.repetitions, say)
@@ -92,10 +92,10 @@ def tape_floats(workload: Workload) -> int:
 
 
 def conclusions(grows: str, points: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return what a series over T says of linearity and of checkpoints; nothing of another.
+    """Return the linearity and the checkpoints of a series over T; empty for any other series.
 
-    "linear" is, of each engine, the largest distance of the time per step from its mean over the lengths from
-    LINEAR_FROM on, as a share of that mean. "checkpoints" is, of the longest sequence, peak memory and time with
+    "linear" is, for each engine, the largest deviation of the time per step from its mean over the lengths from
+    LINEAR_FROM on, as a fraction of that mean. "checkpoints" is, for the longest sequence, peak memory and time with
     checkpoints relative to those without.
     """
     if grows != "T":

@@ -1,7 +1,6 @@
 """Serves measurements of the numrnn of a checkout: python benchmarks/serve_checkout.py CHECKOUT DESCRIPTOR CORES.
 
-What is measured, and how, comes from the checkout that this file is in; nothing but the standard library is imported
-before numrnn is.
+The workloads and the method come from the checkout of this file; only the standard library is imported before numrnn.
 """
 
 import os
@@ -13,16 +12,16 @@ HERE = Path(__file__).resolve().parent.parent
 
 
 def main(checkout: Path, descriptor: int, cores: set[int]) -> None:
-    """Answer the commands that come through a pipe until it is closed, bound to cores before anything counts them.
+    """Answer commands from a pipe until it is closed, bound to cores before anything counts them.
 
     Raises
     ------
     ImportError
-        If another numrnn is found than that of the checkout.
+        If another numrnn than that of the checkout is found.
     """
     os.sched_setaffinity(0, cores)
     pipe = Connection(descriptor)
-    sys.path[0] = str(checkout)  # numrnn's own worker processes take this path over
+    sys.path[0] = str(checkout)  # numrnn's worker processes inherit this path
     import numrnn
 
     found = Path(numrnn.__file__).resolve().parent

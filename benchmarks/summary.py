@@ -1,4 +1,4 @@
-"""What a whole run says: how many times faster numrnn is than each framework, and how near to the floors."""
+"""Summary of a whole run: numrnn's speed relative to each framework, and to the floors."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ SAME_SIZES = ("cell", "T", "B", "m", "n")
 
 
 def outcome(workload: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """Return the result of a contender, or nothing where it did not take part."""
+    """Return the result of a contender, or nothing if it did not take part."""
     return next((one for one in workload["contenders"] if one["name"] == name), {})
 
 
 def rivals(workload: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the frameworks of the same cell, and those of which that is not known because they did not start."""
+    """Return the frameworks of the same cell, and those for which that is unknown because they did not start."""
     return [
         one
         for one in workload["contenders"]
@@ -34,7 +34,7 @@ def columns(workloads: Results) -> tuple[str, ...]:
 
 
 def rows(workloads: Results) -> list[tuple[str, ...]]:
-    """Return the table: of each framework its time as a multiple of numrnn's, or why there is none."""
+    """Return the table: the time of each framework as a multiple of numrnn's, or the reason why there is none."""
     table = []
     for workload in workloads:
         ours, cells = outcome(workload, workload["baseline"]), []
@@ -57,7 +57,7 @@ def _cell(result: Mapping[str, Any]) -> str:
 
 
 def conclusions(workloads: Results) -> list[str]:
-    """Return a sentence on each workload: which frameworks are faster, or how much slower the fastest is."""
+    """Return a sentence on each workload: the frameworks that are faster, or the ratio to the fastest one."""
     lines = []
     for workload in workloads:
         timed = sorted((one for one in rivals(workload) if "ratio" in one), key=lambda one: one["ratio"])
@@ -72,7 +72,7 @@ def conclusions(workloads: Results) -> list[str]:
 
 
 def cliffs(workloads: Results) -> list[tuple[str, list[tuple[str, ...]]]]:
-    """Return heading and table of each workload that is there with a cotangent of size 1 and with a smaller one."""
+    """Return heading and table of each workload measured with a cotangent of size 1 and with a smaller one."""
     found = []
     for plain in (one for one in workloads if one["cotangent"] == 1):
         for small in workloads:

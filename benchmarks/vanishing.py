@@ -1,4 +1,4 @@
-"""What a gradient that vanishes costs: `python -m benchmarks.vanishing`.
+"""The cost of a vanishing gradient: `python -m benchmarks.vanishing`.
 
 Seconds of `numrnn.backward` for cotangents of the last state of four sizes, with every cell and both engines of the
 CPU. The smaller the cotangent, the more of the numbers of a backward pass would be subnormal, below 1.2e-38 in float32,
@@ -33,7 +33,7 @@ FILE = "vanishing.json"
 
 def cells(m: int, n: int) -> dict[str, tuple[numrnn.Cell, dict[str, Any]]]:
     """Return the cells, and the initial values of their parameters, by the names of the rows."""
-    gates = {"gate_bias": -3.5, "gate_spread": 2.5}  # with which the gated cell learns MNIST
+    gates = {"gate_bias": -3.5, "gate_spread": 2.5}  # values with which the gated cell learns MNIST
     euler: dict[str, Any] = {"step_size": 0.1, "diffusion": 5.0}
     return {
         "antisymmetric, gamma 0.01": (numrnn.AntisymmetricCell(m, n), {}),
@@ -49,7 +49,7 @@ def cells(m: int, n: int) -> dict[str, tuple[numrnn.Cell, dict[str, Any]]]:
 def seconds(
     cell: numrnn.Cell, initial: dict[str, Any], engine: Engine, sizes: dict[str, int], repeat: int
 ) -> list[float]:
-    """Return the shortest time of a backward pass for each size of the cotangent, taken in turns."""
+    """Return the shortest time of a backward pass for each size of the cotangent, measured in turns."""
     T, B, m = (sizes[name] for name in "TBm")
     params = cell.init_params(np.random.default_rng(1), **initial)
     x = np.random.default_rng(0).random((T, B, m), dtype=np.float32)
@@ -65,7 +65,7 @@ def seconds(
 
 
 def measure(sizes: dict[str, int], repeat: int) -> dict[str, Any]:
-    """Return all times, and what they were measured on."""
+    """Return all times, and the machine of the measurement."""
     rows = [
         {"cell": name, "engine": engine, "seconds": seconds(cell, initial, engine, sizes, repeat)}
         for engine in ENGINES

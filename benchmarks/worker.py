@@ -1,9 +1,9 @@
-"""A contender in a process of its own, which runs when it is told to.
+"""A contender in a separate process, which runs on request.
 
-Each has its process because frameworks do not live well together: their pools of threads keep spinning after the work,
-an allocator keeps what another needs, peak memory is that of the process, and a compiler that does not come to an end
-can only be ended with its process. All processes of a comparison are alive at once and one at a time works, so that
-repetitions can be interleaved as if all were in one.
+Each contender has its own process because frameworks disturb each other: their thread pools keep spinning after the
+work, an allocator keeps memory that another needs, peak memory is that of the process, and a compiler that does not
+finish can only be stopped with its process. All processes of a comparison exist at once and one at a time works, so
+repetitions can be interleaved.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from benchmarks.memory import peak_bytes, reset_peak, resident_bytes
 from benchmarks.workloads import Workload
 
 PATIENCE = 3  # seconds that a process may take to end
-WARM_UPS = 2  # after the first call: a compiler may compile once more when it sees its own output
+WARM_UPS = 2  # after the first call: a compiler may compile again when it sees its own output
 
 
 class WorkerError(RuntimeError):
-    """What a contender raised, or that its process ended."""
+    """A contender raised an error, or its process ended."""
 
 
 class WorkerTimeoutError(WorkerError):
@@ -42,9 +42,9 @@ class Worker:
     contender : str
         Its name.
     workload : Workload
-        What it is to run.
+        The workload to run.
     threads : int
-        How many threads it may use.
+        Number of threads that it may use.
     """
 
     def __init__(self, contender: str, workload: Workload, threads: int) -> None:
@@ -54,14 +54,14 @@ class Worker:
         theirs.close()
 
     def _start(self, pipe: Connection, threads: int) -> Any:
-        """Start the process, which is to answer at its end of the pipe, and return it."""
+        """Start the process, which answers at its end of the pipe, and return it."""
         arguments = (pipe, self.contender, self.workload, threads)
         process = multiprocessing.get_context("spawn").Process(target=serve, args=arguments, daemon=True)
         process.start()
         return process
 
     def ask(self, command: str, *arguments: Any, timeout: float | None = None) -> Any:
-        """Let the process run a command of `_Session`, and return what that returns.
+        """Let the process run a command of `_Session`, and return the result.
 
         Raises
         ------
@@ -84,7 +84,7 @@ class Worker:
         return answer
 
     def close(self) -> None:
-        """End the process: politely, by closing its pipe, and by force if it still computes."""
+        """End the process by closing its pipe, or kill it if it is still computing."""
         self._pipe.close()
         for end in (lambda: None, self._process.terminate, self._process.kill):
             end()
@@ -100,7 +100,7 @@ class Worker:
 
 
 class _Session:
-    """What a worker can be asked."""
+    """The commands of a worker."""
 
     def __init__(self, name: str, workload: Workload, threads: int) -> None:
         from benchmarks.contenders import load
@@ -116,7 +116,7 @@ class _Session:
         self.before = resident_bytes()
 
     def start(self) -> dict[str, Any]:
-        """Return what the contender says of itself, and which cell it computes."""
+        """Return the contender's description of itself, and the cell that it computes."""
         kind = type(self.contender)
         told = {name: getattr(kind, name) for name in ("note", "ours", "dtype")}
         cell = kind.cell or self.workload.cell
@@ -124,7 +124,7 @@ class _Session:
         return {"versions": kind.versions(), **told, "cell": cell, "same_cell": same_cell}
 
     def first(self) -> tuple[float, dict[str, np.ndarray]]:
-        """Return the seconds of the first call, which compiles what there is to compile, and its numbers."""
+        """Return the seconds of the first call, which includes compilation, and its numbers."""
         start = time.perf_counter()
         result = self.contender.run()
         seconds = time.perf_counter() - start
@@ -136,17 +136,17 @@ class _Session:
             self.contender.run()
 
     def measure(self) -> float:
-        """Return the mean seconds of as many calls as the workload says, after one that is not timed.
+        """Return the mean seconds of the workload's number of calls, after one that is not timed.
 
-        Training calls again and again: what the first call after a rest costs, in caches and cores that have been
-        somebody else's, is not what it pays.
+        Training makes many calls in a row: the extra cost of the first call after a pause, with cold caches, does not
+        matter to it.
         """
         gc.collect()
         self.contender.run()
         return self.contender.seconds(self.workload.calls)
 
     def peak(self) -> int | None:
-        """Return by how much memory peaks above what it was before the first call, in bytes."""
+        """Return the peak of memory above its level before the first call, in bytes."""
         gc.collect()
         reset_peak()
         self.contender.run()
@@ -164,7 +164,7 @@ def limited_blas(threads: int) -> Iterator[None]:
 
 
 def serve(pipe: Connection, name: str, workload: Workload, threads: int) -> None:
-    """Answer the commands that come through a pipe until it is closed."""
+    """Answer commands from a pipe until it is closed."""
     with limited_blas(threads):
         session: _Session | None = None
         while True:
@@ -180,5 +180,5 @@ def serve(pipe: Connection, name: str, workload: Workload, threads: int) -> None
                 return
             except BaseException:
                 answer = False, traceback.format_exc(limit=-3).strip()
-            with contextlib.suppress(ConnectionError):  # whoever asked may have ended meanwhile
+            with contextlib.suppress(ConnectionError):  # the caller may have ended meanwhile
                 pipe.send(answer)

@@ -1,4 +1,4 @@
-"""What is timed: one forward pass and one full backward pass of a cell, over sequences of a given size."""
+"""The workloads: one forward pass and one full backward pass of a cell, over sequences of a given size."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ FRAMEWORKS = (
     "torch.nn.LSTM",
 )
 LSTMS = ("fused", "reference", "torch.nn.LSTM", "torch.nn.LSTM, flush denormal", "jax")
-VANISHING = 1e-10  # a cotangent from which the gradient passes float32's smallest normal number on its way back
+VANISHING = 1e-10  # a cotangent with which the gradient falls below float32's smallest normal number on its way back
 
-# Of each cell, how many matrices (n, n) the state and how many matrices (n, m) the input is multiplied with.
+# Per cell: number of matrices (n, n) for the state, and (n, m) for the input.
 RECURRENT_MATRICES = {"ungated": 1, "gated": 1, "elman": 1, "lstm": 4}
 INPUT_MATRICES = {"ungated": 1, "gated": 2, "elman": 1, "lstm": 4}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """The sizes of a problem, and who is timed on it.
+    """The sizes of a problem, and its contenders.
 
     Attributes
     ----------
     name : str
-        For --only, as "mnist-gated".
+        Name for --only, such as "mnist-gated".
     title : str
-        For people.
+        Title in tables.
     T, B, m, n : int
         Steps, sequences, width of the input, units.
     cell : {"ungated", "gated", "lstm"}
@@ -48,7 +48,7 @@ class Workload:
     contenders : tuple of str
         Names in `benchmarks.contenders.CONTENDERS`; ratios are to the first.
     calls : int
-        Calls in one measurement, of which the mean is taken: small problems take less than a timer should measure.
+        Calls in one measurement, of which the mean is taken: a single call of a small problem is too short to time.
     """
 
     name: str
@@ -85,7 +85,7 @@ class Workload:
     def input_flops(self, cell: str) -> int:
         """Return 4 n m T B for each matrix of the input: its product with x, forward, and the one into its gradient.
 
-        dL/dx would be 2 n m T B more for each; a call does not ask for it.
+        dL/dx would add 2 n m T B for each; calls do not request it.
 
         Parameters
         ----------
@@ -130,7 +130,7 @@ def draw(workload: Workload) -> Data:
     kind: Any = numrnn.GatedAntisymmetricCell if workload.gated else numrnn.AntisymmetricCell
     cell = kind(workload.m, workload.n, step_size=STEP_SIZE, diffusion=DIFFUSION, triangular=False)
     params = cell.init_params(rng)
-    # A bias of zero would hide that two were swapped.
+    # Biases of zero would hide a swap of the two.
     for name in params:
         if name.startswith("b"):
             params[name] = rng.standard_normal(params[name].shape, dtype=np.float32)
@@ -202,7 +202,7 @@ def select(wanted: list[str] | None, option: str = "--only") -> list[Workload]:
     Raises
     ------
     ValueError
-        If a name is that of no workload.
+        If a name is not that of a workload.
     """
     if wanted is None:
         return list(WORKLOADS)
@@ -216,7 +216,7 @@ def select(wanted: list[str] | None, option: str = "--only") -> list[Workload]:
 
 
 def contenders_of(workload: Workload, wanted: list[str] | None) -> list[str]:
-    """Return who is timed: those of the workload, or those asked for, the workload's first among them first."""
+    """Return the contenders: those of the workload, or the requested ones, in the workload's order."""
     if wanted is None:
         return list(workload.contenders)
     return sorted(dict.fromkeys(wanted), key=lambda name: name != workload.contenders[0])

@@ -1,4 +1,4 @@
-"""The AntisymmetricRNN beside an LSTM: the same images, the same time to train in.
+"""The AntisymmetricRNN next to an LSTM: the same images, the same training time.
 
 The command `numrnn demo` under its old name, with the same options:
 

@@ -20,7 +20,7 @@ UPDATES, BATCH, CLASSES, EVERY = 300, 64, 10, 50
 
 
 def sequences(images: np.ndarray) -> np.ndarray:
-    """Return x (T = 784, B, m = 1), one pixel a step, from 0 to 1, for uint8 images (B, 28, 28)."""
+    """Return x (T = 784, B, m = 1), one pixel per step, from 0 to 1, for uint8 images (B, 28, 28)."""
     return np.ascontiguousarray(images.reshape(len(images), -1, 1).swapaxes(0, 1)) / np.float32(255)
 
 
@@ -34,7 +34,7 @@ def forward(cell: numrnn.Cell, params: Params, x: np.ndarray) -> tuple[np.ndarra
 def loss_and_gradient(
     cell: numrnn.Cell, params: Params, x: np.ndarray, labels: np.ndarray
 ) -> tuple[float, Params, float]:
-    """Return the mean cross-entropy of a batch, its gradient, and the share of rows that are classified rightly."""
+    """Return the mean cross-entropy of a batch, its gradient, and the fraction of rows classified correctly."""
     logits, h, tape = forward(cell, params, x)
     shifted = logits - logits.max(axis=1, keepdims=True)  # exp then cannot overflow
     log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))

@@ -4,8 +4,8 @@
 
     h_t = (1 - a) h_{t-1} + a tanh(W h_{t-1} + V x_t + b),   0 < a <= 1
 
-Step and adjoint are all that it takes: numrnn runs them through time, and `assert_cell` checks them first. The task is
-to tell who of nine men is speaking, from sequences of 7 to 29 steps that come with the package.
+A step and its adjoint are enough: numrnn runs them through time, and `assert_cell` checks them first. The task is to
+tell which of nine men is speaking, from sequences of 7 to 29 steps that come with the package.
 """
 
 import tempfile
@@ -30,7 +30,7 @@ class LeakyCell(numrnn.Cell):
 
     def __init__(self, input_size: int, hidden_size: int, leak: float = 0.3) -> None:
         super().__init__(input_size, hidden_size)
-        self.leak = leak  # under this name, so that checkpoints can tell one cell from another
+        self.leak = leak  # the name by which checkpoints identify the cell
 
     @property
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -57,27 +57,27 @@ class LeakyCell(numrnn.Cell):
 
     @checked
     def step_jvp(self, params: Params, x: Array, h: Array, params_dot: Params, x_dot: Array, h_dot: Array) -> Array:
-        """Return how h_t changes along a direction of everything: what the adjoint is the transpose of."""
+        """Return the change of h_t along a direction of all arguments: the map whose transpose is the adjoint."""
         c = self.candidate(params, x, h)
         of_h = h_dot @ params["W"].T + h @ params_dot["W"].T
         u_dot = of_h + x_dot @ params["V"].T + x @ params_dot["V"].T + params_dot["b"]
         return (1 - self.leak) * h_dot + self.leak * (1 - c * c) * u_dot
 
     def jacobian(self, params: Params, x: Array, h: Array) -> Array:
-        """Return dh_t/dh_{t-1}, (B, n, n); only the analysis of stability asks for it."""
+        """Return dh_t/dh_{t-1}, (B, n, n); only the analysis of stability needs it."""
         c = self.candidate(params, x, h)
         eye = asarray(np.eye(self.hidden_size), like=c, dtype=c.dtype)
         return (1 - self.leak) * eye + self.leak * (1 - c * c)[:, :, None] * params["W"]
 
 
 def main() -> None:
-    """Verify the cell, train it, and print how many speakers of the test set are told rightly."""
+    """Verify the cell, train it, and print how many speakers of the test set are identified."""
     print(assert_cell(LeakyCell(3, 5, leak=0.37)))
     data = load_speakers()
     scaling = Standardization.of(data.train)
     model = Classifier(LeakyCell(data.input_size, 64), data.n_classes)
     config = TrainingConfig(epochs=40, batch_size=32, clip=5.0, validation_size=54, patience=10, group_lengths=True)
-    with tempfile.TemporaryDirectory() as out:  # a folder that you keep lets run(resume=True) go on
+    with tempfile.TemporaryDirectory() as out:  # with a permanent folder, run(resume=True) can continue
         trainer = Trainer(model, Adam(0.005), None, scaling.apply(data.train), config, out)
         result = trainer.run()
     test = trainer.evaluate(result.params, scaling.apply(data.test))

@@ -1,4 +1,4 @@
-"""Search for settings: the paper's grid, or at random, on many cores.
+"""Search for settings, on the paper's grid or at random, on many cores.
 
 The command `numrnn sweep` under its old name, with the same options:
 

@@ -6,11 +6,11 @@
 >>> report.passed
 True
 
-`check_gradient` and `assert_gradient` are for losses, `check_batched_gradient` for (B,) of them; `check_function` for
-functions with hand-written reverse passes, `check_vjp`, `check_jvp`, `adjoint_test` and `check_linearity` for their
-parts; `check_hessian_vector_product`, `taylor_test`, `check_precision`, `check_determinism` and
-`check_purity` for what else can be wrong; `first_wrong_step` for gradients through time; `numerical_gradient` for the
-numbers themselves.
+`check_gradient` and `assert_gradient` are for losses, `check_batched_gradient` for a batch of (B,) losses;
+`check_function` for functions with hand-written reverse passes, `check_vjp`, `check_jvp`, `adjoint_test` and
+`check_linearity` for their parts; `check_hessian_vector_product`, `taylor_test`, `check_precision`, `check_determinism`
+and `check_purity` for other possible faults; `first_wrong_step` for gradients through time; `numerical_gradient`
+returns the numbers themselves.
 """
 
 from gradcheck.adjoint import adjoint_test, check_linearity

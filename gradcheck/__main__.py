@@ -1,7 +1,7 @@
 """Command line: ``python -m gradcheck module:loss module:gradient module:params``.
 
 Prints the report. Exit codes: 0 passed, 1 failed, 2 inconclusive, 3 bad usage or input (an unknown option, a name that
-cannot be imported, a loss that raises), 141 nobody reads the output.
+cannot be imported, a loss that raises), 141 (the reader of the output has gone).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from gradcheck.check import BUDGET, check_gradient
 
 CODES = {"passed": 0, "failed": 1, "inconclusive": 2}
 BAD_INPUT = 3
-NOBODY_READS = 141  # 128 + SIGPIPE, as a shell has it
+NOBODY_READS = 141  # 128 + SIGPIPE, as in a shell
 LONGEST_LINE = 400
 
 
@@ -32,7 +32,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _line(text: str) -> str:
-    """Return a text on one line, and not too long."""
+    """Return a text shortened to one line."""
     line = " ".join(text.split())
     return line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}..."
 
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None, *, program: str = "python -m gr
         finally:
             if sys.stdout is not None:
                 sys.stdout.flush()
-    except BrokenPipeError:  # piped into a program that reads no more; what is left to flush goes nowhere
+    except BrokenPipeError:  # piped into a program that has stopped reading; discard what is left to flush
         with contextlib.suppress(OSError, ValueError, AttributeError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return NOBODY_READS
@@ -79,12 +79,12 @@ def _parser(program: str) -> argparse.ArgumentParser:
         "params", help="module:name of the parameters, or of a function without arguments that makes them"
     )
     parser.add_argument("--method", choices=METHOD_NAMES, default="auto")
-    parser.add_argument("--directions", type=int, default=3, metavar="K", help="random directions a parameter")
+    parser.add_argument("--directions", type=int, default=3, metavar="K", help="random directions per parameter")
     parser.add_argument("--rtol", type=float, default=None, help="allowed error relative to norm(gradient)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--budget", type=int, default=BUDGET, help="evaluations to spend on explaining a failure")
     parser.add_argument(
-        "--size", type=_size, action="append", default=[], metavar="NAME=N", help="name for a wrong factor, as B=8"
+        "--size", type=_size, action="append", default=[], metavar="NAME=N", help="name for a wrong factor, such as B=8"
     )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     return parser
@@ -98,7 +98,7 @@ def _size(text: str) -> tuple[str, int]:
 
 
 def _load(text: str) -> Any:
-    """Return the object that ``module:name`` (or ``module:name.attribute``) stands for."""
+    """Return the object that ``module:name`` (or ``module:name.attribute``) names."""
     module, _, name = text.partition(":")
     if not (module and name):
         raise ValueError(f"expected module:name, got {text!r}")

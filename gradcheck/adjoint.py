@@ -3,7 +3,7 @@ r"""Laws that hand-written operators obey without any step: the adjoint identity
 .. math:: \langle J v, w\rangle = \langle v, J^\top w\rangle, \qquad
           J^\top(a w_1 + b w_2) = a J^\top w_1 + b J^\top w_2
 
-Two operators that are wrong alike obey the first: anchor one of them by `check_jvp` or `check_vjp`.
+Two operators with the same mistake obey the first: check one of them with `check_jvp` or `check_vjp`.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def adjoint_test(
     Returns
     -------
     Report
-        One entry an array of the inputs: analytic is the side of the vjp, numeric that of the jvp.
+        One entry per array of the inputs: analytic is the side of the vjp, numeric that of the jvp.
 
     Raises
     ------
@@ -67,8 +67,8 @@ def adjoint_test(
 
     Notes
     -----
-    A repeat costs one vjp and one jvp an array; a difference that float32 inside could explain seven more, to measure
-    the rounding of both. Two operators with the same mistake pass: check the jvp as well.
+    A repeat costs one vjp and one jvp per array, and seven more of each, to measure the rounding of both, for a
+    difference that float32 inside could explain. Two operators with the same mistake pass: check the jvp as well.
     """
     check_callables(jvp=jvp, vjp=vjp)
     check_integer("repeats", repeats, at_least=1)
@@ -152,7 +152,7 @@ class _Draw:
         return found
 
     def noise(self, name: str) -> float:
-        """Return by how much both operators fail to be linear: their rounding, whatever they compute in. Relative."""
+        """Return the relative deviation of both operators from linearity: their rounding, in any precision."""
         other = cast(draw(self.tree, self.seed, self.repeat, 2), self.tree.dtype)[name]
         whole, left, right = (self.push(name, v).host(np.float64) for v in (self.v[name] + other, self.v[name], other))
         output = self.push(name, self.v[name])
@@ -193,7 +193,7 @@ def check_linearity(
     Returns
     -------
     Report
-        One entry an array of the inputs: analytic is the left side, numeric the right.
+        One entry per array of the inputs: analytic is the left side, numeric the right.
 
     Raises
     ------
@@ -202,9 +202,9 @@ def check_linearity(
 
     Notes
     -----
-    Three evaluations of the vjp, four where the sides differ. A constant added to its result, a cotangent that is
-    ignored, squared or clipped fails. A difference of a few roundings of float32 is inconclusive if the vjp is linear
-    in powers of two, whose products are exact in every precision.
+    Three evaluations of the vjp, four if the sides differ. The check fails if a constant is added to the result, or the
+    cotangent is ignored, squared or clipped. A difference of a few roundings of float32 is inconclusive if the vjp is
+    linear in powers of two, whose products are exact in every precision.
     """
     check_callables(vjp=vjp)
     check_integer("seed", seed, at_least=0)

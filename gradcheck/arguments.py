@@ -1,4 +1,4 @@
-"""Checks of options: each raises one error that names the option, what was expected and what came."""
+"""Checks of options: each raises one error that names the option, what was expected and what was given."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def check_method(method: Any, names: tuple[str, ...]) -> None:
 
 
 def check_integer(name: str, value: Any, *, at_least: int) -> None:
-    """Raise unless `value` is an integer (True and 3.0 are none) not below `at_least`."""
+    """Raise unless `value` is an integer (not True, not 3.0) of at least `at_least`."""
     try:
         if isinstance(value, bool | np.bool_):
             raise TypeError
@@ -63,14 +63,14 @@ def check_bool(name: str, value: Any) -> None:
 
 
 def check_callables(**functions: Any) -> None:
-    """Raise TypeError unless each can be called."""
+    """Raise TypeError unless each is callable."""
     for name, function in functions.items():
         if not callable(function):
             raise TypeError(f"{name} must be a function, got {shown(function)}")
 
 
 def shown(value: Any) -> str:
-    """Return a value as an error shows it, on one line and not too long."""
+    """Return a value as error messages show it, shortened to one line."""
     if isinstance(value, np.ndarray):
         return f"an array of {value.dtype} of shape {value.shape}"
     try:

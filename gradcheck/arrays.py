@@ -1,10 +1,10 @@
-"""Arrays of any library, and the way between them and NumPy: the only file that tells libraries apart.
+"""Arrays of any library, and conversions to and from NumPy: the only file that distinguishes libraries.
 
-The checker computes in NumPy on the host; a library and a device matter only where arrays are handed to the function
-under check (`beside`) and where its answers come back (`to_host`). A parameter is moved once an evaluation, so on a
+The checker computes in NumPy on the host; a library and a device matter only where arrays are passed to the function
+under check (`beside`) and where its results come back (`to_host`). A parameter is moved once per evaluation, so on a
 GPU the cost of a check is that of the function itself plus one transfer of the parameters.
 
-What an object is, is asked of its type and never of the object: mappings that answer every attribute are common.
+The kind of an object is read from its type, never from its attributes: mappings that answer every attribute are common.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ def _is_torch(obj: Any) -> bool:
 
 
 def dtype_name(array: Array) -> str:
-    """Return the name of an array's dtype, the same word for every library."""
+    """Return the name of an array's dtype, the same for every library."""
     return getattr(array.dtype, "name", None) or str(array.dtype).rsplit(".", 1)[-1]
 
 
 def to_host(array: Array) -> Host:
-    """Return a NumPy array with the values of `array`; a copy only where it lives elsewhere.
+    """Return a NumPy array with the values of `array`; a copy only if it is elsewhere.
 
     Raises
     ------
     TypeError
-        If `array` is no array.
+        If `array` is not an array.
     """
     if isinstance(array, np.ndarray | np.generic):
         return np.asarray(array)
@@ -70,7 +70,7 @@ def to_host(array: Array) -> Host:
 def beside(values: Host, like: Array) -> Array:
     """Return a copy of `values`, dtype kept, in the library, on the device and in the memory layout of `like`.
 
-    A library may narrow the dtype (JAX does, unless told otherwise); `Tree.narrows` finds out.
+    A library may narrow the dtype (JAX does, unless told otherwise); `Tree.narrows` detects it.
     """
     if isinstance(like, np.generic):
         return values.dtype.type(values[()])

@@ -2,19 +2,20 @@ r"""The audit: whether real differences exclude a claimed slope, whatever the lo
 
 An error estimate of a difference is an estimate. A loss that computes in float32 inside, a kink near the point, or a
 scale of its own far below that of the parameters makes it too small by accident, and then a right gradient would look
-wrong. So before a slope is called wrong, the loss is looked at on ladders of steps over twelve orders of magnitude, and
-the one-sided difference quotients :math:`l_k, r_k` of every step :math:`t_k` are put beside the claimed slope a:
+wrong. So before a slope is called wrong, the loss is evaluated on ladders of steps over twelve orders of magnitude, and
+the one-sided difference quotients :math:`l_k, r_k` of every step :math:`t_k` are compared with the claimed slope a:
 
-* The *resolution* of a step is the change of its quotients from and to its neighbours, plus their rounding. Curvature
-  and noise of any kind show in it: the one falls with the step, the other grows.
+* The *resolution* of a step is the change of its quotients from and to its neighbours, plus their rounding. It shows
+  curvature and noise of any kind: curvature falls with the step, noise grows.
 * A step *excludes* a if a lies outside :math:`[\min(l_k, r_k), \max(l_k, r_k)]` by more than four times its
   resolution. Between the two slopes of a kink nothing is excluded.
-* A step *supports* a if a lies within the resolution, and the resolution is fine against what others exclude a by.
+* A step *supports* a if a lies within the resolution, and the resolution is fine compared with the distance by which
+  others exclude a.
 
-a is excluded if three neighbouring steps exclude it and none supports it. A kink that supports it counts only if no
-smaller step sees a smooth loss, and a step only if it is not larger than three at which the loss is a straight line.
-Along a direction that moves several elements their kinks may cancel; there the two quotients must also agree with each
-other to a small part of the distance, at the steps that exclude a and at all smaller ones.
+a is excluded if three neighbouring steps exclude it and none supports it. Support from a kink counts only if the loss
+is not smooth at any smaller step, and support from a step only if it is not larger than three steps at which the loss
+is a straight line. Along a direction that moves several elements their kinks may cancel; there the two quotients must
+also agree with each other to a small part of the distance, at the steps that exclude a and at all smaller ones.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ def audit(line: Line, claimed: float, *, single: bool) -> str:
 
     Notes
     -----
-    28 evaluations of the loss; 28 more for elements that are small, and where those that move are of unlike size.
+    28 evaluations of the loss; 28 more for small elements, and if the elements that move differ in size.
     """
     starts, narrower = [line.natural], line.function.narrower(line.direction)
     starts += [line.wider] if line.wider > line.natural else []
@@ -114,7 +115,7 @@ def audit(line: Line, claimed: float, *, single: bool) -> str:
 
 
 def ladder(line: Line, first: float) -> list[Level]:
-    """Return the steps from `first` downwards at which the loss is finite on both sides."""
+    """Return the steps from `first` down at which the loss is finite on both sides."""
     middle, eps = line.function.loss(), line.function.eps
     levels: list[Level] = []
     for k in range(LEVELS):
@@ -164,10 +165,10 @@ def _passed_by(support: Level, levels: list[Level]) -> bool:
 
 
 def _contradicted(run: list[Level], levels: list[Level], claimed: float, single: bool, best: Level) -> bool:
-    """Tell whether other steps speak against a run that excludes the claimed slope."""
+    """Tell whether other steps contradict a run that excludes the claimed slope."""
     distance, smallest = max(level.distance(claimed) for level in run), min(level.t for level in run)
     heard = [level for level in levels if not level.silent]
-    # Where smaller steps see kinks, the larger ones of the run say nothing of the slopes at the point.
+    # Where smaller steps see kinks, the larger ones of the run say nothing about the slopes at the point.
     if not single and any(
         level.t < smallest and level.gap > 8 * level.resolution and level.gap > CANCELLED * distance for level in heard
     ):
@@ -179,7 +180,8 @@ def _contradicted(run: list[Level], levels: list[Level], claimed: float, single:
 def _outvoted(support: Level, run: list[Level]) -> bool:
     """Tell whether the loss is a straight line at steps of the run that are smaller than the one that supports.
 
-    Steps beyond the scale of the loss support whatever is small. Noise and rounding inside the loss show no line.
+    Steps beyond the scale of the loss support any small slope. Noise and rounding inside the loss show no straight
+    line.
     """
     straight = [
         level

@@ -1,4 +1,4 @@
-r"""Losses of a batch: (B,) values, and one gradient for each of them."""
+r"""Losses of a batch: (B,) values with one gradient each."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def check_batched_gradient(
     r"""Check the gradients of a batch of losses, all of them at once.
 
     With Gaussian weights w, :math:`\sum_b w_b\,\ell_b(p)` is a scalar, and its gradient is the sum of the gradients of
-    the rows with the same weights. A row that takes part in the loss of another shows.
+    the rows with the same weights. A row that affects the loss of another row is detected.
 
     Parameters
     ----------
     losses : callable
         ``losses(params)`` returns an array of B values, shape (B,).
     gradient : callable, or same structure as `params`
-        For each parameter of shape S either B gradients, shape (B, *S); or, where S begins with B and row b takes part
-        in loss b only, the row's own gradient in row b, shape S.
+        For each parameter of shape S either B gradients, shape (B, *S); or, if S begins with B and row b affects only
+        loss b, the gradient of that row in row b, shape S.
     params : array, float, or nested structure of them
         As for `check_gradient`.
     seed : int
@@ -43,7 +43,7 @@ def check_batched_gradient(
     Returns
     -------
     Report
-        One entry an array of `params`.
+        One entry per array of `params`.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def check_batched_gradient(
 
     Notes
     -----
-    Evaluations as for `check_gradient`, and one more of the losses.
+    Evaluations as for `check_gradient`, and one more of `losses`.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Behaviour that a derivative presupposes: the same answer twice, and inputs left alone."""
+"""Behaviour that a derivative presupposes: equal results of equal calls, and unchanged inputs."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ def check_determinism(function: Callable[..., Any], inputs: Any, *, repeats: int
     function : callable
         ``function(*inputs)`` returns numbers, arrays or structures of them.
     inputs : tuple
-        Its positional arguments, of any kind; every call gets its own copies. A single array or mapping stands for
-        itself.
+        Its positional arguments, of any kind; every call gets its own copies. A single array or mapping need not be in
+        a tuple.
     repeats : int
         Calls, at least 2.
 
     Returns
     -------
     Report
-        One entry an array of the result: analytic is from the first call, numeric from the one that differs most.
+        One entry per array of the result: analytic is from the first call, numeric from the one that differs most.
 
     Raises
     ------
@@ -45,7 +45,7 @@ def check_determinism(function: Callable[..., Any], inputs: Any, *, repeats: int
 
     Notes
     -----
-    `repeats` evaluations. Results on a GPU may legitimately differ in their last bits where sums are atomic.
+    `repeats` evaluations. On a GPU, results may legitimately differ in their last bits if sums are atomic.
     """
     check_callables(function=function)
     check_integer("repeats", repeats, at_least=2)
@@ -71,13 +71,14 @@ def check_purity(function: Callable[..., Any], inputs: Any) -> Report:
     function : callable
         ``function(*inputs)``.
     inputs : tuple
-        Its positional arguments, of any kind; the function gets copies. A single array or mapping stands for itself.
+        Its positional arguments, of any kind; the function gets copies. A single array or mapping need not be in a
+        tuple.
 
     Returns
     -------
     Report
-        One entry an array or number of the inputs, and one for whatever the function added: analytic is what it left,
-        numeric what it was given; NaN where there is none.
+        One entry per array or number of the inputs, and one for each that the function added: analytic is the value
+        after the call, numeric that before it; NaN if there is none.
 
     Raises
     ------
@@ -119,7 +120,7 @@ def _arguments(inputs: Any) -> tuple[Any, ...]:
 
 
 def _copied(structure: Any) -> Any:
-    """Return a deep copy; of mappings too that answer questions for attributes like those for keys."""
+    """Return a deep copy, also of mappings that answer attribute access like key access."""
     try:
         return copy.deepcopy(structure)
     except Exception:
@@ -165,7 +166,7 @@ def _same(a: Host | None, b: Host | None) -> bool:
 
 
 def _entry(name: str, analytic: Host | None, numeric: Host | None, diagnosis: str) -> Entry:
-    """Return passed if both are the same to the bit; None stands for an array that is not there."""
+    """Return passed if both are equal bit for bit; None stands for a missing array."""
     if analytic is None or numeric is None or analytic.shape != numeric.shape:
         return Entry(name, FAILED, Worst(name, None, np.nan, np.nan, np.inf), 0.0, diagnosis=diagnosis)
     if _same(analytic, numeric):

@@ -1,12 +1,12 @@
-"""Trials by the complex step: along which directions a block is tried, and when a mismatch stands.
+"""Trials by the complex step: the directions along which a block is tried, and when a mismatch is a failure.
 
 What a comparison means for the verdict is decided in `gradcheck.rules`. Here a mismatch of the complex step becomes a
 failure only after three other explanations are excluded:
 
-* rounding: the derivative is taken again with rounding drawn anew (`gradcheck.floor`);
+* rounding: the derivative is computed again with different rounding (`gradcheck.floor`);
 * a kink: the complex derivatives at points to both sides agree with the one at the point;
-* a loss that is not analytic: real differences side with the complex derivative, or, where they are too coarse, the
-  derivative by the conjugate of the step is zero (`ComplexStep.conjugate_part`).
+* a loss that is not analytic: real differences agree with the complex derivative, or, if they are too coarse, the
+  derivative with respect to the conjugate of the step is zero (`ComplexStep.conjugate_part`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from gradcheck.scales import SMALLEST
 
 ASIDE = 1024  # units of rounding to the points beside the parameters, where a mismatch is small ...
 FARTHEST = 2e-6  # ... but no further than this
-LOOKS = 8  # elements that are looked at in turn before none counts as wrong
+LOOKS = 8  # elements that are examined in turn before none counts as wrong
 
 
 def along_complex_steps(claim: Claim, *, directions: int, rtol: float | None, seed: int) -> list[Trial]:
@@ -39,9 +39,9 @@ def along_complex_steps(claim: Claim, *, directions: int, rtol: float | None, se
 
     Notes
     -----
-    With P blocks and K directions, P + K + 2 evaluations of the loss where all is well, the one at the parameters not
-    counted; K + 2 if P is 1. Directions after the first move all blocks at once, each scaled by the size of its
-    gradient, so that an error in any of them weighs as much as in a direction of its own.
+    With P blocks and K directions, P + K + 2 evaluations of the loss if all agree, without the one at the parameters; K
+    + 2 if P is 1. Directions after the first move all blocks at once, each scaled by the size of its gradient, so that
+    an error in any of them weighs as much as in a separate direction.
     """
     step = ComplexStep(claim.loss)
     first = {block: take_sample(claim, step, block, seed, block.key, 0) for block in claim.blocks}
@@ -64,7 +64,7 @@ def along_complex_steps(claim: Claim, *, directions: int, rtol: float | None, se
 
 
 def _judge_all(claim: Claim, step: ComplexStep, suspects: list[Trial], seed: int) -> None:
-    """Fail all trials whose worst samples nothing else explains; together if they are plain."""
+    """Fail all trials whose worst samples nothing else explains; plain ones are tested together."""
     if suspects and _stand_together(claim, step, suspects, seed):
         for trial in suspects:
             trial.fail(trial.worst)
@@ -74,7 +74,7 @@ def _judge_all(claim: Claim, step: ComplexStep, suspects: list[Trial], seed: int
 
 
 def _judge(claim: Claim, step: ComplexStep, trial: Trial, sample: Sample, seed: int) -> None:
-    """Widen the floor of a trial, and fail it, or doubt it, if that does not cover the mismatch of a sample."""
+    """Widen the floor of a trial; if that does not cover the mismatch of a sample, fail the trial or record a doubt."""
     trial.floor = max(trial.floor, rounding_floor(claim, step, trial.block, sample, seed))
     if trial.agrees(sample):
         return
@@ -89,8 +89,8 @@ def _stand_together(claim: Claim, step: ComplexStep, suspects: list[Trial], seed
 
     Each direction is divided by its mismatch and signed like it. Then the gradient is off by 1 for each, and so is any
     other explanation: real differences must agree with the sum of the complex derivatives to a quarter of that, and the
-    complex derivatives at two points beside the parameters, which draw rounding anew and lie to both sides of a kink,
-    to a part that no multiple allowed to rounding turns into 1. Four evaluations.
+    complex derivatives at two points beside the parameters, which have different rounding and lie on both sides of a
+    kink, must agree to a fraction that no allowed multiple of rounding raises to 1. Four evaluations.
     """
     directions: dict[str, Host] = {}
     expected = []
@@ -124,12 +124,12 @@ def _change_aside(
 
 
 def _stands(claim: Claim, step: ComplexStep, name: str, sample: Sample, seed: int) -> bool:
-    """Tell whether a mismatch stands that rounding does not explain; False where nothing can be said.
+    """Tell whether a mismatch that rounding does not explain is a failure; False if that cannot be decided.
 
     Raises
     ------
     NotAnalyticError
-        If real differences side with the gradient, or there is a kink: then real differences must decide.
+        If real differences agree with the gradient, or there is a kink: real differences must then decide.
     """
     direction = {name: sample.direction}
     aside = min(ASIDE * claim.loss.eps, FARTHEST)
@@ -146,7 +146,7 @@ def _stands(claim: Claim, step: ComplexStep, name: str, sample: Sample, seed: in
 
 
 def _fit_to_share(claim: Claim, trials: list[Trial]) -> list[Trial]:
-    """Return the trials that can share a direction: none of them has a floor, or hardly any gradient."""
+    """Return the trials that can share a direction: those without a floor and with a gradient that is not tiny."""
     if claim.loss.single:  # weights would leave the range of float32
         return []
     largest = max((trial.samples[0].scale for trial in trials), default=0.0)
@@ -155,7 +155,7 @@ def _fit_to_share(claim: Claim, trials: list[Trial]) -> list[Trial]:
 
 
 def _shared_direction(claim: Claim, step: ComplexStep, trials: list[Trial], seed: int, k: int) -> bool:
-    """Try several blocks at once; False asks for directions of their own."""
+    """Try several blocks at once; False means that they need separate directions."""
     if not trials:
         return False
     smallest = min(trial.samples[0].scale for trial in trials)
@@ -184,7 +184,7 @@ def along_elements(claim: Claim, *, rtol: float | None, seed: int) -> tuple[list
     Returns
     -------
     trials : list of Trial
-        One a parameter.
+        One per parameter.
     numeric : dict of str to ndarray
         The numeric gradient.
 
@@ -195,7 +195,7 @@ def along_elements(claim: Claim, *, rtol: float | None, seed: int) -> tuple[list
 
     Notes
     -----
-    One evaluation an element, and a few more for each element that is small against its own rounding.
+    One evaluation per element, and a few more for each element that is small compared with its own rounding.
     """
     step = ComplexStep(claim.loss)
     numeric = {name: elements(step, name)[0] for name in claim.gradient}
@@ -223,7 +223,7 @@ def along_elements(claim: Claim, *, rtol: float | None, seed: int) -> tuple[list
 def _judge_elements(
     claim: Claim, step: ComplexStep, trial: Trial, suspects: list[tuple[Sample, Trial]], seed: int
 ) -> None:
-    """Fail a trial if one of its worst elements stands."""
+    """Fail a trial if the mismatch of one of its worst elements is a failure."""
     grave = [sample for sample, own in suspects if not own.within_rounding(claim, sample)]
     for sample in sorted(grave, key=lambda s: -s.relative)[:LOOKS]:
         if _stands(claim, step, trial.name, sample, seed):

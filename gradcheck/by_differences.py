@@ -1,8 +1,8 @@
 """Trials by real differences, for losses that are not analytic.
 
 What a comparison means for the verdict is decided in `gradcheck.rules`. Here a mismatch becomes a failure only where
-the audit excludes it (`gradcheck.audit`). Elements on a kink are found, taken out of the directions, and judged each by
-its one-sided slopes (`gradcheck.kinks`).
+the audit excludes it (`gradcheck.audit`). Elements on a kink are found, removed from the directions, and judged
+separately by their one-sided slopes (`gradcheck.kinks`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LOOKS = 8  # elements at a kink that are audited in turn before none counts as w
 
 @dataclass(frozen=True)
 class Differences:
-    """How real differences are taken.
+    """How real differences are computed.
 
     Attributes
     ----------
@@ -37,13 +37,13 @@ class Differences:
     method : Richardson or Central
         How slopes are found.
     directions : int
-        Directions a block.
+        Directions per block.
     rtol : float
         Allowed relative error.
     seed : int
         Of the directions.
     budget : Budget
-        For the search of kinks.
+        For the search for kinks.
     subgradient : bool
         Whether a value between the slopes to the sides of a kink passes.
     """
@@ -61,8 +61,8 @@ class Differences:
 
         Notes
         -----
-        For each direction of each block 4 (central) or 8 to 18 (Richardson) evaluations of the loss; 28 more where the
-        values do not agree, and the search for kinks where there is one.
+        For each direction of each block 4 (central) or 8 to 18 (Richardson) evaluations of the loss; 28 more if the
+        values do not agree, and the search for kinks if there is one.
         """
         return [self._try(block) for block in self.claim.blocks]
 
@@ -86,7 +86,7 @@ class Differences:
         return trial
 
     def _fail(self, trial: Trial, sample: Sample) -> None:
-        """Fail a trial whose sample differences exclude, unless rounding of a float32 gradient explains it."""
+        """Fail a trial if differences exclude its sample, unless rounding of a float32 gradient explains it."""
         explained = self.claim.coarser and trial.within_rounding(self.claim, sample)
         mismatch = sample.mismatch if np.isfinite(sample.mismatch) else abs(sample.analytic)
         if explained or mismatch <= single_rounding(self.claim, sample, trial.name, self.seed):
@@ -142,7 +142,7 @@ class Differences:
             trial.samples, trial.floor = list(samples.values()), UNDERFLOW
         for index in sorted(outside, key=lambda i: -samples[i].relative)[:LOOKS]:
             if audit(self._line(trial.name, index), float(g[index]), single=True) == EXCLUDED:
-                if np.isnan(kinks.elements[index].left):  # slopes that do not settle are no kink's
+                if np.isnan(kinks.elements[index].left):  # slopes that do not converge are not those of a kink
                     self._fail(trial, samples[index])
                 else:
                     trial.fail(samples[index])
@@ -163,7 +163,7 @@ class Differences:
 
     @staticmethod
     def _negligible(trial: Trial, kinks: list[Sample]) -> bool:
-        """Tell whether no error that means anything beside the slopes at kinks can hide in the rest."""
+        """Tell whether no error that matters compared with the slopes at kinks can hide in the rest."""
         size = max(sample.scale for sample in kinks)
         return not trial.failed and trial.empty and trial.unseen <= max(MEANINGFUL[False], 2 * trial.rtol) * size
 
@@ -201,7 +201,7 @@ class Differences:
 
         Notes
         -----
-        4 (central) or 8 to 18 (Richardson) evaluations of the loss an element, 28 more where it does not agree.
+        4 (central) or 8 to 18 (Richardson) evaluations of the loss per element, 28 more if it does not agree.
         """
         numeric, trials = {}, []
         for name, g in self.claim.gradient.items():

@@ -46,24 +46,25 @@ def check_gradient(
     gradient : callable, or same structure as `params`
         What is to be verified: arrays of the parameters' shapes and dtype, or ``gradient(params)`` returning them.
     params : array, float, or nested mappings, dataclasses, named tuples and sequences of them
-        Where to check: float32 or float64, of NumPy, CuPy, torch or another array-API library, handed on in their own
-        memory layout. Zeros hide mistakes: draw them at random.
+        Where to check: float32 or float64, of NumPy, CuPy, torch or another array-API library, passed in their own
+        memory layout. Zeros hide mistakes: draw random parameters.
     method : {"auto", "complex", "elements", "richardson", "central"}
         ``"complex"``: complex step along random directions. ``"richardson"``, ``"central"``: real differences along
         them. ``"elements"``: complex step of every element, each compared relative to itself. ``"auto"``:
-        ``"complex"``, or ``"richardson"`` and a note where the loss is not analytic (``"elements"`` falls back alike).
+        ``"complex"``, or ``"richardson"`` with a note if the loss is not analytic (``"elements"`` falls back in the
+        same way).
     directions : int
         Gaussian directions for each parameter, at least 1.
     rtol : float or None
         Allowed error relative to norm(gradient). None: about 1e-12 (complex step), 1e-9 (differences), 3e-5 (single).
-        A larger one lets more pass, and makes no other verdict doubtful.
+        A larger value lets more pass, and makes no other verdict inconclusive.
     seed : int
-        Of the directions, >= 0; printed in the report, and the same seed replays it.
+        Seed of the directions, >= 0; the report prints it, and the same seed reproduces the check.
     sizes : mapping of str to int or None
-        Names by which a wrong factor may be called, as ``{"B": 8, "T": 5}``.
+        Names for wrong factors, such as ``{"B": 8, "T": 5}``.
     budget : int
-        Evaluations that may be spent on finding the elements that lie on a kink, and after a failure on the worst
-        element and the name of the mistake.
+        Evaluations allowed for finding the elements on a kink and, after a failure, the worst element and the name of
+        the mistake.
     subgradient : bool
         Whether a value between the slopes to the two sides of a kink passes. By default it is inconclusive.
 
@@ -71,7 +72,7 @@ def check_gradient(
     -------
     Report
         A verdict for each parameter: passed, failed, or inconclusive, with the reason in one word (zero, rounding,
-        noise, kink, steps, domain, random) and what to do.
+        noise, kink, steps, domain, random) and advice.
 
     Raises
     ------
@@ -88,12 +89,12 @@ def check_gradient(
     float32 parameters: a callable gradient is verified in float64, and its float32 values are compared with those
     (`check_precision`); a gradient given as float32 arrays is compared with the loss's derivative in complex128.
 
-    Cost for P parameters and K = 3, where all is well: P + 6 evaluations of the loss (7 if P is 1) and one of the
-    gradient, two if it is float32: at most 3 P from P = 4 on. Parameters that fail cost four evaluations more, all of
-    them together: at most 3 P from P = 5 on, unless a mismatch is close to its own rounding. A parameter whose elements
-    differ by more than a thousandfold in size counts once for each group of like size. Differences take
-    8 to 18 evaluations for each of K P directions, up to 56 where elements are almost zero or of unlike size, and 28 to
-    84 more for each direction along which the values do not agree.
+    Cost for P parameters and K = 3, if all is right: P + 6 evaluations of the loss (7 if P is 1) and one of the
+    gradient, two if it is float32: at most 3 P from P = 4 on. Parameters that fail cost four evaluations more, for all
+    of them together: at most 3 P from P = 5 on, unless a mismatch is close to its own rounding. A parameter whose
+    elements differ by more than a factor of 1,000 in size counts once per group of similar size. Differences take 8 to
+    18 evaluations for each of K P directions, up to 56 if elements are almost zero or differ in size, and 28 to 84 more
+    for each direction along which the values do not agree.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""A claim to check: a loss, what is said to be its gradient, and single comparisons of the two along a direction."""
+"""A claim to check: a loss, its claimed gradient, and single comparisons of the two along a direction."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NARROWED = (
 
 
 class Source:
-    """A callable gradient: called at copies of the parameters, its answer compared with them in shape and dtype."""
+    """A callable gradient, called with copies of the parameters; its result must match them in shape and dtype."""
 
     def __init__(self, gradient: Callable[[Any], Any], tree: Tree) -> None:
         self.tree = tree
@@ -36,7 +36,7 @@ class Source:
         return match_gradient(found, self.tree, dtype)
 
     def best(self) -> tuple[dict[str, Host], str, list[str]]:
-        """Return the gradient at the parameters in float64 if it can be had, the dtype, and a word if it cannot."""
+        """Return the gradient at the parameters, in float64 if possible, its dtype, and a note if it was not."""
         native = self.tree.dtype
         if self.function.narrowed:
             return self.at(self.function.base, "float32"), "float32", []
@@ -69,7 +69,7 @@ class Claim:
     eps : float
         Unit of rounding of the gradient: of float32 if it was computed in that.
     notes : list of str
-        What came up on the way.
+        Remarks for the report.
     """
 
     loss: Function
@@ -100,20 +100,20 @@ class Claim:
 
     @property
     def blocks(self) -> list[Block]:
-        """The blocks of all parameters: what is tried, each by itself."""
+        """The blocks of all parameters, each of which is tried separately."""
         return [block for found in self.loss.blocks.values() for block in found]
 
     def magnitude(self, block: Block) -> float:
-        """Return the size that a derivative by `block` could have had, judging by the others and the loss.
+        """Return the size that a derivative with respect to `block` could have had, judging by the others and the loss.
 
-        The gradient by elements that are smaller than those of `block` is larger for that reason alone.
+        The gradient with respect to smaller elements than those of `block` is larger for that reason alone.
         """
         sizes = [norm(self.gradient[b.name][b.mask]) * min(1.0, b.size / block.size) for b in self.blocks]
         return max(*sizes, max(abs(self.loss.loss()), self.far) / max(1.0, block.size))
 
     @functools.cached_property
     def far(self) -> float:
-        """The size of the loss where all parameters are drawn anew; 0 unless only the gradient is in single precision.
+        """The size of the loss at newly drawn parameters; 0 unless only the gradient is in single precision.
 
         A loss that cancels at the parameters does not show how large the terms of a float32 gradient are.
         """
@@ -134,8 +134,8 @@ def make_claim(loss: Callable[[Any], Any], gradient: Any, tree: Tree) -> Claim:
     """Evaluate loss and gradient at the parameters and return the claim.
 
     A callable gradient of float32 parameters is evaluated at the same parameters in float64: its formulas can be
-    verified there to full precision. Where it refuses them, and for a gradient given as arrays, the float32 values
-    are compared themselves.
+    verified there to full precision. If it refuses them, and for a gradient given as arrays, the float32 values
+    themselves are compared.
 
     Raises
     ------
@@ -176,7 +176,7 @@ class Sample:
     scale : float
         norm(g) * rms(v): the size of <e, v> for an error e as large as g. For an element, its own size.
     index : tuple of int or None
-        The element, where the direction is that of one.
+        The element, if the direction moves only one.
     """
 
     direction: Host

@@ -2,17 +2,17 @@ r"""The complex step: derivatives to machine precision, for functions that are a
 
 .. math:: \frac{d}{dt} f(p + t v)\Big|_0 = \frac{\operatorname{Im} f(p + i h v)}{h} + O(h^2)
 
-Nothing is subtracted, so h can be so small that the remainder vanishes; what stays is the rounding of the function's
-own arithmetic.
+Nothing is subtracted, so h can be so small that the remainder vanishes; only the rounding of the function's own
+arithmetic remains.
 
 Where the function is not analytic (abs, a real part, a cast to a real dtype) the formula gives a plausible wrong
 number. `require_analytic` compares real differences to both sides with the slopes at p and p + s u,
 
 .. math:: f(p \pm s u) - f(p) = \pm s f'(p) u + \tfrac{s}{2}\,(f'(p + s u) - f'(p))\,u + O(s^3),
 
-for one u that moves all parameters; a kink at p shows on one of the two sides. What it guarantees is coarse: a part
-that carries less than one part in ten thousand of the slope along u can escape it. `conjugate_part` is fine: it
-measures the derivative by the conjugate of the step, which is zero for an analytic function, to rounding.
+for one u that moves all parameters; a kink at p shows on one of the two sides. This guarantee is coarse: a non-analytic
+part below one ten-thousandth of the slope along u can escape it. `conjugate_part` is finer: it measures the derivative
+with respect to the conjugate of the step, which is zero to rounding for an analytic function.
 
 Source: W. Squire and G. Trapp, Using complex variables to estimate derivatives of real functions, SIAM Review 40
 (1998) 110-112.
@@ -63,7 +63,7 @@ class ComplexStep:
         NotAnalyticError
             If the loss does not take complex numbers, or its value or derivative is not finite.
         FunctionError
-            If the loss is no scalar.
+            If the loss is not a scalar.
         """
         loss, slope = self.at(self.function.base, direction, where or " and ".join(direction))
         self.function.compare(loss)
@@ -88,10 +88,9 @@ class ComplexStep:
         return size * (LARGER_STEP if min(size, loss or 1.0) < SMALLEST else STEP)
 
     def conjugate_part(self, direction: Mapping[str, Host]) -> float:
-        """Return how much of the derivative along `direction` is by the conjugate of the step: 0 if analytic.
+        """Return the part of the derivative along `direction` that comes from the conjugate of the step: 0 if analytic.
 
-        The least over circles of three radii, with its rounding. 48 evaluations at most, 96 for elements that are
-        small.
+        The minimum over circles of three radii, with its rounding. At most 48 evaluations, 96 for small elements.
         """
         base, least = self.function.base, np.inf
         angles = np.exp(2j * np.pi * (np.arange(CIRCLE) + 0.5) / CIRCLE)
@@ -115,7 +114,7 @@ class ComplexStep:
 
 
 def require_analytic(step: ComplexStep, slopes: Mapping[Block, tuple[Host, float]]) -> None:
-    """Raise NotAnalyticError unless real differences agree with slopes already taken by the complex step.
+    """Raise NotAnalyticError unless real differences agree with slopes already computed by the complex step.
 
     Parameters
     ----------
@@ -126,8 +125,8 @@ def require_analytic(step: ComplexStep, slopes: Mapping[Block, tuple[Host, float
 
     Notes
     -----
-    Two evaluations where the loss is analytic and not wildly curved; twelve at most. A step at which rounding covers
-    the change of the loss decides nothing; if that holds for all steps, the complex step gets the benefit of the doubt.
+    Two evaluations if the loss is analytic and not strongly curved; at most twelve. A step at which rounding covers the
+    change of the loss decides nothing; if that holds for all steps, the complex step is accepted.
     """
     base, loss, eps = step.function.base, step.function.loss(), step.function.eps
     direction = {name: np.zeros(p.shape) for name, p in base.items()}

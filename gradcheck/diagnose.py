@@ -3,8 +3,8 @@ r"""Names for mistakes: the simple change of the claimed gradient that gives the
 Each candidate t(g) (the gradient itself, its transpose, g - g^T, g + g^T, another parameter's gradient) is compared
 with the numeric gradient up to a constant factor c. The comparison needs no full numeric gradient: K random directions
 give the vectors :math:`a = (\langle t(g), v_k\rangle)_k` and :math:`D = (D_k)_k`, and a = c D to seven digits does not
-happen by chance. With the full numeric gradient at hand the same is done element by element, and the places that are
-wrong are described: one time step, the diagonal, a triangle, a row.
+happen by chance. If the full numeric gradient is known, the same is done element by element, and the wrong places are
+described: one time step, the diagonal, a triangle, a row.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def diagnose(
     sizes: Mapping[str, int] | None = None,
     same: float = SAME,
 ) -> str | None:
-    """Return the name of the mistake in the gradient of one parameter, None if none of the usual ones fits.
+    """Return the name of the mistake in the gradient of one parameter; None if none of the usual ones fits.
 
     Parameters
     ----------
@@ -41,13 +41,13 @@ def diagnose(
     gradient : mapping of str to ndarray
         The claimed gradients of all parameters.
     project : callable
-        Takes an array of the parameter's shape to the vector compared: its elements, or its products with directions.
+        Maps an array of the parameter's shape to the vector to compare: its elements, or its products with directions.
     target : ndarray
-        The numeric gradient, so projected; at least two numbers, or only factors can be told.
+        The numeric gradient, projected in the same way; with fewer than two numbers only factors can be found.
     numeric : ndarray or None
         The full numeric gradient, where known.
     sizes : mapping of str to int or None
-        Sizes that factors may be named after, as ``{"B": 8, "T": 5}``.
+        Names for factors, such as ``{"B": 8, "T": 5}``.
     same : float
         Relative distance at which two vectors count as equal.
     """
@@ -87,7 +87,7 @@ def _factor(candidate: Host, target: Host, same: float) -> float | None:
     largest = float(np.max(np.abs(target), initial=0.0))
     if not largest:
         return None
-    relative = target / largest  # no square of it overflows
+    relative = target / largest  # its square does not overflow
     c = dot(candidate, relative) / dot(relative, relative) / largest
     return c if c and norm(candidate - c * target) <= same * norm(candidate) else None
 
@@ -135,7 +135,7 @@ def _products(sizes: Mapping[str, int]) -> Iterator[tuple[str, float]]:
 
 
 def _places(analytic: Host, numeric: Host, sizes: Mapping[str, int], same: float) -> str | None:
-    """Describe the elements that are wrong, where the description is short."""
+    """Describe the wrong elements, if a short description fits."""
     shifted = _shifted(analytic, numeric, same)
     if shifted:
         return shifted

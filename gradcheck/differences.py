@@ -2,7 +2,7 @@ r"""Real differences, for losses that are not analytic: plain central, and extra
 
 Central difference: :math:`D(h) = (f(p + hv) - f(p - hv)) / 2h = f' + c_2 h^2 + c_4 h^4 + \dots`
 
-Richardson's table, with steps :math:`h_k = h_0 4^{-k}`, removes one power of :math:`h^2` a column:
+Richardson's table, with steps :math:`h_k = h_0 4^{-k}`, removes one power of :math:`h^2` per column:
 
 .. math:: T_{k,0} = D(h_k), \qquad T_{k,m} = T_{k,m-1} + \frac{T_{k,m-1} - T_{k-1,m-1}}{16^m - 1}
 
@@ -30,7 +30,7 @@ LEVELS = 9
 FIRST_STEP = 0.25  # relative to the size of the parameter's elements
 RATIO = 4.0
 SETTLED = 1e-6  # relative error estimate at which no other first step is tried
-NARROW = 0.1  # elements smaller than this part of the others are of unlike size
+NARROW = 0.1  # elements smaller than this fraction of the others count as different in size
 CONFIRM = 1e-2  # step that confirms a slope, relative to the smallest of them ...
 SAME = 1e-3  # ... and relative difference at which it does not
 NOISE = 4  # units of rounding in a difference of two losses
@@ -51,9 +51,9 @@ class Line:
     Attributes
     ----------
     natural : float
-        The t by which no element moves further than the size of those like it.
+        The t at which no element moves further than the size of the elements in its block.
     wider : float
-        The t by which none moves further than the size of the largest, 1 where all are nearly zero.
+        The t at which none moves further than the size of the largest, 1 if all are nearly zero.
     """
 
     def __init__(self, loss: Function, direction: Mapping[str, Host], where: str = "") -> None:
@@ -122,10 +122,10 @@ class Richardson:
     def along(self, direction: Mapping[str, Host], where: str = "") -> Slope:
         """Return the derivative along `direction`.
 
-        At most 18 evaluations, 8 to 10 where the loss is smooth; 18 more for elements that are small, or parameters
-        that are almost zero, and two where the elements that move are of unlike size: beside a small one that the
-        steps of the others saturate, these seem to converge. If the two contradict, 18 more. Steps at which the loss
-        is NaN or infinite are left out.
+        At most 18 evaluations, 8 to 10 if the loss is smooth; 18 more for small elements or parameters that are almost
+        zero, and two if the elements that move differ in size: the steps of large elements may saturate a small one,
+        and the differences still seem to converge. If the two contradict each other, 18 more. Steps at which the loss
+        is NaN or infinite are skipped.
         """
         line = Line(self.function, direction, where)
         best = self._table(line, FIRST_STEP * line.natural)
@@ -156,7 +156,7 @@ class Richardson:
         middle, eps = self.function.loss(), self.function.eps
         best = Slope(math.nan, math.inf)
         row: list[float] = []
-        bends: list[tuple[float, float, float]] = []  # (bend, left slope, right slope) a level
+        bends: list[tuple[float, float, float]] = []  # (bend, left slope, right slope) per level
         for level in range(LEVELS):
             h = first / RATIO**level
             right, left = line.at(h), line.at(-h)
@@ -185,14 +185,14 @@ def _extend(row: list[float], difference: float, rounding: float) -> tuple[list[
 
 
 def _bend(right: float, middle: float, left: float, h: float) -> tuple[float, float, float]:
-    """Return the distance of the slopes to the two sides, and both."""
+    """Return the distance of the slopes on the two sides, and both slopes."""
     return abs((right - middle) - (middle - left)) / h, (middle - left) / h, (right - middle) / h
 
 
 def _bent(bends: list[tuple[float, float, float]], rounding: float, keeps: float = 0.6) -> bool:
     """Tell whether the slopes to both sides fail to approach each other over the last two levels.
 
-    The part `keeps` of their distance stays at a kink, and less than it where the loss is smooth.
+    At a kink the fraction `keeps` of their distance remains; if the loss is smooth, less remains.
     """
     if len(bends) < 2:
         return False

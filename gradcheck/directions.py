@@ -1,4 +1,4 @@
-r"""Random directions, and what agreement along them says of the whole gradient.
+r"""Random directions, and what agreement along them says about the whole gradient.
 
 For :math:`v \sim N(0, I)` and an error :math:`e` of the gradient, :math:`\langle e, v\rangle \sim N(0, \|e\|^2)`, whose
 density is at most :math:`1/(\|e\|\sqrt{2\pi})`. Hence
@@ -8,8 +8,8 @@ density is at most :math:`1/(\|e\|\sqrt{2\pi})`. Hence
 If K independent directions agree to within t, then :math:`\|e\| \le t/d`, unless an event of probability at most
 :math:`(d\sqrt{2/\pi})^K` happened. The number of elements does not enter.
 
-Norms and inner products are computed on numbers divided by a power of two near the largest, so that no square over-
-or underflows: they are right wherever their result can be represented.
+Norms and inner products are computed on numbers divided by a power of two near the largest, so that no square overflows
+or underflows: they are right whenever their result can be represented.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ class Slope:
 
 
 def gaussian(shape: tuple[int, ...], *key: int) -> Host:
-    """Return standard normal numbers that depend on `key` alone, so that a seed replays a check."""
+    """Return standard normal numbers that depend on `key` alone, so that a seed reproduces a check."""
     return np.random.default_rng(list(key)).standard_normal(shape)
 
 
 def _exponent(values: Host) -> int:
-    """Return e with max|values| in [2^(e - 1), 2^e), 0 where there is no such number."""
+    """Return e with max|values| in [2^(e - 1), 2^e), 0 if there is no such number."""
     largest = float(np.max(np.abs(values), initial=0.0))
     return math.frexp(largest)[1] if math.isfinite(largest) else 0
 
@@ -96,7 +96,7 @@ def chance_of_miss(d: float, directions: int) -> float:
 def confidence(agreement: float, directions: int) -> str:
     """Say what agreement to within `agreement` (relative) along `directions` directions means.
 
-    Where it is coarse, the bound is drawn closer, and the chance of a miss grows.
+    If the agreement is coarse, the bound is made tighter, and the probability of a miss grows.
     """
     d = min(max(1e-3, math.sqrt(agreement) / 2), 0.1)
     return (

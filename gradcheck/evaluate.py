@@ -1,9 +1,9 @@
-"""Calls of the functions under check: watched, counted, and given copies.
+"""Calls of the functions under check: each is counted, gets copies, and is checked for changes of its input.
 
 Every call is numbered. A function that raises at the parameters, changes its input, or returns no finite scalar there
-ends the check with a `FunctionError` that says in which call, and at which parameters, it happened. Trial points of
-the checker's own choosing may lie outside the domain: where the function raises an arithmetic error, a ValueError or a
-warning there, its value counts as NaN.
+ends the check with a `FunctionError` that says in which call, and at which parameters, it happened. Trial points that
+the checker chooses may lie outside the domain: if the function raises an arithmetic error, a ValueError or a warning
+there, its value counts as NaN.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ OUTSIDE = (ArithmeticError, ValueError, Warning)  # raised at a trial point: it 
 
 
 class FunctionError(ValueError):
-    """A function given to the checker did something of which no derivative can be taken."""
+    """A function given to the checker did something that has no derivative."""
 
 
 class NotAnalyticError(Exception):
-    """The loss cannot be differentiated by the complex step; the text says how that showed itself."""
+    """The loss cannot be differentiated by the complex step; the text gives the evidence."""
 
 
 @dataclass
@@ -56,23 +56,23 @@ class Function:
     Parameters
     ----------
     function : callable
-        Takes the structure of `tree`; or its parts as positional arguments, if that is a tuple and the function
-        requires as many.
+        Takes the structure of `tree`; or its parts as positional arguments, if it is a tuple and the function requires
+        as many.
     tree : Tree
-        The parameters, which also say in which library and on which device the function wants its arrays.
+        The parameters, which also determine the library and device of the arrays that the function gets.
     what : str
         What errors call the function.
 
     Attributes
     ----------
     dtype : str
-        The dtype of the arrays handed over in real evaluations.
+        The dtype of the arrays passed in real evaluations.
     narrowed : str or None
-        The library that makes float32 arrays of float64 values.
+        The library that turns float64 values into float32 arrays.
     count : int
         Calls so far.
     single : bool
-        Whether a result came in single precision, so that nothing finer than that can be learnt from the function.
+        Whether a result was in single precision, which limits what the function can show.
     spread : float
         Largest change of the value between two calls at the same parameters; not 0 for a function that is random.
     """
@@ -101,7 +101,7 @@ class Function:
         return {name: sizes(found) for name, found in self.blocks.items()}
 
     def block_of(self, name: str, index: tuple[int, ...]) -> Block:
-        """Return the block in which an element stands."""
+        """Return the block of an element."""
         return next(block for block in self.blocks[name] if block.mask[index])
 
     def natural(self, direction: Mapping[str, Host]) -> float:
@@ -110,9 +110,9 @@ class Function:
         return 1.0 / most if most else 1.0
 
     def wider(self, direction: Mapping[str, Host]) -> float:
-        """Return the same for the largest elements of the arrays, at least 1 where even those are nearly zero.
+        """Return the same for the largest elements of the arrays, at least 1 if even those are nearly zero.
 
-        Elements that are small by chance say nothing of the scale on which the loss varies.
+        Elements that are small by chance say nothing about the scale on which the loss varies.
         """
         sizes = {name: self.blocks[name][0].size for name in direction}
         most = max(float(np.max(np.abs(v))) / sizes[name] for name, v in direction.items())
@@ -128,7 +128,7 @@ class Function:
 
     @property
     def eps(self) -> float:
-        """Distance from 1 to the next number in the precision that the function computes in."""
+        """Distance from 1 to the next number in the precision in which the function computes."""
         return float(np.finfo(np.float32 if self.single or self.dtype == "float32" else np.float64).eps)
 
     def call(self, values: Mapping[str, Host], where: str) -> Any:
@@ -160,7 +160,7 @@ class Function:
         Raises
         ------
         FunctionError
-            If the function raises, changes its input, or returns something else than a real scalar.
+            If the function raises, changes its input, or returns anything but a real scalar.
         """
         values = {**self.base, **(changes or {})}
         result = self.call({name: value.astype(self.dtype) for name, value in values.items()}, where)
@@ -175,7 +175,7 @@ class Function:
         Raises
         ------
         FunctionError
-            As `at`, but for errors that mean no more than that the point lies outside the domain.
+            As `at`, except for errors that only mean that the point lies outside the domain.
         """
         try:
             with warnings.catch_warnings():
@@ -202,7 +202,7 @@ class Function:
         return self._loss
 
     def settle(self) -> str | None:
-        """Evaluate the loss at the parameters; where it refuses float64 for float32 ones, go on in float32 and say so.
+        """Evaluate the loss at the parameters; if it refuses float64 for float32 ones, continue in float32 with a note.
 
         Raises
         ------
@@ -220,15 +220,15 @@ class Function:
         return None
 
     def repeat(self) -> None:
-        """Evaluate the loss at the parameters once more, to see whether it is random."""
+        """Evaluate the loss at the parameters once more, to detect randomness."""
         first, again = self.loss(), self.at()
         self.spread = max(self.spread, abs(again - first)) if np.isfinite(again) else np.inf
 
     def complex_at(self, values: Mapping[str, Host], where: str) -> complex:
         """Return the scalar at complex parameters.
 
-        Every parameter is handed over as complex128, changed or not: functions often take the dtype of one of them
-        for the arrays that they make.
+        Every parameter is passed as complex128, changed or not: functions often use the dtype of one of them for new
+        arrays.
 
         Raises
         ------
@@ -286,7 +286,7 @@ def _takes_parts(function: Callable[..., Any], template: Any) -> bool:
 
 
 def _changed(given: Any, values: Mapping[str, Host], tree: Tree, narrowed: bool) -> str | None:
-    """Say what a function did to the parameters it was given, None where it left them alone."""
+    """Say what a function changed in the parameters it was given; None if it changed nothing."""
     try:
         arrays = Tree.of(given).arrays
     except TypeError:

@@ -35,13 +35,13 @@ def explain(
     claim, method, trial
         What was checked, how, and the failed trial.
     budget : Budget
-        Evaluations that may be spent; what is used is taken off. At 0 the worst direction is returned.
+        Evaluations allowed; those used are subtracted. At 0 the worst direction is returned.
     seed : int
-        For the directions, the same as in the check.
+        Seed of the directions, the same as in the check.
     sizes : mapping of str to int or None
         Names for factors.
     numeric : ndarray or None
-        The full numeric gradient, where it is known already.
+        The full numeric gradient, if it is known already.
     """
     name = trial.name
     analytic = claim.gradient[name]
@@ -76,7 +76,7 @@ def explain(
 
 
 def worst_element(name: str, analytic: Host, numeric: Host) -> Worst:
-    """Return the element with the largest difference, the first of those that are equal to rounding."""
+    """Return the element with the largest difference; of those equal to rounding, the first."""
     difference = np.abs(analytic - numeric)
     first = int(np.argmax(difference.ravel() >= np.max(difference) * (1 - 1e-9)))
     index = tuple(int(i) for i in np.unravel_index(first, difference.shape))
@@ -99,9 +99,9 @@ def full_gradient(claim: Claim, method: Method, name: str, budget: Budget) -> Ho
 def bisect(claim: Claim, method: Method, name: str, budget: Budget, seed: int) -> Worst | None:
     """Return a wrong element, found by halving; None if the budget does not allow it.
 
-    Random directions are confined to blocks. Of two halves the one with the larger mismatch is kept, so that the
-    search ends at a wrong element, though not always at the worst one. A difference costs 1 evaluation a level with
-    the complex step: the mismatch of the other half is what is missing to the whole.
+    Random directions are confined to blocks. Of two halves the one with the larger mismatch is kept, so the search ends
+    at a wrong element, though not always at the worst one. With the complex step this costs one evaluation per level:
+    the mismatch of the other half is the rest of the whole.
     """
     g = claim.gradient[name]
     levels = int(np.ceil(np.log2(max(g.size, 2)))) + 2

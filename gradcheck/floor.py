@@ -3,10 +3,10 @@ r"""The rounding floor, measured: how far a correct gradient and a correct numer
 Both carry rounding of about eps times the sum of the absolute terms that make up the derivative. Where these terms
 cancel (at a minimum of the loss, or for a bias that shifts all inputs of a softmax), what is left is small against
 its own rounding, and no multiple of norm(gradient) covers it. The terms are not visible from outside. But their
-rounding can be drawn again: evaluate the same derivative with every parameter changed by a few units of rounding and
-with the direction scaled by an odd factor. Whatever changes is rounding, whether it comes from cancellation or from
-the loss being badly conditioned. The floor is a multiple of the largest change seen. It scales with the loss, the
-parameters and the direction, so that a loss multiplied by 1e-5 or 1e5 is judged exactly alike.
+rounding can be varied: evaluate the same derivative with every parameter changed by a few units of rounding and with
+the direction scaled by an odd factor. Whatever changes is rounding, whether it comes from cancellation or from the loss
+being badly conditioned. The floor is a multiple of the largest change seen. It scales with the loss, the parameters and
+the direction, so a loss multiplied by 1e-5 or 1e5 gets exactly the same verdict.
 
 It is an estimate from a few draws, not a bound, and it is measured only where the relative criterion is not met.
 """
@@ -28,13 +28,13 @@ JITTER = 4  # units of rounding by which parameters are changed
 CLEAR = {False: 1e6, True: 1e2}  # a mismatch so many times the first change needs no further draws; True: single
 GROSS = 512  # and so many units of rounding of the magnitude that a derivative could have had
 STEPS = 8.0 ** -np.arange(2, 16, 2)  # in units of the natural one
-TOTAL = 0.1  # share of a slope whose change means that a gradient in single precision says nothing of it
+TOTAL = 0.1  # fraction of a slope whose change means that a gradient in single precision says nothing about it
 NOISE = 4  # units of rounding in a difference of two losses
 LOST = 64  # units of rounding of a sum whose terms all cancelled
 
 
 def rounding_floor(claim: Claim, step: ComplexStep, block: Block, sample: Sample, seed: int) -> float:
-    """Return how far <g, v> and the numeric derivative of `sample` may differ by rounding alone.
+    """Return by how much <g, v> and the numeric derivative of `sample` may differ through rounding alone.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def rounding_floor(claim: Claim, step: ComplexStep, block: Block, sample: Sample
 
     Notes
     -----
-    One evaluation of the loss where the mismatch is gross; else four, and two of the gradient if it is callable.
+    One evaluation of the loss if the mismatch is large; else four, and two of the gradient if it is callable.
     """
     rng = np.random.default_rng([seed, 0xF100])
     magnitude = claim.magnitude(block)
@@ -75,12 +75,12 @@ def rounding_floor(claim: Claim, step: ComplexStep, block: Block, sample: Sample
 
 
 def single_rounding(claim: Claim, sample: Sample, name: str, seed: int) -> float:
-    """Return how far <g, v> may be off because the gradient was computed in single precision; 0 if it was not.
+    """Return the possible error of <g, v> of a gradient computed in single precision; 0 for other gradients.
 
-    Rounding of its pass is like a change of the parameters by a few units, however precise the loss is. So slopes of
-    the loss are taken, by central differences, at parameters changed like that; the floor is a multiple of their
-    changes, infinity where nearly the whole slope changes. Where states diverge, the slope at the point shows at tiny
-    steps only, so there are steps of many sizes.
+    Rounding in its pass acts like a change of the parameters by a few units, however precise the loss is. So central
+    differences give the slopes of the loss at parameters changed in this way; the floor is a multiple of the changes of
+    these slopes, or infinity if nearly the whole slope changes. If states diverge, only tiny steps show the slope at
+    the point, so steps of many sizes are used.
 
     Notes
     -----
@@ -107,9 +107,9 @@ def single_rounding(claim: Claim, sample: Sample, name: str, seed: int) -> float
 
 
 def lost_digits(claim: Claim, block: Block) -> float:
-    """Return the rounding of a derivative by `block` as large as the largest that the problem suggests.
+    """Return the rounding of a derivative with respect to `block` of the largest size that the problem suggests.
 
-    A gradient can lose digits in a way that no small change of the parameters draws again: 1 - tanh(u)^2 of a
+    A gradient can lose digits in a way that no small change of the parameters reveals: 1 - tanh(u)^2 of a
     saturated unit is a small difference of rounded numbers, whatever u is exactly. Such an error is at most of this
     size. A mismatch below it, but above the measured floor, proves nothing: the verdict is neither failed nor passed.
     """
@@ -119,7 +119,7 @@ def lost_digits(claim: Claim, block: Block) -> float:
 def explained_by_rounding(claim: Claim, block: Block, mismatch: float) -> bool:
     """Tell whether digits lost in the gradient could explain a mismatch along a direction of `block`.
 
-    Of a gradient in single precision, with a loss that is not, each element has rounding of its own, from a whole pass.
+    If only the gradient is in single precision, each of its elements carries its own rounding from a whole pass.
     """
     passes = 4 * float(np.sum(block.mask)) ** 0.5 if claim.coarser else 1.0
     return mismatch <= passes * lost_digits(claim, block)

@@ -1,4 +1,4 @@
-"""Functions with hand-written reverse passes, as libraries want them written: checked in one line."""
+"""Functions with hand-written reverse passes, in the forms of common libraries, checked in one line."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def check_function(function: Function, vjp: Function, *args: Any, seed: int = 0,
     function : callable
         ``function(*args)`` returns a scalar, an array, or a structure of arrays (a tuple of several outputs).
     vjp : callable
-        ``vjp(*args, cotangent)`` returns one value for each argument, itself and not in a tuple if there is one; the
-        cotangent is structured as the output. Values for arguments without derivative may be None or left out.
+        ``vjp(*args, cotangent)`` returns one value per argument, not in a tuple if there is only one; the cotangent has
+        the structure of the output. Values for arguments without a derivative may be None or omitted.
     *args
-        Arrays and structures of arrays, by which derivatives are taken; and anything else (integers, indices, masks,
-        texts), handed on as it is.
+        Arrays and structures of arrays, with respect to which derivatives are taken; and anything else (integers,
+        indices, masks, strings), passed unchanged.
     seed : int
         Of cotangents and directions.
     **options
@@ -39,7 +39,7 @@ def check_function(function: Function, vjp: Function, *args: Any, seed: int = 0,
     Returns
     -------
     Report
-        One entry an array of the arguments.
+        One entry per array of the arguments.
 
     Raises
     ------
@@ -88,12 +88,12 @@ def pair(forward: Any, backward: Function | None = None, *, constants: Sequence[
     backward : callable or None
         The backward rule of a jax.custom_vjp: ``backward(residuals, cotangent)`` returns a tuple. None with a class.
     constants : sequence of int
-        Positions of arguments without derivative, JAX's nondiff_argnums: they come first in the backward rule.
+        Positions of arguments without a derivative, JAX's nondiff_argnums: they come first in the backward rule.
 
     Returns
     -------
     function, vjp : callable
-        As `check_function` takes them. Neither library is imported: the pair may as well compute in NumPy.
+        As `check_function` takes them. Neither library is imported: the pair may compute in NumPy.
 
     Raises
     ------
@@ -130,7 +130,7 @@ def pair(forward: Any, backward: Function | None = None, *, constants: Sequence[
 
 
 class _Context:
-    """What a torch.autograd.Function keeps between its two passes."""
+    """The context that a torch.autograd.Function keeps between its two passes."""
 
     saved_tensors: tuple[Any, ...] = ()
 
@@ -141,10 +141,10 @@ class _Context:
         self.saved_tensors = tensors
 
     def set_materialize_grads(self, value: bool) -> None:
-        """Do nothing: every cotangent is there."""
+        """Do nothing: every cotangent is given."""
 
     def mark_non_differentiable(self, *tensors: Any) -> None:
-        """Do nothing: outputs of integers are no matter here."""
+        """Do nothing: integer outputs have no effect here."""
 
     mark_dirty = mark_non_differentiable
 
@@ -189,7 +189,7 @@ def _of_rules(forward: Function, backward: Function, constants: tuple[int, ...])
 
 
 def _take_names(function: Any, original: Function, skip: int) -> None:
-    """Let a function tell the names of the arguments of another one."""
+    """Give a function the argument names of another one."""
     try:
         known = inspect.signature(original)
     except (TypeError, ValueError):

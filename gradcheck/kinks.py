@@ -1,13 +1,13 @@
 r"""Kinks at the point: which elements lie on one, and whether the gradient is a subgradient there.
 
-Where the slopes to the two sides of an element differ, the loss has no derivative by it, and what programs return is
+If the slopes on the two sides of an element differ, the loss has no derivative with respect to it, and programs return
 one of the values between the two slopes. The elements are found by halving: along a random direction confined to some
 elements, :math:`f(p+tv) - 2f(p) + f(p-tv)` falls with t like a kink, or it does not.
 
-With slopes :math:`a_i, b_i` to the sides of element i, a value outside :math:`[a_i, b_i]` is wrong. One inside need not
-be a subgradient where elements meet in one kink: for max(p, q) at p = q the slopes of both are 0 and 1, but (1, 1) is
-none. If all kinks are convex (or all concave), :math:`\langle g, v\rangle` must also lie between the slopes along
-random directions v through all of them (`between_along`).
+With slopes :math:`a_i, b_i` to the sides of element i, a value outside :math:`[a_i, b_i]` is wrong. A value inside need
+not be a subgradient if elements share a kink: for max(p, q) at p = q the slopes of both are 0 and 1, but (1, 1) is no
+subgradient. If all kinks are convex (or all concave), :math:`\langle g, v\rangle` must also lie between the slopes
+along random directions v through all of them (`between_along`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["Kinks", "Sides", "between_along", "find_kinks", "slopes"]
 
 POWER = 0.375  # of the unit of rounding: the step, relative to the size of the elements, 1e-6 in float64
 RATIO = 8.0
-PERSISTS = 0.5  # part of itself that a kink keeps where the step falls by RATIO (1 for a kink, 1/8 for a curvature)
+PERSISTS = 0.5  # fraction that remains when the step falls by RATIO (1 for a kink, 1/8 for a curvature)
 VISIBLE = 1e-6  # smallest kink, relative to the slopes
 SLACK = 1e-5  # relative error allowed to slopes at a kink
 
@@ -39,9 +39,9 @@ class Sides:
     Attributes
     ----------
     left, right : float
-        The slopes; NaN where they do not settle as the step falls.
+        The slopes; NaN if they do not converge as the step decreases.
     error : float
-        Of both.
+        Error of both.
     """
 
     left: float
@@ -49,7 +49,7 @@ class Sides:
     error: float
 
     def contains(self, value: float) -> bool:
-        """Tell whether `value` lies between the slopes; False where they did not settle."""
+        """Tell whether `value` lies between the slopes; False if they did not converge."""
         return min(self.left, self.right) - self.error <= value <= max(self.left, self.right) + self.error
 
 
@@ -64,7 +64,7 @@ class Kinks:
     elements : dict of index to Sides
         Those found.
     complete : bool
-        Whether the budget allowed to find all of them.
+        Whether the budget sufficed to find all of them.
     """
 
     name: str
@@ -88,7 +88,7 @@ def find_kinks(loss: Function, name: str, mask: Host, budget: Budget, seed: int)
 
     Notes
     -----
-    Four evaluations a step of the search: about 8 log2(N) for each element found of N.
+    Four evaluations per step of the search: about 8 log2(N) for each element found among N.
     """
     found = Kinks(name)
     v = gaussian(mask.shape, seed, 0x1C)
@@ -120,7 +120,7 @@ def _halves(part: list[tuple[int, ...]]) -> Iterator[list[tuple[int, ...]]]:
 
 
 def slopes(line: Line) -> Sides | None:
-    """Return the slopes to the two sides of a kink, None where there is no kink. Four evaluations."""
+    """Return the slopes on the two sides of a kink; None if there is no kink. Four evaluations."""
     middle, eps = line.function.loss(), line.function.eps
     lefts, rights, rounding = [], [], 0.0
     step = eps**POWER * line.natural
@@ -142,9 +142,9 @@ def slopes(line: Line) -> Sides | None:
 
 
 def between_along(loss: Function, kinks: Kinks, gradient: Host, directions: int, seed: int) -> bool:
-    """Tell whether the gradient lies between the slopes along random directions through all kinks too.
+    """Tell whether the gradient also lies between the slopes along random directions through all kinks.
 
-    True where kinks are convex and concave both: then this need not be so. Four evaluations a direction.
+    True if some kinks are convex and others concave: then it need not. Four evaluations per direction.
     """
     bends = [sides.right - sides.left for sides in kinks.elements.values()]
     if len(bends) < 2 or not (all(bend > 0 for bend in bends) or all(bend < 0 for bend in bends)):

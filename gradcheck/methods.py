@@ -1,4 +1,4 @@
-"""Which method tries the parameters, and what is used where it does not apply."""
+"""Choice of the method, and what replaces it if it does not apply."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Settings:
 
 @dataclass
 class Found:
-    """What the trials came to, and how they were made."""
+    """The results of the trials, and how they were made."""
 
     title: str
     method: Method
@@ -41,7 +41,7 @@ class Found:
 
 
 def run(claim: Claim, settings: Settings) -> Found:
-    """Run the method asked for, and Richardson's where the loss turns out not to be analytic."""
+    """Run the requested method, or Richardson's if the loss turns out not to be analytic."""
     if settings.method in ("richardson", "central"):
         return _by_differences(claim, settings, settings.method)
     try:

@@ -65,9 +65,8 @@ class Problem:
     Attributes
     ----------
     name : str
-        How the table calls it.
-    make : callable
-        ``make(seed, dtype, scale)`` returns an `Instance`; the names of its mutants must not depend on the arguments.
+        Its name in the table. make : callable ``make(seed, dtype, scale)`` returns an `Instance`; the names of its
+        mutants must not depend on the arguments.
     """
 
     name: str
@@ -81,12 +80,10 @@ class Rule:
     Attributes
     ----------
     name : str
-        How the table calls it.
-    objects : callable
-        ``objects(loss, gradient, params, seed)`` returns whether it calls the gradient wrong, and how many
-        evaluations of loss and gradient that took.
+        Its name in the table. objects : callable ``objects(loss, gradient, params, seed)`` returns whether it calls the
+        gradient wrong, and how many evaluations of loss and gradient that took.
     seeds : int or None
-        How many of the seeds it is run on, the first; None: all.
+        Number of seeds on which it runs, from the first; None: all.
     remembers : bool
         Whether values of the loss may be kept from one mutant to the next. Many checkers try every mutant of a
         problem at the same points.
@@ -113,9 +110,9 @@ class Count:
     Attributes
     ----------
     objections, runs : int
-        How often the rule objected, of how many times that it was asked.
+        How often the rule objected, and how often it was run.
     evaluations : int
-        The most evaluations that it took.
+        The largest number of evaluations.
     share : float
         The same, divided by the number of parameters.
     """
@@ -152,7 +149,7 @@ class KillMatrix:
         return list(dict.fromkeys(rule for _, _, rule, _, _ in self.counts))
 
     def survivors(self, rule: str) -> list[tuple[str, str, float, str]]:
-        """Return problem, mutant, scale and dtype wherever `rule` let a mistake pass on some seed."""
+        """Return problem, mutant, scale and dtype of every mistake that `rule` missed on some seed."""
         return [
             (problem, mutant, scale, dtype)
             for (problem, mutant, name, scale, dtype), count in self.counts.items()
@@ -178,7 +175,7 @@ class KillMatrix:
         )
 
     def seeds(self, rule: str) -> int:
-        """Return on how many seeds `rule` was run."""
+        """Return the number of seeds on which `rule` was run."""
         return max(count.runs for (_, _, name, _, _), count in self.counts.items() if name == rule)
 
     def to_markdown(self) -> str:
@@ -248,7 +245,7 @@ def kill_matrix(
     dtypes : sequence of str
         Precisions of the parameters.
     seeds : sequence of int
-        Each draws a problem and is handed to the rules.
+        Each draws a problem and is passed to the rules.
 
     Returns
     -------
@@ -291,7 +288,7 @@ def kill_matrix(
 
 
 class _Remembered:
-    """A loss that computes its value at the same parameters once."""
+    """A loss that computes its value only once for the same parameters."""
 
     def __init__(self, loss: Callable[[Any], Any]) -> None:
         self.loss, self.known = loss, dict[Any, Any]()

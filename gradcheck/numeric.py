@@ -27,9 +27,9 @@ def is_exact(method: Method) -> bool:
 
 
 def elements(method: Method, name: str) -> tuple[Host, Host]:
-    """Return the derivative by every element of one parameter, and the method's error estimates.
+    """Return the derivative with respect to every element of one parameter, and the error estimates.
 
-    Costs `method.cost` evaluations an element.
+    Costs `method.cost` evaluations per element.
     """
     base = method.function.base[name]
     values, errors = np.empty(base.shape), np.empty(base.shape)
@@ -49,7 +49,7 @@ def unit(shape: tuple[int, ...], index: tuple[int, ...]) -> Host:
 def numerical_gradient(
     loss: Callable[[Any], Any], params: Any, *, method: str = "complex", return_error: bool = False
 ) -> Any:
-    r"""Return the derivative of `loss` by every element of `params`.
+    r"""Return the derivative of `loss` with respect to every element of `params`.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def numerical_gradient(
         The complex step is exact up to rounding. Richardson's extrapolation typically reaches ten digits, plain
         central differences six to eight.
     return_error : bool
-        Whether to return estimates of the errors as well: zeros for the complex step.
+        Whether to return error estimates as well: zeros for the complex step.
 
     Returns
     -------
@@ -74,7 +74,7 @@ def numerical_gradient(
     Raises
     ------
     TypeError, ValueError
-        For parameters that are no float32 or float64 arrays, an unknown method.
+        If parameters are not float32 or float64 arrays, or the method is unknown.
     FunctionError
         A ValueError: if the loss raises, returns no finite scalar, changes its input, or, for the complex step, is
         not analytic.
@@ -106,7 +106,7 @@ def numerical_gradient(
 
 
 def _by_elements(method: Method) -> tuple[dict[str, tuple[Host, Host]], NotAnalyticError | None]:
-    """Return values and errors by parameter, or why the complex step does not give them."""
+    """Return values and errors by parameter, or the reason why the complex step does not apply."""
     try:
         found = {name: elements(method, name) for name in method.function.base}
         if isinstance(method, ComplexStep):

@@ -23,16 +23,16 @@ class Arguments:
     Parameters
     ----------
     function : callable
-        Gives the names; ``input0``, ... where it tells none.
+        Gives the names; ``input0``, ... if it has none.
     inputs : tuple, list or array
-        Its positional arguments, each an array or a structure of arrays; a single array stands for itself.
+        Its positional arguments, each an array or a structure of arrays; a single array need not be in a tuple.
     constants : bool
-        Whether arguments without float arrays (integers, texts, masks, None) are allowed, and handed on as they are.
+        Whether arguments without float arrays (integers, strings, masks, None) are allowed, and passed unchanged.
 
     Attributes
     ----------
     names : list of str
-        Of the arguments by which a derivative is taken.
+        Names of the arguments with respect to which derivatives are taken.
     tree : Tree
         These arguments by name.
     """
@@ -51,12 +51,12 @@ class Arguments:
         return [next(found) if varied else value for value, varied in zip(self.given, self.varied, strict=True)]
 
     def pack(self, found: Any, what: str) -> dict[str, Any]:
-        """Return what a vjp returned as a mapping by name; values for constants may be left out, or be None.
+        """Return what a vjp returned as a mapping by name; values for constants may be omitted or None.
 
         Raises
         ------
         ValueError
-            If it is not one structure an input.
+            If it is not one structure per input.
         """
         if len(self.names) == 1 and not (isinstance(found, tuple | list) and len(found) in (1, len(self.given))):
             found = (found,)

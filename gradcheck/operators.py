@@ -3,15 +3,16 @@ r"""Hand-written tangents and adjoints: forward mode (jvp) and reverse mode (vjp
 For :math:`y = F(a_1, a_2, \dots)` with derivative J:
 
 * ``jvp(*inputs, *tangents)`` returns :math:`J \dot a`, shaped like y;
-* ``vjp(*inputs, cotangent)`` returns :math:`J^\top w`, one structure an input.
+* ``vjp(*inputs, cotangent)`` returns :math:`J^\top w`, one structure per input.
 
 Each check reduces the operator to a scalar loss, and leaves the verdict to `check_gradient`: for the vjp
 :math:`\langle w, F(a)\rangle`, whose gradient is :math:`J^\top w`; for the jvp
-:math:`\langle w, F(a + \sum_k t_k v_k)\rangle`, whose gradient by t at 0 is :math:`(\langle w, J v_k\rangle)_k`.
+:math:`\langle w, F(a + \sum_k t_k v_k)\rangle`, whose gradient with respect to t at 0 is :math:`(\langle w, J
+v_k\rangle)_k`.
 
 For the product of a Hessian with a vector the same is done once more: with a Gaussian w, the scalar
-:math:`\langle w, g(p)\rangle` has the gradient H w, since the Hessian of a smooth loss is symmetric. There the gradient
-g is taken as right: check it first.
+:math:`\langle w, g(p)\rangle` has the gradient H w, since the Hessian of a smooth loss is symmetric. Here the gradient
+g is assumed to be right: check it first.
 """
 
 from __future__ import annotations
@@ -50,21 +51,21 @@ def check_vjp(
     function : callable
         ``function(*inputs)`` returns an array or a structure of arrays.
     vjp : callable
-        ``vjp(*inputs, cotangent)`` returns the products with the transposed derivative, one structure an input (itself
-        and not in a tuple, if there is one input).
+        ``vjp(*inputs, cotangent)`` returns the products with the transposed derivative, one structure per input (not in
+        a tuple if there is only one).
     inputs : tuple of structures of arrays
         Where to check; float32 or float64.
     seed : int
         Of cotangent and directions.
     constants : bool
-        Whether inputs without float arrays (integers, masks, texts) are allowed, and handed on as they are.
+        Whether inputs without float arrays (integers, masks, strings) are allowed, and passed unchanged.
     **options
         As for `check_gradient`.
 
     Returns
     -------
     Report
-        One entry an array of the inputs, named like ``params.W``.
+        One entry per array of the inputs, with names such as ``params.W``.
 
     Raises
     ------
@@ -73,7 +74,7 @@ def check_vjp(
 
     Notes
     -----
-    One Gaussian cotangent: it meets every output, and by linearity (`check_linearity`) one is enough. Evaluations as
+    One Gaussian cotangent: it covers every output, and by linearity (`check_linearity`) one is enough. Evaluations as
     for `check_gradient`, and one more of the function.
     """
     check_callables(function=function, vjp=vjp)
@@ -117,7 +118,7 @@ def check_jvp(
     Returns
     -------
     Report
-        One entry an array of the inputs; the index of the worst element is the number of the tangent, of three.
+        One entry per array of the inputs; the index of the worst element is that of one of three tangents.
 
     Raises
     ------
@@ -126,7 +127,7 @@ def check_jvp(
 
     Notes
     -----
-    Three evaluations of the jvp an array, with all other tangents zero; of the function as for `check_gradient`.
+    Three evaluations of the jvp per array, with all other tangents zero; those of the function as for `check_gradient`.
     """
     check_callables(function=function, jvp=jvp)
     check_integer("seed", seed, at_least=0)
@@ -162,7 +163,7 @@ def check_hessian_vector_product(
     Parameters
     ----------
     gradient : callable
-        ``gradient(params)``, correct; of complex128 parameters too, if it can.
+        ``gradient(params)``, correct; if possible also for complex128 parameters.
     product : callable
         ``product(params, vector)`` with a vector of the structure of `params`; returns the same structure.
     params : array, mapping, or nested mappings and sequences of arrays
@@ -175,7 +176,7 @@ def check_hessian_vector_product(
     Returns
     -------
     Report
-        One entry an array of `params`.
+        One entry per array of `params`.
 
     Raises
     ------

@@ -6,8 +6,8 @@ its formulas are verified in float64, and its values compared with those,
 .. math:: \|g_{32} - g_{64}\| \le G\,\varepsilon_{32}\,\|g_{64}\| + S \max_k \|g_{64}(p_k) - g_{64}(p)\|,
 
 where :math:`p_k` are the parameters changed by a few units of float32 rounding: a gradient that reacts strongly to
-those cannot be more accurate. G = 256 stands for the rounding of the sums themselves, generous for tens of steps
-through time (errors of independent roundings grow like the square root of their number).
+those cannot be more accurate. G = 256 covers the rounding of the sums themselves, generously for tens of steps through
+time (errors of independent roundings grow like the square root of their number).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def check_precision(
     growth : float
         Units of float32 rounding allowed, relative to the norm of each parameter's gradient.
     seed : int
-        Of the small changes by which the gradient's sensitivity to rounding is measured.
+        Seed of the small changes that measure the gradient's sensitivity to rounding.
 
     Returns
     -------
@@ -57,11 +57,12 @@ def check_precision(
     Raises
     ------
     TypeError, ValueError
-        For wrong parameters, or a gradient of the wrong names, shapes or dtype (float32 in must give float32 out).
+        If the parameters are wrong, or the gradient has wrong names, shapes or dtype (float32 parameters need a float32
+        gradient).
 
     Notes
     -----
-    Two evaluations of the gradient where it is accurate, five otherwise.
+    Two evaluations of the gradient if it is accurate, five otherwise.
     """
     check_callables(gradient=gradient)
     check_integer("seed", seed, at_least=0)
@@ -79,7 +80,7 @@ def check_precision(
 def compare_precision(
     source: Source, double: Mapping[str, Host], growth: float = GROWTH["single"], seed: int = 0
 ) -> list[Entry]:
-    """Return one entry a parameter: its float32 gradient against `double`."""
+    """Return one entry per parameter: its float32 gradient against `double`."""
     single = source.at(source.function.base, "float32")
     largest = max(norm(g) for g in double.values())
     changes: dict[str, float] = {}

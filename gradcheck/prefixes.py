@@ -1,8 +1,8 @@
 """Gradients through time: the number of steps at which a gradient starts to be wrong.
 
 A backward pass that is right for one step and wrong for two has lost what flows from one step to the next; one that is
-wrong from step 7 on has met something that happens there first (a mask, a checkpoint, a change of sign). Checking the
-same loss on ever longer prefixes of the sequence tells these apart.
+wrong from step 7 on fails at something that first happens there (a mask, a checkpoint, a change of sign). Checking the
+same loss on longer and longer prefixes of the sequence distinguishes them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class WrongStep:
     report : Report
         Of that prefix.
     checked : dict of int to str
-        The verdict on every prefix that was looked at.
+        The verdict on every prefix checked.
     """
 
     steps: int
@@ -69,8 +69,8 @@ def first_wrong_step(problem: Problem, steps: int, params: Any, **options: Any) 
     Notes
     -----
     Lengths 1, 2, 4, ... and `steps` are checked until one fails, then the gap before it is halved: at most about
-    2 log2(steps) checks. Prefixes that fail are assumed to fail when they get longer; a failure that comes and goes
-    again between two lengths looked at is not seen.
+    2 log2(steps) checks. If a prefix fails, longer ones are assumed to fail too; a failure that appears and disappears
+    between two checked lengths is missed.
     """
     check_callables(problem=problem)
     check_integer("steps", steps, at_least=1)

@@ -1,12 +1,12 @@
-"""Pytest plugin: a fixture that checks gradients, a report of all checks in JSON, and seeds that replay a failure.
+"""Pytest plugin: a fixture that checks gradients, a report of all checks in JSON, and seeds that reproduce a failure.
 
-``--gradcheck-seed=N`` sets the seed of every check (0 without it; ``random`` draws one a run and prints it).
-``--gradcheck-report=FILE`` writes one record a check: the test, the report's fields, worst error, evaluations, seconds.
-Records travel with the test reports, so that the file is complete under pytest-xdist too. JUnit files get flat
+``--gradcheck-seed=N`` sets the seed of every check (default 0; ``random`` draws one per run and prints it).
+``--gradcheck-report=FILE`` writes one record per check: the test, the report's fields, worst error, evaluations,
+seconds. Records travel with the test reports, so that the file is complete under pytest-xdist too. JUnit files get flat
 properties for each test: the verdict, how many checks it made, their worst relative error and evaluations.
 
-The fixture lasts for the session, so that it may stand under Hypothesis's ``@given``, which refuses fixtures that are
-made once a test and used by many examples. It finds out by itself in which test it is called.
+The fixture has session scope, so that it works under Hypothesis's ``@given``, which refuses fixtures that are created
+once per test and shared by many examples. It detects in which test it is called.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from gradcheck.report import GradientError, Report
 
 
 class Checker:
-    """What the `gradcheck` fixture gives: calling it asserts a gradient, its attributes are the package's checks.
+    """The value of the `gradcheck` fixture: calling it asserts a gradient; its attributes are the package's checks.
 
     Parameters
     ----------
     seed : int
-        Given to every check that takes one, unless the call names another.
+        Passed to every check that takes one, unless the call gives another.
     record : callable
         Takes each report.
     """
@@ -45,7 +45,7 @@ class Checker:
         return self.require(self.check_gradient(loss, gradient, params, **options))
 
     def require(self, report: Report) -> Report:
-        """Raise `GradientError`, saying how to replay the check, unless `report` passed; return it."""
+        """Raise `GradientError`, which says how to reproduce the check, unless `report` passed; return it."""
         __tracebackhide__ = True
         if not report.passed:
             error = GradientError(report)
@@ -54,7 +54,7 @@ class Checker:
         return report
 
     def __getattr__(self, name: str) -> Callable[..., Report]:
-        """Return a check of the package that records its report and has its seed set."""
+        """Return a check of the package that uses the fixture's seed and records its report."""
         check = getattr(package, name, None)
         if not (name.startswith("check_") or name in ("taylor_test", "adjoint_test")) or check is None:
             raise AttributeError(f"gradcheck has no check {name!r}")
@@ -81,7 +81,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Settle the seed, once for all workers, and collect records where a file is asked for."""
+    """Set the seed, once for all workers, and collect records if a file is requested."""
     given = getattr(config, "workerinput", {}).get("gradcheck_seed", config.getoption("--gradcheck-seed"))
     if given == "random":
         given = secrets.randbelow(2**31)
@@ -95,12 +95,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 SEED = pytest.StashKey[int]()
-ITEM = pytest.StashKey[list[pytest.Item]]()  # the test that runs, and no other
+ITEM = pytest.StashKey[list[pytest.Item]]()  # the test that is running
 RECORDS = pytest.StashKey[list[dict[str, Any]]]()
 
 
 def _writable(path: str) -> pathlib.Path:
-    """Return the path of the report after making its folder; refuse it before the tests run if that cannot be."""
+    """Return the path of the report after creating its folder; raise before the tests run if that fails."""
     file = pathlib.Path(path)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -113,7 +113,7 @@ def _writable(path: str) -> pathlib.Path:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Hand the seed to a worker of pytest-xdist."""
+    """Pass the seed to a worker of pytest-xdist."""
     node.workerinput["gradcheck_seed"] = str(node.config.stash[SEED])
 
 
@@ -135,7 +135,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Any:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
-    """Give the report of the last phase the records of the test, in a form that travels between processes."""
+    """Attach the records of the test to the report of its last phase, in a form that can be sent between processes."""
     report = yield
     records = item.stash.get(RECORDS, [])
     if records and report.when == "teardown":
@@ -157,7 +157,7 @@ def gradcheck_fixture(request: pytest.FixtureRequest) -> Checker:
 
 
 def _properties(records: list[dict[str, Any]]) -> list[tuple[str, object]]:
-    """Return what a JUnit file shows of the checks of one test: one text for each name."""
+    """Return the properties of one test for a JUnit file: a string for each name."""
     verdicts = [record["verdict"] for record in records]
     errors = [float(record["worst"]["relative_error"]) for record in records]
     return [

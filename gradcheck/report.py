@@ -1,4 +1,4 @@
-"""What a check found: verdicts, the worst disagreement, what it cost, and how sure it is."""
+"""Results of a check: verdicts, the worst disagreement, its cost, and its confidence."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Worst:
     parameter : str
         Name of the parameter.
     index : tuple of int or None
-        Index of the element; None where the values are derivatives along a direction.
+        Index of the element; None if the values are derivatives along a direction.
     analytic, numeric : float
         The value under check, and the reference.
     relative_error : float
@@ -51,7 +51,7 @@ class Worst:
 
 @dataclass(frozen=True)
 class Entry:
-    """The verdict on one parameter (or one output, or one law).
+    """The verdict on one parameter (or one output, or one identity).
 
     Attributes
     ----------
@@ -65,16 +65,16 @@ class Entry:
     tolerance : float
         The relative error that was allowed, the rounding floor or the error estimate of the differences included.
     directions : int
-        Number of random directions behind the verdict, 0 where every element was looked at.
+        Number of random directions behind the verdict, 0 if every element was checked.
     diagnosis : str or None
-        The mistake that fits, where one does.
+        The mistake that explains the difference, if one does.
     note : str or None
         Why it is inconclusive and what to do, or what widened the tolerance.
     reason : str or None
         Why it is inconclusive, in one word: zero, rounding, noise, kink, steps, domain or random.
     agreement : float
-        To what relative distance the values agreed, rounding and errors of differences included; at most `tolerance`
-        where it passed.
+        Relative distance to which the values agreed, including rounding and errors of differences; at most `tolerance`
+        if it passed.
     """
 
     parameter: str
@@ -91,7 +91,7 @@ class Entry:
         return "\n".join(self.lines())
 
     def lines(self) -> list[str]:
-        """Return the text about this entry."""
+        """Return the text of this entry."""
         error = f"relative error {self.worst.relative_error:.1e}, allowed {self.tolerance:.1e}"
         why = f" ({self.reason})" if self.reason else ""
         lines = [f"  {self.parameter}: {self.verdict}{why}, {error}"]
@@ -106,7 +106,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Report:
-    """The outcome of a check. Its text, ``str(report)``, says all of it.
+    """The outcome of a check, complete in its text, ``str(report)``.
 
     Attributes
     ----------
@@ -115,9 +115,9 @@ class Report:
     method : str
         How the reference values were found.
     entries : tuple of Entry
-        One a parameter.
+        One per parameter.
     seed : int
-        Replays the check.
+        Seed that reproduces the check.
     n_evaluations : int
         Calls of the loss and of the gradient that the verdict took.
     n_explaining : int
@@ -125,7 +125,7 @@ class Report:
     seconds : float
         Time spent.
     notes : tuple of str
-        What the user should know besides.
+        Further remarks for the user.
     """
 
     title: str
@@ -155,7 +155,7 @@ class Report:
 
     @property
     def inconclusive(self) -> bool:
-        """Whether none failed, and of some nothing could be said."""
+        """Whether none failed, and some are inconclusive."""
         return self.verdict == INCONCLUSIVE
 
     @property
@@ -165,7 +165,7 @@ class Report:
         return max(entries, key=lambda entry: entry.worst.relative_error).worst
 
     def __bool__(self) -> bool:
-        """Be true only if every parameter passed, so that ``assert check_gradient(...)`` does what it seems to."""
+        """Be true only if every parameter passed, so that ``assert check_gradient(...)`` works as it reads."""
         return self.passed
 
     def __getitem__(self, parameter: str) -> Entry:

@@ -5,23 +5,23 @@ r"""The decision: what makes a parameter pass, fail, or neither. All of it is in
    .. math:: |\langle g, v\rangle - D| \le \max(\text{rtol}\,\|g\|\,\text{rms}(v),\ \text{floor}).
 
 2. **A mismatch** is a failure only if everything else that could explain it has been excluded: rounding (`floor`), a
-   loss that is not analytic, a kink, noise, a scale of its own (`by_complex_steps`, `audit`). What cannot be excluded
+   loss that is not analytic, a kink, noise, a separate scale (`by_complex_steps`, `audit`). What cannot be excluded
    is the reason why the verdict is inconclusive (`Trial.doubt`).
 3. **The verdict** on all comparisons (`Trial.verdict`), the first that holds: a failure: failed; a doubt, or zero on
    both sides, or a tolerance widened so far that it means nothing: inconclusive; else passed. A tolerance that the user
-   asked for is never too loose.
+   requested is never too loose.
 
-Elements of unlike size are tried apart (`scales`), and a parameter has the worst verdict of its blocks (`merge`); a
-block that is zero on both sides does not count where another is not.
+Elements of different size are tried separately (`scales`), and a parameter has the worst verdict of its blocks
+(`merge`); a block that is zero on both sides does not count if another is not.
 
-The size of <e, v> for an error e of the gradient is norm(e) * rms(v) whatever the number of elements, hence rms(v) and
-not norm(v): with the latter, an error confined to one element of a large parameter would have more room. What stays
-invisible is an error smaller than about rtol * norm(g) in the whole block; an element whose true value is that small
-can be entirely wrong (``method="elements"`` looks at each by itself).
+The size of <e, v> for an error e of the gradient is norm(e) * rms(v) for any number of elements, hence rms(v) and not
+norm(v): with the latter, an error confined to one element of a large parameter would have more room. An error stays
+invisible if it is smaller than about rtol * norm(g) in the whole block; an element whose true value is that small can
+be entirely wrong (``method="elements"`` looks at each by itself).
 
-There is no absolute tolerance, but that derivatives below 1e-304 count as zero. The floor is the rounding of the two
-numbers, measured (`floor`) or, for real differences, the error estimate of the method. Where the floor covers the
-gradient itself, nothing was tested: the verdict is inconclusive.
+There is no absolute tolerance, except that derivatives below 1e-304 count as zero. The floor is the rounding of the two
+numbers, measured (`floor`) or, for real differences, the error estimate of the method. If the floor covers the gradient
+itself, nothing was tested, and the verdict is inconclusive.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ ADVICE = {
 
 @dataclass
 class Trial:
-    """What is known of one block of a parameter so far."""
+    """What is known so far about one block of a parameter."""
 
     block: Block
     rtol: float
@@ -66,7 +66,7 @@ class Trial:
     failed: bool = False
     culprit: Sample | None = None  # the sample that failed it
     doubt: tuple[str, str] | None = None  # the reason in one word, and what to do
-    word: str | None = None  # what else the user should know of a pass
+    word: str | None = None  # a remark for the user about a pass
     size: float | None = None  # what tolerances are relative to, where samples are single elements
 
     @property
@@ -83,11 +83,11 @@ class Trial:
         return sample.mismatch <= self.allowed(sample)
 
     def fail(self, sample: Sample) -> None:
-        """Take in that nothing but a wrong gradient explains a sample."""
+        """Record that nothing but a wrong gradient explains a sample."""
         self.failed, self.culprit = True, sample
 
     def hesitate(self, reason: str, text: str | None = None) -> None:
-        """Take in that something could not be excluded; the first reason stays."""
+        """Record that something could not be excluded; the first reason is kept."""
         self.doubt = self.doubt or (reason, text or ADVICE[reason])
 
     def within_rounding(self, claim: Claim, sample: Sample) -> bool:
@@ -102,7 +102,7 @@ class Trial:
 
     @property
     def agreement(self) -> float:
-        """How far the two values differed at most, relative, or could have differed unseen for rounding or steps."""
+        """The largest relative difference of the two values, or the one that rounding or steps could hide."""
         unseen = [self.floor + SUSPICION * s.slope.error for s in self.samples]
         sizes = [max(self.size or s.scale, abs(s.slope.value), 1e-300) for s in self.samples]
         return max(
@@ -127,7 +127,7 @@ class Trial:
         return self.culprit or max(self.samples, key=lambda sample: sample.relative)
 
     def verdict(self, single: bool) -> tuple[str, str | None, str | None]:
-        """Return the verdict, the reason in one word where it is inconclusive, and a note."""
+        """Return the verdict, the reason in one word if it is inconclusive, and a note."""
         if self.failed:
             return FAILED, None, None
         if self.doubt:
@@ -145,7 +145,7 @@ class Trial:
 def merge(trials: Sequence[Trial], single: bool, whole: float) -> Trial:
     """Return the trial that decides on a parameter with a gradient of norm `whole`: the worst of its blocks.
 
-    An empty block comes last where no error could hide in it that means anything beside the whole gradient.
+    An empty block comes last if no error that matters compared with the whole gradient could hide in it.
     """
     order = {FAILED: 0, INCONCLUSIVE: 1, PASSED: 2}
 
@@ -162,7 +162,7 @@ def merge(trials: Sequence[Trial], single: bool, whole: float) -> Trial:
 
 
 def default_rtol(claim: Claim, exact: bool) -> float:
-    """Return the relative tolerance used where the user gives none.
+    """Return the default relative tolerance.
 
     About 1e-12 for the complex step in float64 (4500 units of rounding: sums over fifty steps of a batch stay below
     a hundredth of it), 3e-5 if loss or gradient is computed in single precision, 1e-9 for differences in float64.

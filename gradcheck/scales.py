@@ -1,8 +1,9 @@
 """Blocks: the elements of a parameter that have about the same size.
 
-One step and one norm serve all elements of an array only if these are of like size. In an array that holds 1e5 beside
-1e-5, a step that is small for the one is ten thousand million times the other, and the gradient by the small one drowns
-that by the large one in their common norm. Such an array is split, and each block is tried by itself.
+One step and one norm suit all elements of an array only if their sizes are similar. In an array that holds 1e5 beside
+1e-5, a step that is small for one is ten thousand million times the other, and in their common norm the gradient with
+respect to the small one hides that with respect to the large one. Such an array is split, and each block is tried
+separately.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ FAR = 1e-3  # below this share of the root mean square an element is far from th
 SHARE = 0.15  # ... if more than this share of them is (of normally distributed ones, 0.0008 are) ...
 RARE = 2e-3  # ... or below this, divided by their number: by chance, less than this share of arrays has such an element
 SMALLEST = 1e-292  # size of elements: steps far below it can still be divided by
-MOST = 16  # blocks of one array at most
+MOST = 16  # largest number of blocks per array
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +35,7 @@ class Block:
     size : float
         Root mean square of the elements that are not zero, 1 if all are.
     key : int
-        Tells its random directions from those of other blocks.
+        Distinguishes its random directions from those of other blocks.
     """
 
     name: str
@@ -52,7 +53,7 @@ class Block:
 
 
 def blocks(name: str, values: Host, key: int) -> list[Block]:
-    """Return the elements of a parameter, grouped by size; zeros stand with the largest."""
+    """Return the elements of a parameter, grouped by size; zeros belong to the group of the largest."""
     size = np.abs(values)
     left, found = np.ones(values.shape, bool), []
     while np.any(left):

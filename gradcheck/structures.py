@@ -1,8 +1,8 @@
-"""Structures of parameters: how their arrays are named, and how the same structure is made again from other values.
+"""Structures of parameters: how their arrays are named, and how the same structure is rebuilt from other values.
 
 A structure is an array, a Python float, a mapping, a dataclass, a named tuple, or a sequence of structures. Arrays are
 named by their place: ``W``, ``layers[0].W``. Fields of a dataclass that hold neither arrays nor floats (a size, a name,
-a function) belong to the structure and are handed on as they are.
+a function) belong to the structure and are passed unchanged.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def is_record(obj: Any) -> bool:
 
 
 def walk(structure: Any, name: str, what: str) -> Iterator[tuple[str, Array]]:
-    """Yield the arrays and floats of a structure by name; mappings are looked at before anything else.
+    """Yield the arrays and floats of a structure by name; mappings are checked first.
 
     Raises
     ------
@@ -79,7 +79,7 @@ def rebuild(template: Any, leaves: Iterator[Array]) -> Any:
 
 
 def leaf(values: Any, like: Array) -> Array:
-    """Return `values` as the kind of leaf that `like` is: a number of Python, or an array of its library."""
+    """Return `values` as a leaf of the kind of `like`: a Python number, or an array of its library."""
     return values.item() if is_number(like) else beside(values, like)
 
 
@@ -98,7 +98,7 @@ def _holds_parameters(value: Any) -> bool:
 
 
 def _mapping(template: Mapping[Any, Any], items: dict[Any, Any]) -> Any:
-    """Return a mapping of the type of `template`, a dict where that type cannot be made."""
+    """Return a mapping of the type of `template`, or a dict if that type cannot be created."""
     if type(template) is dict:
         return items
     with contextlib.suppress(Exception):  # some cannot be changed, and odd ones answer anything when asked for a method

@@ -1,11 +1,11 @@
-r"""The Taylor test, which asks how fast the remainder vanishes.
+r"""The Taylor test: how fast the remainder vanishes.
 
 .. math:: R(h) = |f(p + h v) - f(p) - h\langle g, v\rangle| = O(h^2) \text{ if } g \text{ is right, else } O(h).
 
 Steps fall by 4 from a quarter of the parameter's size. The window is found, not given: it begins where the remainder
-starts to fall steadily and ends where it drowns in the rounding of the loss. The rate is that of the smallest steps in
+starts to fall steadily and ends where the rounding of the loss hides it. The rate is that of the smallest steps in
 it. A wrong part smaller than about the smallest step in the window stays hidden, so this is a coarser test than
-`check_gradient`; it needs nothing but real evaluations, and its table of rates convinces readers.
+`check_gradient`; it needs only real evaluations, and readers can judge its table of rates.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def taylor_test(loss: Callable[[Any], Any], gradient: Any, params: Any, *, seed:
     params : array, mapping, or nested mappings and sequences of arrays
         Where to check.
     seed : int
-        Of the directions, one a parameter.
+        Seed of the directions, one per parameter.
 
     Returns
     -------
@@ -89,7 +89,7 @@ def taylor_test(loss: Callable[[Any], Any], gradient: Any, params: Any, *, seed:
 
     Notes
     -----
-    15 evaluations of the loss a parameter.
+    15 evaluations of the loss per parameter.
     """
     check_integer("seed", seed, at_least=0)
     started = time.perf_counter()
@@ -118,7 +118,7 @@ def _remainders(claim: Claim, name: str, seed: int, position: int) -> Remainders
 
 
 def _window(values: list[float], rounding: float) -> slice:
-    """Return the last run of falling remainders that stand clear of rounding."""
+    """Return the last run of falling remainders that are well above rounding."""
     stop = next((k for k, value in enumerate(values) if value <= 16 * rounding), len(values))
     start = max(stop - 1, 0)
     while start > 0 and values[start - 1] > 1.5 * values[start]:

@@ -1,8 +1,8 @@
 """Parameters as users hold them, as named arrays; and gradients, matched with them.
 
-A `Tree` gives every array a name by its place (`gradcheck.structures`); an array that comes alone is called
-``params``. It rebuilds the same structure from new values, always from fresh copies in the layout of the user's own
-arrays: a function under check never holds those.
+A `Tree` names every array by its place (`gradcheck.structures`); a single array is called ``params``. It rebuilds the
+same structure from new values, always from fresh copies in the layout of the user's own arrays: a function under check
+never gets those.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ FLOATING = ("float32", "float64")
 
 
 class NarrowedError(TypeError):
-    """A gradient came in float32 for float64 parameters."""
+    """A gradient is float32 for float64 parameters."""
 
 
 def values_of(array: Array) -> Host:
-    """Return an array, or a number of Python, as an array in host memory."""
+    """Return an array, or a Python number, as an array in host memory."""
     return np.asarray(array) if is_number(array) else to_host(array)
 
 
 def kind_of(array: Array) -> str:
-    """Return the name of the dtype of an array or a number of Python."""
+    """Return the name of the dtype of an array or a Python number."""
     return values_of(array).dtype.name if is_number(array) else dtype_name(array)
 
 
 @dataclass(frozen=True)
 class Tree:
-    """Named arrays together with the structure they came in.
+    """Named arrays, and the structure that held them.
 
     Attributes
     ----------
@@ -55,7 +55,7 @@ class Tree:
         Raises
         ------
         TypeError
-            If something in it is neither array, float, mapping, dataclass nor sequence.
+            If something in it is not an array, float, mapping, dataclass or sequence.
         ValueError
             If two places have the same name.
         """
@@ -77,15 +77,15 @@ class Tree:
         return kind_of(next(iter(self.arrays.values())))
 
     def host(self, dtype: Any = None) -> dict[str, Host]:
-        """Return copies of the arrays in host memory, cast to `dtype` where one is given."""
+        """Return copies of the arrays in host memory, cast to `dtype` if one is given."""
         return {name: np.array(values_of(array), dtype=dtype) for name, array in self.arrays.items()}
 
     def build(self, values: Mapping[str, Host]) -> Any:
-        """Return the structure again, with copies of `values` in the library and on the device of the user's arrays."""
+        """Return the same structure with copies of `values` in the library and on the device of the user's arrays."""
         return rebuild(self.template, iter([leaf(values[name], array) for name, array in self.arrays.items()]))
 
     def narrows(self) -> str | None:
-        """Return the name of the library that makes float32 arrays where it is given float64, None if none does."""
+        """Return the name of the library that narrows float64 values to float32 arrays; None if none does."""
         for array in self.arrays.values():
             if kind_of(leaf(np.ones(np.shape(array)), array)) == "float32":
                 return library(array)
@@ -93,7 +93,7 @@ class Tree:
 
 
 def parameters(params: Any, what: str = "params") -> Tree:
-    """Return the tree of `params` after checking that a derivative by them can be taken.
+    """Return the tree of `params` after checking that derivatives with respect to them can be taken.
 
     Raises
     ------
@@ -135,14 +135,14 @@ def match_gradient(gradient: Any, tree: Tree, dtype: str, what: str = "gradient"
     tree : Tree
         The parameters.
     dtype : str
-        The dtype that the parameters had where the gradient was computed.
+        The dtype of the parameters for which the gradient was computed.
     what : str
-        What errors call it.
+        Its name in errors.
 
     Raises
     ------
     TypeError
-        If it is no structure of arrays, or an array has another dtype than its parameter.
+        If it is not a structure of arrays, or an array's dtype differs from its parameter's.
     ValueError
         If a name is missing or unexpected, a shape differs, or a value is NaN or infinite.
     """

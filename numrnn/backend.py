@@ -21,6 +21,21 @@ import numpy.typing as npt
 from numrnn import gpu
 from numrnn.typing import Backend
 
+__all__ = [
+    "array_namespace",
+    "asarray",
+    "astype",
+    "backend_module",
+    "device_of",
+    "empty",
+    "eye",
+    "from_numpy",
+    "is_array",
+    "random_generators",
+    "to_numpy",
+    "zeros",
+]
+
 Array = Any  # an array of NumPy, CuPy or another array-API library; none of them shares a base class
 Params = Mapping[str, Array]
 DType = Any  # a dtype of the array's library, or what that library takes for one

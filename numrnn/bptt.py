@@ -2,8 +2,8 @@ r"""Backpropagation through time: the forward pass of any cell over a sequence, 
 
     forward    h_t = step(params, x_t, h_{t-1}),                                   t = 1..T          (F16)
     backward   g_T = dL/dh_T,   (dparams_t, dx_t, g) = step_vjp(x_t, h_{t-1}, g_t),
-               g_{t-1} = g + (the loss's direct derivative with respect to h_{t-1}),  t = T..1          (B26) dparams =
-               sum over t of dparams_t                                                     (B27)
+               g_{t-1} = g + (the loss's direct derivative with respect to h_{t-1}),  t = T..1          (B26)
+               dparams = sum over t of dparams_t                                           (B27)
 
 `forward` and `backward` check their arguments and hand them to an engine. The reference engine is at the end of this
 file: the simplest correct loops, for any cell and any array library. The fused engines, numrnn/engines/cpu for NumPy
@@ -39,6 +39,8 @@ from numrnn.problem import Problem, check_cotangents, check_problem
 from numrnn.subnormals import flush_subnormals
 from numrnn.tape import DefaultGradients, Gradients, ParameterGradients, Tape
 from numrnn.typing import Engine
+
+__all__ = ["ReferenceLoopWarning", "ReferenceTape", "backward", "forward"]
 
 Wanted = Literal["params", "x", "h0", "states"]
 ENGINES: tuple[Engine, ...] = ("auto", "reference", "fused")

@@ -35,6 +35,8 @@ import numpy as np
 from numrnn.checks import check_integer, check_number, shown
 from numrnn.options import checked, documented, option
 
+__all__ = ["InitialValues", "block_rotations", "gain_scales", "input_gains"]
+
 CHRONO = "chrono"
 
 

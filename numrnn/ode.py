@@ -35,6 +35,16 @@ from numrnn.stability.endtoend import end_to_end_jacobian
 from numrnn.stability.euler import EulerForm, check_euler
 from numrnn.stability.linearization import linearize
 
+__all__ = [
+    "Convergence",
+    "Solution",
+    "convergence",
+    "forward_and_back_defect",
+    "forward_and_back_order",
+    "solve",
+    "with_step_size",
+]
+
 RTOL = 1e-13  # the tightest that DOP853 can meet in float64, some hundreds of units of rounding
 ATOL = 1e-14
 

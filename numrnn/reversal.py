@@ -10,6 +10,8 @@ from numrnn.backend import Array, array_namespace, asarray
 from numrnn.checks import check_array
 from numrnn.problem import check_lengths
 
+__all__ = ["reverse"]
+
 
 def reverse(x: Array, lengths: Any = None) -> Array:
     """Return sequences in reverse time order; elements after a row's length keep their places.

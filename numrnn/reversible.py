@@ -35,6 +35,17 @@ from numrnn.stability.spectra import spectral_norm
 from numrnn.subnormals import flush_subnormals
 from numrnn.tape import Gradients
 
+__all__ = [
+    "Drift",
+    "Inverse",
+    "ReversibleGradients",
+    "ReversibleTape",
+    "contraction_factor",
+    "forward",
+    "invert",
+    "invert_step",
+]
+
 
 @dataclass(frozen=True, eq=False)
 class Inverse:

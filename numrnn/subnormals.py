@@ -31,6 +31,8 @@ from types import TracebackType
 
 import numpy as np
 
+__all__ = ["can_flush", "flush_subnormals"]
+
 FTZ_AND_DAZ = 1 << 15 | 1 << 6  # of MXCSR: subnormal results, and operands, become zero
 FZ = 1 << 24  # of FPCR: both
 ENVIRONMENT_BYTES = 64  # more than any system's fenv_t

@@ -13,6 +13,8 @@ from numrnn.backend import Array, empty, to_numpy
 from numrnn.problem import Problem
 from numrnn.subnormals import flush_subnormals
 
+__all__ = ["CheckpointedStates", "DefaultGradients", "Gradients", "ParameterGradients", "Tape"]
+
 
 @dataclass(frozen=True)
 class Gradients:

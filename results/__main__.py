@@ -1,4 +1,4 @@
-"""python -m results [--check]: write the tables made from logs and presets anew, or say whether they are up to date."""
+"""python -m results [--check]: rewrite the tables made from logs and presets, or check that they are up to date."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ON_THE_GRID = Path(__file__).parents[1] / "docs" / "what_the_paper_does_not_say.
 
 
 def pages(page: Path, grid_page: Path, folder: Path, task_folder: Path) -> dict[Path, Callable[[str], str]]:
-    """Return the pages with tables, and for each how to make it anew."""
+    """Return the pages with tables, and for each the function that rewrites it."""
     return {
         page: lambda text: rebuilt(text, of_the_paper(read_runs(folder)) | tasks.tables(task_folder)),
         grid_page: lambda text: rebuilt(text, {"outside the grid": grid.table()}, "presets"),
@@ -31,7 +31,7 @@ def main(
     folder: Path = FOLDER,
     task_folder: Path = tasks.FOLDER,
 ) -> int:
-    """Run from the command line; return 0, or 1 where logs are wrong or, with --check, a page is not up to date."""
+    """Run from the command line; return 0, or 1 if logs are wrong or, with --check, a page is not up to date."""
     parser = Parser(prog="python -m results", description=(__doc__ or "").partition(": ")[2])
     parser.add_argument("--check", action="store_true", help="write nothing; status 1 if a table differs")
     check, status = parser.parse_args(argv).check, 0

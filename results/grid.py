@@ -1,4 +1,4 @@
-"""Which settings of the presets of Tables 1 and 2 lie outside the paper's grid, as a table."""
+"""The settings of the presets of Tables 1 and 2 outside the paper's grid, as a table."""
 
 from __future__ import annotations
 

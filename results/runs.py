@@ -1,4 +1,4 @@
-"""One run from its logs, and what must be true of it."""
+"""One run, read from its logs, and its consistency."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class LogError(Exception):
 
 @dataclass(frozen=True)
 class Run:
-    """One run: its folder, and the contents of its logs; `result` is empty of a run that has not come to its end."""
+    """One run: its folder, and the contents of its logs; `result` is empty for an unfinished run."""
 
     folder: Path
     config: dict[str, Any]
@@ -35,7 +35,7 @@ class Run:
 
     @property
     def command(self) -> str:
-        """What repeats it."""
+        """The command that repeats it."""
         return command(self.preset, self.config["seed"], self.config["backend"])
 
     def history(self, kind: str) -> list[dict[str, Any]]:
@@ -44,7 +44,7 @@ class Run:
 
     @property
     def training_accuracy(self) -> float:
-        """Mean over the last tenth of the updates, of each on its batch before the update."""
+        """Mean over the last tenth of the updates, each on its batch before the update."""
         records = self.history("training")
         steps = [0] + [record["step"] for record in records]
         updates = [max(0, stop - max(start, 0.9 * steps[-1])) for start, stop in itertools.pairwise(steps)]
@@ -52,7 +52,7 @@ class Run:
 
 
 def command(preset: str, seed: int = 0, backend: str = "numpy") -> str:
-    """Return the command that makes a run of a row."""
+    """Return the command of a run of a row."""
     experiment = "cifar10" if preset.startswith("cifar10-") else "mnist"
     device = "" if backend == "numpy" else f" --backend {backend}"
     return f"numrnn {experiment} --preset {preset} --seed {seed}{device} --out results/paper/{preset}/seed-{seed}"
@@ -82,7 +82,7 @@ def read_run(folder: Path) -> Run:
 
 
 def _check(run: Run) -> None:
-    """Check a run that has come to its end."""
+    """Check a finished run."""
     missing = [name for name in FILES if not (run.folder / name).exists()]
     if missing:
         raise LogError(f"{run.folder}: {' and '.join(missing)} missing")
@@ -109,7 +109,7 @@ def _check(run: Run) -> None:
 
 
 def read_runs(root: Path = FOLDER) -> dict[str, list[Run]]:
-    """Return all runs by preset, by rising seed."""
+    """Return all runs by preset, in ascending order of the seed."""
     folders = sorted(root.glob("*/seed-*"), key=lambda folder: (folder.parent.name, int(folder.name[5:])))
     runs: dict[str, list[Run]] = {}
     for folder in folders:

@@ -13,7 +13,7 @@ MODELS = {
     "gated-unstructured": "ablation: (13), W unstructured",
     "lstm": "LSTM",
 }
-# Test accuracies in percent as the paper gives them, by task and cell.
+# The paper's test accuracies in percent, by task and cell.
 PAPER = {
     "mnist": {"antisymmetric": 98.0, "gated": 98.8, "lstm": 97.3},
     "pmnist": {"antisymmetric": 95.8, "gated": 93.1, "lstm": 92.6},
@@ -35,7 +35,7 @@ def presets(tasks: Sequence[str] = tuple(PAPER)) -> list[str]:
 
 
 def table(name: str, runs: Mapping[str, Sequence[Run]]) -> str:
-    """Return one table of the paper with ours beside its figures."""
+    """Return one table of the paper with our figures beside the paper's."""
     lines = [
         "| task | model | paper, % | ours, % | parameters | iterations | seeds |",
         "|---|---|---|---|---|---|---|",
@@ -57,7 +57,7 @@ def table(name: str, runs: Mapping[str, Sequence[Run]]) -> str:
 
 
 def accuracy_text(accuracies: Sequence[float]) -> str:
-    """Return an accuracy in percent; of several the mean, and the standard deviation of a single one."""
+    """Return an accuracy in percent; of several, the mean and the standard deviation of a single one."""
     mean = f"{100 * statistics.fmean(accuracies):.2f}"
     if len(accuracies) == 1:
         return mean
@@ -65,12 +65,12 @@ def accuracy_text(accuracies: Sequence[float]) -> str:
 
 
 def _each(texts: Iterable[str]) -> str:
-    """Return the texts, each once."""
+    """Return the strings without duplicates."""
     return "; ".join(dict.fromkeys(texts))
 
 
 def run_table(runs: Mapping[str, Sequence[Run]]) -> str:
-    """Return a line for each run, and for each row that has none its command."""
+    """Return a line for each run, and the command for each row without runs."""
     lines = [
         "| row, seed | test, % | validation, % | training, % | parameters | iterations | seconds | machine | data "
         "| command |",
@@ -118,7 +118,7 @@ def data_text(result: Mapping[str, object]) -> str:
 
 
 def rebuilt(page: str, tables: Mapping[str, str], source: str = "logs") -> str:
-    """Return the page with its tables, given by name, made anew, each between its two marks.
+    """Return the page with its tables, given by name, rewritten between their marks.
 
     Raises
     ------

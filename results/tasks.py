@@ -1,7 +1,7 @@
-"""The tasks of long memory, from the logs in results/tasks: a table of runs, a table of trials, and the curves.
+"""The long-memory tasks, from the logs in results/tasks: a table of runs, a table of trials, and the curves.
 
-A run is solved from the first update after which the loss, as the log has it, stays below a tenth of what is reached
-without memory. Every update is on new sequences, so its loss before the update is that on unseen ones.
+A run has solved its task from the first update after which the logged loss stays below a tenth of the loss without
+memory. Every update uses new sequences, so its loss before the update is the loss on unseen ones.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MODELS = {
     "lstm": "LSTM, forget bias 1",
     "lstm-chrono": "LSTM, chrono",
 }
-SOLVED = 0.1  # of the loss that is reached without memory
+SOLVED = 0.1  # of the loss without memory
 COMMON = {"validation_sequences", "checkpoint_interval", "log_interval", "iterations", "hidden_size", "batch_size"}
 
 
@@ -64,7 +64,7 @@ def read_run(folder: Path) -> dict[str, Any]:
 
 
 def solved_at(run: Mapping[str, Any]) -> int | None:
-    """Return the update after which the loss stays below a tenth of that without memory, None if there is none."""
+    """Return the update after which the loss stays below a tenth of that without memory; None if there is none."""
     limit, found = SOLVED * run["result"]["baseline_loss"], None
     for record in run["training"]:
         if not record["loss"] < limit:
@@ -107,7 +107,7 @@ def _cells(preset: str, run: Mapping[str, Any]) -> list[str]:
 
 
 def trial_table(found: Sequence[Mapping[str, Any]]) -> str:
-    """Return a line for each trial: what was set, and the losses on validation sequences."""
+    """Return a line for each trial: its settings, and the losses on validation sequences."""
     lines = [
         "| number | task | cell | settings | updates | validation loss, in five equal parts |",
         "|---:|---|---|---|---:|---|",
@@ -152,7 +152,7 @@ def _of(runs: Mapping[str, Mapping[str, Any]], task: str, size: int) -> dict[str
 
 
 def tables(root: Path = FOLDER) -> dict[str, str]:
-    """Return both tables by the names of their places on the page.
+    """Return both tables by the names of their marks on the page.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""python -m results.trials NUMBER: repeat a trial of the tasks of long memory, a line of results/tasks/trials.jsonl.
+"""python -m results.trials NUMBER: repeat a trial of the long-memory tasks, a line of results/tasks/trials.jsonl.
 
 Settings of the presets of `numrnn adding` and `numrnn copying` were chosen by these trials. Each trained with the given
-settings and was judged by the loss on 500 sequences drawn for validation. No trial looked at a sequence of the test.
+settings and was judged by the loss on 500 validation sequences. No trial used a test sequence.
 
     {"task": "adding", "settings": {"length": 200, ...}, "validation": [[step, loss], ...], "seconds": 12.3}
 """
@@ -25,7 +25,7 @@ from numrnn.training import DivergenceError
 
 EXPERIMENTS: dict[str, Task] = {"adding": adding.EXPERIMENT, "copying": copying.EXPERIMENT}
 FILE = Path(__file__).parent / "tasks" / "trials.jsonl"
-ROUNDS = 5  # how often a trial is validated
+ROUNDS = 5  # number of validations per trial
 BATCH = 50
 
 

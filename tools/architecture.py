@@ -1,9 +1,9 @@
-"""The floors of the house: which parts of numrnn there are, and which of them imports which.
+"""The architecture: the parts of numrnn, their floors, and their imports.
 
-    python -m tools.architecture    draw docs/pictures/architecture.png and write the table of ARCHITECTURE.md anew
+    python -m tools.architecture    redraw docs/pictures/architecture.png and rewrite the table of ARCHITECTURE.md
 
-The imports are read from the source by tools/imports.py. tests/package/test_import_directions.py holds each
-module to its floor; here modules are put together to parts, few enough for a picture.
+The imports are read from the source by tools/imports.py. tests/package/test_import_directions.py checks that each
+module stays on its floor; here modules are grouped into parts, few enough for a picture.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PAGE = ROOT / "ARCHITECTURE.md"
 PICTURE = ROOT / "docs" / "pictures" / "architecture.png"
 BEGIN, END = "<!-- floors: written by tools/architecture.py -->", "<!-- end of the floors -->"
 
-# From the ground up: what a floor is about, and its parts, each a module or a package of numrnn.
+# From the bottom: the subject of a floor, and its parts, each a module or a package of numrnn.
 FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "files and the locks of folders",
@@ -44,9 +44,9 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 
 def part_of(module: str) -> str | None:
-    """Return the part that a module belongs to, as `cells` for numrnn.cells.base.
+    """Return the part of a module, such as `cells` for numrnn.cells.base.
 
-    None for numrnn itself, and for what `python -m` of a package runs.
+    None for numrnn itself, and for modules that `python -m` runs.
     """
     names = module.split(".")
     if len(names) > 2 and names[-1] == "__main__":
@@ -56,7 +56,7 @@ def part_of(module: str) -> str | None:
 
 
 def edges(modules: Mapping[str, str]) -> dict[str, set[str]]:
-    """Return for every part of numrnn the other parts that it imports."""
+    """Return the parts that each part of numrnn imports."""
     found: dict[str, set[str]] = defaultdict(set)
     for one in imports(modules):
         part, other = part_of(one.module), part_of(one.target)
@@ -66,7 +66,7 @@ def edges(modules: Mapping[str, str]) -> dict[str, set[str]]:
 
 
 def table(modules: Mapping[str, str]) -> str:
-    """Return the floors as a Markdown table, the highest first, with what each part holds, in its own words."""
+    """Return the floors as a Markdown table, the highest first, with the summary of each part's docstring."""
     lines = ["| floor | part | what it holds |", "|---|---|---|"]
     for title, parts in reversed(FLOORS):
         for part in parts:
@@ -79,13 +79,13 @@ def table(modules: Mapping[str, str]) -> str:
 
 
 def page_with_table(page: str, modules: Mapping[str, str]) -> str:
-    """Return the text of the page with its table renewed."""
+    """Return the text of the page with an updated table."""
     before, rest = page.split(BEGIN)
     return f"{before}{BEGIN}\n\n{table(modules)}\n\n{END}{rest.split(END)[1]}"
 
 
 def without_shortcuts(graph: Mapping[str, set[str]]) -> dict[str, set[str]]:
-    """Return the graph without the imports of what is imported by way of another part too."""
+    """Return the graph without imports of parts that are also imported through another part."""
 
     def reached(part: str) -> set[str]:
         direct = graph.get(part, set())
@@ -125,7 +125,7 @@ def draw(graph: Mapping[str, set[str]], path: Path) -> None:
 
 
 def main() -> None:
-    """Renew the page and the picture."""
+    """Update the page and the picture."""
     modules = sources(ROOT, ["numrnn"])
     graph = edges(modules)
     PAGE.write_text(page_with_table(PAGE.read_text(encoding="utf-8"), modules), encoding="utf-8")

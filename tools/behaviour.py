@@ -1,7 +1,7 @@
-"""Fingerprints of what the package computes and says, to hold a change against that should change nothing.
+"""Fingerprints of the package's results and help texts, for checking that a change alters nothing.
 
-    python -m tools.behaviour --write FILE      note the fingerprints of this checkout
-    python -m tools.behaviour --against FILE    tell what differs from those noted; exit status 1 if anything does
+    python -m tools.behaviour --write FILE      record the fingerprints of this checkout
+    python -m tools.behaviour --against FILE report differences from the recorded ones; exit status 1 if there are any
 
 The fingerprints are SHA-256 sums of the states and gradients of every cell, by both engines, in both precisions, with
 and without lengths and recomputation; of the metrics of a training run of 200 updates; and of the --help of every
@@ -47,12 +47,12 @@ COMMANDS = [
     "-m results",
 ]
 T, B, M, N, UPDATES = 50, 6, 3, 20, 200  # small sizes, and a recomputed segment that does not divide T
-# Large enough for several slices of rows, and for worker processes where there are cores.
+# Large enough for several slices of rows, and for worker processes if there are several cores.
 LARGE = 784, 128, 1, 128
 
 
 def digest(*parts: Any) -> str:
-    """Return the SHA-256 sum of arrays, with their shapes and dtypes, and of texts."""
+    """Return the SHA-256 of arrays, with their shapes and dtypes, and of strings."""
     total = hashlib.sha256()
     for part in parts:
         if isinstance(part, str):
@@ -65,7 +65,7 @@ def digest(*parts: Any) -> str:
 
 
 def _every(k: int | None) -> dict[str, Any]:
-    """Return the argument of `forward` that keeps every k-th state, under the name that it has in this checkout."""
+    """Return the argument of `forward` that keeps every k-th state, under its name in this checkout."""
     name = (
         "recompute_every" if "recompute_every" in inspect.signature(numrnn.forward).parameters else "checkpoint_every"
     )
@@ -124,7 +124,7 @@ def training() -> str:
 
 
 def help_of(command: str) -> str:
-    """Return the digest of what a command prints with --help, and of its exit status."""
+    """Return the digest of a command's --help output and of its exit status."""
     environment = {**os.environ, "COLUMNS": "100", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, *command.split(), "--help"],
@@ -148,8 +148,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command."""
     parser = argparse.ArgumentParser(prog="python -m tools.behaviour", description=(__doc__ or "").split("\n\n")[0])
     group = parser.add_mutually_exclusive_group(required=True)
-    group.add_argument("--write", type=Path, metavar="FILE", help="note the fingerprints of this checkout")
-    group.add_argument("--against", type=Path, metavar="FILE", help="compare with those noted")
+    group.add_argument("--write", type=Path, metavar="FILE", help="record the fingerprints of this checkout")
+    group.add_argument("--against", type=Path, metavar="FILE", help="compare with the recorded ones")
     args = parser.parse_args(argv)
     found = fingerprints()
     if args.write:

@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-# No sandbox: a container has none to give, and only files of the repository are opened.
+# No sandbox: containers offer none, and only files of the repository are opened.
 OPTIONS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-pipe")
 PATIENCE = 60.0  # seconds for an answer
 
@@ -88,7 +88,7 @@ class Browser:
     def _next(self) -> dict[str, Any]:
         """Return the next message of the browser."""
         while b"\0" not in self._rest:
-            # A browser that hangs is ended, and the read then returns.
+            # A browser that hangs is killed, so that the read returns.
             guard = threading.Timer(PATIENCE, self._process.kill)
             guard.start()
             try:
@@ -132,7 +132,7 @@ class Browser:
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
-        self.call("Page.navigate", url="about:blank")  # so that another fragment of one page loads it anew
+        self.call("Page.navigate", url="about:blank")  # so that another fragment of the same page reloads it
         self.call("Page.navigate", url=address)
         while not self.evaluate("document.readyState === 'complete' && location.href !== 'about:blank'"):
             time.sleep(0.01)
@@ -146,7 +146,7 @@ class Browser:
         return found["result"].get("value")
 
     def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
-        """Press the mouse at a point of the window, move it to another and let it go."""
+        """Press the mouse at a point of the window, move it to another point and release it."""
         points = [("mousePressed", start), ("mouseMoved", end), ("mouseReleased", end)]
         for kind, (x, y) in points:
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=1)
@@ -159,6 +159,6 @@ class Browser:
         return path
 
     def _whole(self) -> dict[str, Any]:
-        """Return the clip that is the whole page."""
+        """Return the clip of the whole page."""
         size = self.call("Page.getLayoutMetrics")["cssContentSize"]
         return {"clip": {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}}

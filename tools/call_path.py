@@ -1,9 +1,9 @@
-"""Which files a call of the package enters, and through which functions it comes to `tanh`.
+"""The files that a call of the package enters, and the functions through which it reaches `tanh`.
 
     python -m tools.call_path
 
-Counted by running the calls: every function of numrnn that is entered, by file, and the functions of numrnn on the
-stack when `tanh` is called first. The rows of the batch make one slice, so that no worker process is started.
+The calls are run and traced: every function of numrnn that is entered, by file, and the functions of numrnn on the
+stack at the first call of `tanh`. The rows of the batch make one slice, so that no worker process is started.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def main() -> None:
     rng = np.random.default_rng(0)
     cell = numrnn.AntisymmetricCell(1, 8)
     params, x = cell.init_params(rng), rng.standard_normal((20, 4, 1)).astype(np.float32)
-    numrnn.forward(cell, params, x)  # what is done once in a process is done here
+    numrnn.forward(cell, params, x)  # does the work that is done once per process
     show("forward, reference", lambda: numrnn.forward(cell, params, x, engine="reference"))
     show("forward, fused", lambda: numrnn.forward(cell, params, x, engine="fused"))
 

@@ -1,7 +1,7 @@
 """Time the steps of docs/engine_steps.md on one core: `python -m tools.engine_steps` prints the page's table.
 
-The functions are those of the page, taken from its blocks. Seconds are those of the processor, not of the clock, so
-that other programs on the machine change them little; of several runs the shortest counts.
+The functions are those of the page, taken from its blocks. Seconds are processor time, which other programs on the
+machine affect little; the shortest of several runs counts.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ WHAT = {
 
 
 def functions() -> dict[str, Any]:
-    """Return what the blocks of the page define, after running them."""
+    """Run the blocks of the page and return the names that they define."""
     found: dict[str, Any] = {}
     for block in re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
         exec(compile(block, str(PAGE), "exec"), found)
@@ -43,7 +43,7 @@ def functions() -> dict[str, Any]:
 
 
 def seconds(work: Callable[[], Any]) -> float:
-    """Return the processor's seconds of the fastest of several runs."""
+    """Return the processor time of the fastest of several runs, in seconds."""
     found = []
     for _ in range(REPETITIONS):
         start = time.process_time()

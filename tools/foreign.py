@@ -1,11 +1,11 @@
-"""Other people's checkers as rules of a kill matrix, each with its own defaults.
+"""Checkers of other libraries as rules of a kill matrix, each with its own defaults.
 
 All are optional: `installed` returns those whose library can be imported. Loss and gradient are NumPy functions, so
-each is wrapped as the library wants a hand-written derivative: a torch.autograd.Function, a jax.custom_vjp around pure
-callbacks, a primitive of autograd. What the checkers compare is then exactly our loss and our gradient.
+each is wrapped in the library's form of a hand-written derivative: a torch.autograd.Function, a jax.custom_vjp around
+pure callbacks, a primitive of autograd. So the checkers compare exactly our loss and our gradient.
 
-Two of them leave something to the user, and it is chosen here: SciPy's returns the norm of the difference and no
-verdict (`SCIPY_LIMIT`), and numdifftools has a numerical gradient and no checker (numpy.allclose with its defaults).
+Two of them leave a choice to the user, which is made here: SciPy's returns the norm of the difference but no verdict
+(`SCIPY_LIMIT`), and numdifftools has a numerical gradient but no checker (numpy.allclose with its defaults).
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ def _numdifftools() -> Callable[[Counted, int], bool]:
     return objects
 
 
-# Library, name of the rule, how it is made, seeds: few, or the run for the page takes too long.
+# Library, name of the rule, its constructor, seeds: few, or the run for the page takes too long.
 CHECKERS: tuple[tuple[str, str, Callable[[], Callable[[Counted, int], bool]], int], ...] = (
     ("torch", "torch, slow mode", lambda: _torch(fast=False), 1),
     ("torch", "torch, fast mode", lambda: _torch(fast=True), 1),
@@ -181,7 +181,7 @@ CHECKERS: tuple[tuple[str, str, Callable[[], Callable[[Counted, int], bool]], in
 
 
 def installed() -> list[Rule]:
-    """Return a rule for every checker whose library is there."""
+    """Return a rule for every checker whose library is installed."""
     return [
         Rule(name, _counting(make()), seeds)
         for library, name, make, seeds in CHECKERS
@@ -190,7 +190,7 @@ def installed() -> list[Rule]:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of the libraries that are there, NumPy's first."""
+    """Return the versions of the installed libraries, NumPy's first."""
     wanted = dict.fromkeys(["numpy", *(library for library, *_ in CHECKERS)])
     return {name: importlib.metadata.version(name) for name in wanted if importlib.util.find_spec(name) is not None}
 

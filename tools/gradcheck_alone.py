@@ -1,7 +1,7 @@
 """Build the wheel of gradcheck alone, install it in an empty environment, and check gradients there.
 
-``python tools/gradcheck_alone.py`` exits with 0 if NumPy is all that the wheel brings, a right gradient passes, a wrong
-one fails, and pytest finds the plugin. It needs a package index for NumPy and pytest.
+``python tools/gradcheck_alone.py`` exits with 0 if NumPy is the only dependency of the wheel, a right gradient passes,
+a wrong one fails, and pytest finds the plugin. It needs a package index for NumPy and pytest.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def main() -> int:
         python = place / "venv" / ("Scripts" if sys.platform == "win32" else "bin") / "python"
         pip = [python, "-m", "pip", "--disable-pip-version-check"]
         before = {entry["name"] for entry in json.loads(run(*pip, "list", "--format=json"))}
-        shutil.rmtree(SOURCE / "build", ignore_errors=True)  # it may hold modules that are gone
+        shutil.rmtree(SOURCE / "build", ignore_errors=True)  # it may hold deleted modules
         run(*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", place, SOURCE)
         (wheel,) = place.glob("*.whl")
         held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}

@@ -1,8 +1,8 @@
-"""Who imports whom, read from the source: nothing is run, and imports inside functions count as all others do.
+"""Imports of modules, read from the source: nothing is run, and imports inside functions count like all others.
 
-Modules are named as Python names them, but a package's own file is `package.__init__`: `numrnn.cells` alone would stand
-for the file and for all that lies below it. To import a module is also to run the files of the packages above it; that
-is not counted.
+Modules are named as Python names them, but a package's own file is `package.__init__`: `numrnn.cells` alone would mean
+both the file and everything below it. Importing a module also runs the files of the packages above it; that is not
+counted.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pathlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-# Functions that import what their first argument names.
+# Functions that import the module named by their first argument.
 BY_NAME = ("import_module", "__import__", "importorskip")
 
 
@@ -25,11 +25,11 @@ class Import:
     Attributes
     ----------
     module : str
-        Where it stands.
+        The importing module.
     line : int
-        Its line there.
+        The line of the import.
     target : str
-        The module imported, if it is one of those read; else the dotted name that is written there.
+        The imported module, if it is one of those read; else the dotted name in the source.
     """
 
     module: str
@@ -60,7 +60,7 @@ def imports(modules: Mapping[str, str]) -> list[Import]:
 
 
 def _names(tree: ast.AST, module: str) -> Iterator[tuple[str, int]]:
-    """Give every dotted name that is imported, with what is taken from it, and its line."""
+    """Yield every imported dotted name, with the names taken from it, and its line."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names)
@@ -75,7 +75,7 @@ def _names(tree: ast.AST, module: str) -> Iterator[tuple[str, int]]:
 
 
 def _module_of(name: str, modules: Mapping[str, str]) -> str:
-    """Return the module that a name like `numrnn.cells.base.Cell` leads to; the name itself if that is not known."""
+    """Return the module of a name like `numrnn.cells.base.Cell`; the name itself if that is not known."""
     parts = name.split(".")
     for length in range(len(parts), 0, -1):
         start = ".".join(parts[:length])
@@ -86,7 +86,7 @@ def _module_of(name: str, modules: Mapping[str, str]) -> str:
 
 
 def circle(found: Iterable[Import]) -> list[str]:
-    """Return modules each of which imports the next, the first being the last too; none if there is no such circle."""
+    """Return a cycle of modules, each of which imports the next, with the first repeated at the end; empty if none."""
     graph: dict[str, set[str]] = {}
     for one in found:
         if one.target != one.module:
@@ -99,7 +99,7 @@ def circle(found: Iterable[Import]) -> list[str]:
 
 
 def below(name: str, starts: Iterable[str]) -> str | None:
-    """Return the longest of some names that is `name` or a package above it."""
+    """Return the longest of the given names that is `name` or a package above it."""
     return max((start for start in starts if f"{name}.".startswith(f"{start}.")), key=len, default=None)
 
 
@@ -115,7 +115,7 @@ def against_the_floors(found: Iterable[Import], floors: Sequence[Sequence[str]])
     Parameters
     ----------
     found : iterable of Import
-        Those that begin or end on no floor are left out.
+        Those from or to a module on no floor are ignored.
     floors : sequence of sequence of str
         From the lowest: modules, or packages with all that is in them. A module belongs to the longest entry that it
         matches; it may import from the floors below it, and from its own entry.
@@ -130,6 +130,6 @@ def against_the_floors(found: Iterable[Import], floors: Sequence[Sequence[str]])
 
 
 def imports_of(found: Iterable[Import], packages: Iterable[str], allowed: Iterable[str] = ()) -> list[str]:
-    """Return the imports of some packages outside of modules that may, as lines of text."""
+    """Return the imports of some packages outside the modules that may import them, as lines of text."""
     wanted, free = set(packages), list(allowed)
     return [str(one) for one in found if one.target.partition(".")[0] in wanted and below(one.module, free) is None]

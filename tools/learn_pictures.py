@@ -2,7 +2,7 @@
 
     python -m tools.learn_pictures
 
-learn_vanishing.png is drawn by the blocks of its page itself, which are executed here, so that page and picture agree.
+The blocks of its own page draw learn_vanishing.png; they are executed here, so that page and picture agree.
 """
 
 from __future__ import annotations

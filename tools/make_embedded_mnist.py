@@ -34,7 +34,7 @@ def subset(dataset: Dataset) -> dict[str, np.ndarray]:
 
 
 def _first_of_each_class(labels: np.ndarray, count: int, n_classes: int) -> np.ndarray:
-    """Return the indices, rising, of the first `count` of every label."""
+    """Return the ascending indices of the first `count` images of every label."""
     indices = [np.flatnonzero(labels == label)[:count] for label in range(n_classes)]
     if min(map(len, indices)) < count:
         raise ValueError(f"every class must have {count} images or more, got {[len(index) for index in indices]}")
@@ -44,7 +44,7 @@ def _first_of_each_class(labels: np.ndarray, count: int, n_classes: int) -> np.n
 def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
     """Return a compressed .npz file that depends on the arrays only.
 
-    numpy.savez_compressed leaves the version of the format, the operating system and the level of compression open.
+    numpy.savez_compressed does not fix the version of the format, the operating system and the level of compression.
     """
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
@@ -52,7 +52,7 @@ def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
             content = io.BytesIO()
             np.lib.format.write_array(content, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
             member = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
-            member.create_system = 3  # else it names the machine that the file was made on
+            member.create_system = 3  # otherwise it names the operating system on which the file was made
             archive.writestr(member, content.getvalue(), zipfile.ZIP_DEFLATED, compresslevel=9)
     return buffer.getvalue()
 
@@ -60,7 +60,7 @@ def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write the file and print its SHA-256."""
     parser = argparse.ArgumentParser(description="Make the embedded MNIST subset from the full MNIST.")
-    parser.add_argument("--root", help="folder of the full MNIST (default: as numrnn.datasets.load_mnist looks for it)")
+    parser.add_argument("--root", help="folder of the full MNIST (default: where numrnn.datasets.load_mnist finds it)")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="file to write (default: %(default)s)")
     options = parser.parse_args(arguments)
     content = npz_bytes(subset(load_mnist(options.root)))

@@ -2,7 +2,7 @@
 
 python -m tools.make_embedded_speakers FOLDER [--output FILE]
 
-FOLDER holds JapaneseVowels_TRAIN.ts and JapaneseVowels_TEST.ts; the PyPI package aeon carries them in
+FOLDER holds JapaneseVowels_TRAIN.ts and JapaneseVowels_TEST.ts; the PyPI package aeon contains them in
 aeon/datasets/data/JapaneseVowels. A line of them is an utterance: its twelve coefficients separated by colons, each the
 values of all frames separated by commas, and the number of the speaker.
 """
@@ -24,7 +24,7 @@ FEATURES = 12
 
 
 def read(lines: Iterable[str], part: str) -> dict[str, np.ndarray]:
-    """Return the arrays of one file: all frames one below the other, the lengths, and the labels from 0."""
+    """Return the arrays of one file: all frames concatenated, the lengths, and the labels from 0."""
     sequences, labels = [], []
     for line in lines:
         if not line.strip() or line.startswith(("#", "@")):

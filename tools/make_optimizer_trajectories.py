@@ -3,7 +3,7 @@
     python tools/make_optimizer_trajectories.py     # needs torch; writes tests/training/data/optimizer_trajectories.npz
 
 The file holds the start values, one sequence of gradients over four decades of size (one element is always 0), and for
-each case the parameters after every update, all in float64; "about" says in JSON what each case is, and the versions.
+each case the parameters after every update, all in float64; "about" describes each case and the versions in JSON.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SEED = 20190427
 SHAPES = {"W": (2, 3), "b": (3,)}
 TARGET = Path(__file__).parents[1] / "tests" / "training" / "data" / "optimizer_trajectories.npz"
 
-# Of each case: our class and its arguments, torch's class and its arguments.
+# Per case: our class and its arguments, torch's class and its arguments.
 OPTIMIZERS: dict[str, tuple[str, dict[str, Any], str, dict[str, Any]]] = {
     "sgd": ("SGD", {"learning_rate": 0.1}, "SGD", {"lr": 0.1}),
     "sgd with momentum": (
@@ -59,7 +59,7 @@ OPTIMIZERS: dict[str, tuple[str, dict[str, Any], str, dict[str, Any]]] = {
     ),
 }
 
-# Of each case: our class and its arguments; torch's class and its arguments, in a chain after its linear warm-up.
+# Per case: our class and its arguments; torch's class and its arguments, chained after its linear warm-up.
 SCHEDULES: dict[str, tuple[str, dict[str, Any], str, dict[str, Any]]] = {
     "constant": ("ConstantSchedule", {"learning_rate": 0.3}, "ConstantLR", {"factor": 1.0}),
     "constant after warm-up": (

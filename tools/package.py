@@ -1,7 +1,8 @@
 """Build the source distribution and the wheel, check both, and use the wheel in an empty environment.
 
-``python -m tools.package`` exits with 0 if the index would take them, they hold what they must, the wheel brings only
-its run-time dependencies, imports fast enough, and runs every Python block of README.md. It needs a package index.
+``python -m tools.package`` exits with 0 if the index would accept them, they contain the required files, and the wheel
+installs only its run-time dependencies, imports fast enough, and runs every Python block of README.md. It needs a
+package index.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import venv
 import zipfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-LONGEST_IMPORT = 0.35  # seconds of a processor, the shortest of IMPORTS
+LONGEST_IMPORT = 0.35  # processor seconds, the shortest of IMPORTS
 IMPORTS = 7
 BROUGHT = {"numrnn", "numpy", "scipy", "threadpoolctl"}
 IN_SOURCE = (
@@ -53,7 +54,7 @@ def run(*command: object, **options: object) -> str:
 
 
 def copy_sources(place: pathlib.Path) -> pathlib.Path:
-    """Copy what git would commit, so that neither ignored files nor an earlier build get into a distribution."""
+    """Copy the files that git would commit, so that no ignored file or earlier build gets into a distribution."""
     listed = run("git", "ls-files", "--cached", "--others", "--exclude-standard", "-z", cwd=ROOT).split("\0")
     for name in filter(None, listed):
         if (ROOT / name).is_file():
@@ -103,7 +104,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         place = pathlib.Path(folder)
         source = copy_sources(place / "source")
-        # First the source distribution, then the wheel from that alone.
+        # First the source distribution, then the wheel from that only.
         run(sys.executable, "-m", "build", "--no-isolation", "--outdir", place / "dist", source, cwd=place)
         (wheel,), (archive,) = (place / "dist").glob("*.whl"), (place / "dist").glob("*.tar.gz")
         run(sys.executable, "-m", "twine", "check", "--strict", wheel, archive)

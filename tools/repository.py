@@ -1,4 +1,4 @@
-"""Where the repository is on the web: `repository-code` in CITATION.cff is the only place that says it."""
+"""The address of the repository: `repository-code` in CITATION.cff is its only source."""
 
 from __future__ import annotations
 

@@ -26,7 +26,8 @@ def run(source: Path, target: Path) -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     notebook = nbformat.read(source, as_version=4)
     with tempfile.TemporaryDirectory() as sockets:
-        # Sockets in a folder, where the system has them: on ports, others on this machine could talk to the kernel.
+        # Sockets in a folder, if the system has them: through ports, other users of this machine could reach the
+        # kernel.
         options = {} if sys.platform == "win32" else {"transport": "ipc", "ip": f"{sockets}/kernel"}
         manager = AsyncKernelManager(kernel_name="python3", **options)
         folder = {"metadata": {"path": str(target.parent)}}

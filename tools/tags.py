@@ -1,7 +1,7 @@
-"""The tags of equations, such as (F2): where docs/derivation.md and the code carry them.
+"""The tags of equations, such as (F2), in docs/derivation.md and in the code.
 
-Read from the text alone; nothing is imported or run. The companion pages are made from this, and the tests compare the
-two sides with it.
+They are read from the text; nothing is imported or run. The companion pages are generated from them, and tests compare
+the two sides.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Who is timed: one class each, all with the same four methods. A framework is imported in its own process only."""
+"""The contenders: one class each, all with the same four methods. A framework is imported only in its own process."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CONTENDERS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "torch.nn.LSTM, flush denormal": ("with_torch", "TorchLSTMFlushing", ("torch",)),
 }
 
-# The same of `python -m benchmarks --gpu`; modules of benchmarks.gpu. Workers are told a name only: none is in both.
+# The same for `python -m benchmarks --gpu`, in benchmarks.gpu. Workers get only a name, so none is in both.
 ON_GPU: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "CUDA engine": ("on_cupy", "Auto", ("cupy",)),
     "CuPy loop": ("on_cupy", "Reference", ("cupy",)),
@@ -42,7 +42,7 @@ ON_GPU: dict[str, tuple[str, str, tuple[str, ...]]] = {
 
 
 def load(name: str) -> type[Contender]:
-    """Return the class of a contender, and import what it needs."""
+    """Return the class of a contender, after importing its packages."""
     package = "benchmarks.gpu" if name in ON_GPU else "benchmarks.contenders"
     module, cls, _ = (CONTENDERS | ON_GPU)[name]
     return getattr(import_module(f"{package}.{module}"), cls)

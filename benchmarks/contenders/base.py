@@ -1,4 +1,4 @@
-"""What a contender must do."""
+"""The interface of a contender."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ from benchmarks.workloads import Data
 class Contender(ABC):
     """One way to compute a workload.
 
-    What does not depend on the parameters (the input in the framework's own arrays, compiled code) may be made once;
-    what does depend on them, A and the projection of the input too, is part of every call: training changes them.
+    Whatever does not depend on the parameters (the input in the framework's own arrays, compiled code) may be made
+    once; whatever does, including A and the projection of the input, is part of every call, since training changes the
+    parameters.
 
     Attributes
     ----------
     note : str
-        What sets it apart, for the table's legend.
+        Its description, for the table's legend.
     ours : bool
         Whether it is numrnn.
     takes : tuple of str
-        The cells of workloads that it can be given.
+        The cells of the workloads that it accepts.
     same_cell : bool
-        Whether it computes the cell of any workload that it is given. What does not is timed where it is given another
-        cell than its own, but its numbers cannot be checked there.
+        Whether it computes the cell of every workload that it is given. If not, it is also timed on workloads of
+        another cell, where its numbers cannot be checked.
     cell : str, optional
-        Of what is not `same_cell`, the cell that it always computes.
+        The cell that it always computes, if it is not `same_cell`.
     dtype : str
-        What it computes in.
+        The dtype of its computation.
     """
 
     note: ClassVar[str]
@@ -44,7 +45,7 @@ class Contender(ABC):
 
     @classmethod
     def set_threads(cls, threads: int) -> None:
-        """Make the framework use so many threads; BLAS and the process's affinity are set already."""
+        """Limit the framework's threads; BLAS and the process's affinity are already set."""
         return
 
     @classmethod
@@ -57,7 +58,7 @@ class Contender(ABC):
 
     @abstractmethod
     def run(self) -> Any:
-        """Run one forward and one full backward pass, and return when all of it is done."""
+        """Run one forward and one full backward pass, and return when both are complete."""
 
     def seconds(self, calls: int) -> float:
         """Return the mean seconds of `calls` calls in a row."""

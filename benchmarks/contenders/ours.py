@@ -48,7 +48,7 @@ class Fused(Engine):
 
 
 class FusedLSTM(Engine):
-    """The CPU engine with numrnn's own LSTM, beside torch's."""
+    """The CPU engine with numrnn's LSTM, for comparison with torch's."""
 
     note = "another cell, with four times the products: numrnn's LSTM on its CPU engine"
     engine, takes, same_cell, cell = "fused", ("ungated", "gated"), False, "lstm"
@@ -67,13 +67,13 @@ class FusedCheckpointed(Engine):
 
 
 class Auto(Engine):
-    """What a user gets who asks for nothing."""
+    """The engine that users get by default."""
 
     note, engine = "numrnn's default", "auto"
 
 
 class Expected(Reference):
-    """The numbers that all must show: the reference engine in float64, on the same float32 arrays."""
+    """The numbers that all must match: the reference engine in float64, on the same float32 arrays."""
 
     note = "numrnn's plain loops in float64"
 

@@ -1,4 +1,4 @@
-"""JAX: jit over lax.scan and its gradient. XLA flushes subnormal numbers to zero unless it is told not to."""
+"""JAX: jit over lax.scan and its gradient. XLA flushes subnormal numbers to zero by default."""
 
 from __future__ import annotations
 

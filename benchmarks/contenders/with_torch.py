@@ -20,7 +20,7 @@ Steps = tuple[torch.Tensor, ...]
 
 
 class Torch(Contender):
-    """What all contenders on torch share.
+    """Base of all contenders on torch.
 
     Attributes
     ----------
@@ -48,9 +48,9 @@ class Torch(Contender):
 class Eager(Torch):
     """The cell in eager mode.
 
-    The input is projected in one product before the loop, A is built once a call, `unbind` cuts the projection into
-    steps (indexing it instead makes a gradient as large as the whole at every step), and each step is as few calls as
-    torch offers: addmm adds the projection within the product, add and addcmul scale by eps while they add.
+    The input is projected in one product before the loop, A is built once per call, `unbind` cuts the projection into
+    steps (indexing it instead makes a gradient as large as the whole at every step), and each step makes as few calls
+    as torch allows: addmm adds the projection within the product, add and addcmul scale by eps while they add.
     """
 
     note = "eager, input projection hoisted, unbind over time, addmm and tanh"
@@ -114,7 +114,7 @@ class Compiled(Eager):
 
 
 class CompiledChunks(Eager):
-    """The same, some steps at a time compiled: that takes seconds where the whole loop takes minutes."""
+    """The same, compiled some steps at a time: that takes seconds; the whole loop takes minutes."""
 
     note = f"the same under torch.compile, {CHUNK} steps a graph"
 
@@ -131,15 +131,15 @@ class CompiledChunks(Eager):
 
 def compiled(function: Any) -> Any:
     """Return a compiled function."""
-    # Its pool of compiling processes would outlive this one where it is ended at the time limit.
+    # Its pool of compiling processes would outlive this process if that is killed at the time limit.
     os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
-    # Graphs that an earlier run left on disk would decide whether the first call ends in time.
+    # Graphs cached by an earlier run would affect whether the first call ends in time.
     os.environ["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"
     return torch.compile(function, fullgraph=True, dynamic=False)
 
 
 class Layer(Torch):
-    """A ready-made layer of torch's interface: module(x, state) -> output, state."""
+    """A ready-made layer with torch's interface: module(x, state) -> output, state."""
 
     def __init__(self, data: Data) -> None:
         self.module = self.make(data).to(self.device)
@@ -164,7 +164,7 @@ class Layer(Torch):
 
 
 class TorchRecurrent(Layer):
-    """The public layer of the package torchrecurrent; its second bias is 0 and held there."""
+    """The public layer of the package torchrecurrent; its second bias is fixed at 0."""
 
     note = "AntisymmetricRNN and GatedAntisymmetricRNN of the package torchrecurrent"
 
@@ -224,8 +224,8 @@ class TorchRNN(Layer):
 class TorchLSTM(Layer):
     """torch's own LSTM: a larger cell than the antisymmetric ones, or that of the workload.
 
-    Of an LSTM's workload it takes the parameters, and its second bias is 0. That one keeps its gradient, which equals
-    the first one's: that is the layer as it comes.
+    On an LSTM's workload it uses the parameters, with a second bias of 0. That bias keeps its gradient, which equals
+    the first one's, as in the unmodified layer.
     """
 
     note, takes = (
@@ -276,7 +276,7 @@ class TorchLSTM(Layer):
 def flushed_denormals() -> Iterator[None]:
     """Let torch flush subnormal numbers to zero inside, in this thread and in those that it starts inside.
 
-    The setting belongs to a thread and is handed on when a thread starts. torch starts its pool at the first operation
+    The setting belongs to a thread and is inherited when a thread starts. torch starts its pool at the first operation
     that is large enough: every operation of a process must be inside for the whole pool to have it.
     """
     if not torch.set_flush_denormal(True):
@@ -288,7 +288,7 @@ def flushed_denormals() -> Iterator[None]:
 
 
 class TorchLSTMFlushing(TorchLSTM):
-    """The same after torch.set_flush_denormal(True), which is off unless a user asks for it."""
+    """The same after torch.set_flush_denormal(True), which is off by default."""
 
     note = "the same after torch.set_flush_denormal(True)"
 

@@ -33,6 +33,8 @@ from numrnn.cells.euler import EulerCell, RecurrentMatrix
 from numrnn.checks import shown
 from numrnn.initializers import block_rotations
 
+__all__ = ["AntisymmetricCell", "AntisymmetricMatrix", "EulerStep"]
+
 
 class AntisymmetricMatrix(RecurrentMatrix):
     """The matrix A = W - W^T - gamma I, with its tangent and its adjoint.

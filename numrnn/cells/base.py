@@ -14,7 +14,9 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 
-from numrnn.backend import Array, Params, array_namespace, from_numpy
+from numrnn.backend import Array, Params, from_numpy
+from numrnn.cells.configuration import complete_config, constructor_arguments
+from numrnn.cells.sigmoid import sigmoid
 from numrnn.checks import (
     check_array,
     check_finite,
@@ -25,6 +27,8 @@ from numrnn.checks import (
 )
 from numrnn.initializers import InitialValues, input_gains
 from numrnn.typing import Backend
+
+__all__ = ["Cell", "checked", "complete_config", "constructor_arguments", "same_step", "sigmoid", "unchecked"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -359,29 +363,6 @@ class Cell(ABC):
         check_same_kind(arrays)
 
 
-def constructor_arguments(kind: type[Cell]) -> tuple[str, ...]:
-    """Return the names of the arguments that a class of cells is made from."""
-    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return tuple(name for name, argument in inspect.signature(kind).parameters.items() if argument.kind in named)
-
-
-def complete_config(cell: Cell) -> dict[str, Any]:
-    """Return `cell.config()` if it has the cell's name and every argument of its constructor.
-
-    A run is resumed, and a network made again, from what it says: a forgotten argument would silently take its default.
-
-    Raises
-    ------
-    TypeError
-        If it lacks one.
-    """
-    config = cell.config()
-    if missing := [name for name in ("cell", *constructor_arguments(type(cell))) if name not in config]:
-        kind = type(cell).__name__
-        raise TypeError(f"{kind}.config() must have {', '.join(map(repr, missing))}, got only {', '.join(config)}")
-    return config
-
-
 def checked(method: F) -> F:
     """Make a cell's method check its arguments before any work.
 
@@ -410,9 +391,3 @@ def same_step(kind: type[Cell], own: type[Cell]) -> bool:
     others = ("draw_params", "step_jvp", "jacobian")
     parts = [name for name, value in vars(own).items() if inspect.isfunction(value) and name[:2] != "__"]
     return issubclass(kind, own) and all(getattr(kind, name) is vars(own)[name] for name in parts if name not in others)
-
-
-def sigmoid(u: Array) -> Array:
-    """Return 1 / (1 + exp(-u)) as (1 + tanh(u/2)) / 2: analytic, without overflow, and as fast as tanh."""
-    xp = array_namespace(u)
-    return 0.5 + 0.5 * xp.tanh(0.5 * u)

@@ -19,6 +19,8 @@ from typing import ClassVar
 from numrnn.backend import Array, Params, array_namespace
 from numrnn.cells.base import Cell, checked
 
+__all__ = ["ElmanCell"]
+
 
 class ElmanCell(Cell):
     """The Elman network: tanh(W h + V x + b).

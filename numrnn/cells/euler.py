@@ -17,6 +17,8 @@ from numrnn.cells.base import Cell
 from numrnn.checks import check_integer, check_number
 from numrnn.initializers import InitialValues
 
+__all__ = ["EulerCell", "RecurrentMatrix", "as_euler"]
+
 
 class RecurrentMatrix(ABC):
     """The matrix A (n, n) as a function of the parameter W (n, n), with its tangent and its adjoint.

@@ -27,6 +27,8 @@ from numrnn.cells.antisymmetric import AntisymmetricMatrix
 from numrnn.cells.base import checked, sigmoid
 from numrnn.cells.euler import EulerCell
 
+__all__ = ["GatedAntisymmetricCell", "GatedEulerStep"]
+
 
 class GatedEulerStep(EulerCell):
     """The step of equation (13), for any matrix A that is a function of W."""

@@ -37,6 +37,8 @@ from numrnn.cells.euler import RecurrentMatrix
 from numrnn.checks import check_choice, check_number
 from numrnn.initializers import InitialValues
 
+__all__ = ["LipschitzCell", "Rate", "SymmetricSkewMatrix"]
+
 METHODS = ("euler", "rk2")
 INITIAL_STD = 0.1  # standard deviation of the elements of M_A and M_W, times n
 

@@ -28,6 +28,8 @@ from numrnn.backend import Array, Params, array_namespace, empty, eye, zeros
 from numrnn.cells.base import Cell, checked, sigmoid
 from numrnn.initializers import CHRONO, InitialValues
 
+__all__ = ["LSTMCell"]
+
 FORGET_BIAS = 1.0  # as in the paper: keeps memory at the start of training
 
 

@@ -21,6 +21,8 @@ from numrnn.cells.stack import Stack
 from numrnn.cells.unstructured import GatedUnstructuredCell, UnstructuredCell
 from numrnn.checks import shown
 
+__all__ = ["cell_from_config", "load_cells", "register_cell"]
+
 Kind = TypeVar("Kind", bound=type[Cell])
 
 # Cells made from input_size and hidden_size; `register_cell` adds others. A stack is made from cells, and not included.

@@ -34,6 +34,8 @@ from numrnn.backend import Array, Params, array_namespace, empty, zeros
 from numrnn.cells.base import Cell, checked, complete_config, unchecked
 from numrnn.initializers import InitialValues
 
+__all__ = ["Stack", "add_to_hidden", "by_input"]
+
 
 class Stack(Cell):
     """Layers of cells: each reads h of the one below it at the same step; the lowest reads x.

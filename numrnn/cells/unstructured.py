@@ -24,6 +24,8 @@ from numrnn.cells.antisymmetric import EulerStep
 from numrnn.cells.euler import RecurrentMatrix
 from numrnn.cells.gated import GatedEulerStep
 
+__all__ = ["GatedUnstructuredCell", "UnstructuredCell", "UnstructuredMatrix"]
+
 
 class UnstructuredMatrix(RecurrentMatrix):
     """The matrix A = W - gamma I, with its tangent and its adjoint.

@@ -118,7 +118,7 @@ def read_cifar10_batch(path: StrPath) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _unpack(archive: Path) -> None:
-    """Put the files of the archive next to it and remove it.
+    """Extract the files of the archive next to it and remove the archive.
 
     No name in the archive is used as a path, and each file gets its name only when it is complete.
     """
@@ -130,11 +130,11 @@ def _unpack(archive: Path) -> None:
     if missing:
         wanted = ", ".join(f"{FOLDER}/{name}" for name in sorted(missing))
         raise ValueError(f"{archive}: expected {wanted} in it, found no such file")
-    archive.unlink(missing_ok=True)  # another process may have unpacked it, where no lock keeps it out
+    archive.unlink(missing_ok=True)  # without locks another process may have unpacked it
 
 
 def _extract(archive: Path, missing: set[str]) -> None:
-    """Write the files that are missing, and take their names out of the set."""
+    """Write the missing files, and remove their names from the set."""
     with tarfile.open(archive, "r:gz") as tar:
         for member in tar:
             folder, _, name = member.name.rpartition("/")

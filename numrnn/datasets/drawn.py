@@ -1,7 +1,7 @@
-"""Sequences of a synthetic task, each drawn from its own number when a batch needs it.
+"""Sequences of a synthetic task, each drawn from its index when a batch needs it.
 
-A set of 100,000 sequences of 1,000 steps then needs no memory, and it is the same set in every process: what a run
-reads does not depend on when it was stopped.
+A set of 100,000 sequences of 1,000 steps then needs no memory, and it is the same set in every process: the data of a
+run do not depend on when it was stopped.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class DrawnSequences(Sequences):
     seed : int
         >= 0. Sequence number i is drawn by a generator of (seed, i).
     n_outputs : int, optional
-        Of labels, the number of classes; numbers have it in their shape.
+        For labels, the number of classes; for numbers, their shape gives it.
 
     Raises
     ------
@@ -42,7 +42,7 @@ class DrawnSequences(Sequences):
 
     Notes
     -----
-    The method `digest` takes the first and the last sequence, N and the seed for the whole.
+    The method `digest` uses the first and the last sequence, N and the seed to represent the whole.
 
     Examples
     --------
@@ -60,7 +60,7 @@ class DrawnSequences(Sequences):
         self._seed = check_integer("seed", seed, at_least=0)
         n = check_integer("n_sequences", n_sequences, at_least=1)
         x, y = self._draw(0)
-        # One sequence stands for the kind of all: the class checks it, and finds what the targets are.
+        # One sequence represents all: the class checks it, and determines the kind of targets.
         example = Sequences(x[None], y[None])
         self.n_features, self.targets = example.n_features, example.targets
         self.lengths = np.full(n, len(x), np.int64)
@@ -79,12 +79,12 @@ class DrawnSequences(Sequences):
 
     @property
     def y(self) -> Any:
-        """The targets, each drawn when its number is asked for."""
+        """The targets, each drawn when its index is requested."""
         return _Targets(self)
 
     @property
     def n_outputs(self) -> int | None:
-        """Classes, or numbers of a target."""
+        """Number of classes, or of numbers in a target."""
         return self._n_outputs
 
     def sequence(self, row: int) -> np.ndarray:
@@ -92,7 +92,7 @@ class DrawnSequences(Sequences):
         return self._draw(range(len(self))[check_rows("row", [row], len(self))[0]])[0]
 
     def with_x(self, x: list[np.ndarray]) -> Sequences:
-        """Return sequences with the same targets, but another x; all are in memory then."""
+        """Return sequences with the same targets, but another x; all of them are then in memory."""
         return Sequences(list(x), [self.y[row] for row in range(len(self))])
 
     def batch(self, rows: Iterable[int] | np.ndarray) -> Batch:
@@ -113,7 +113,7 @@ class DrawnSequences(Sequences):
 
 
 class _Targets:
-    """Targets by the number of their sequence."""
+    """Targets by the index of their sequence."""
 
     def __init__(self, data: DrawnSequences) -> None:
         self._data = data

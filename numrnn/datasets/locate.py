@@ -2,7 +2,7 @@
 
 Places, in this order:
 
-1. `root`, if given: then no other place, and no download;
+1. `root`, if given: no other place is searched, and nothing is downloaded;
 2. the folder named by the environment variable NUMRNN_DATA;
 3. the user's cache: $XDG_CACHE_HOME/numrnn, or ~/.cache/numrnn if that variable is not set;
 4. a download into the cache, by pooch, which verifies the SHA-256 before a file gets its name.
@@ -68,7 +68,7 @@ class DataFiles:
 
 
 class NoHomeError(RuntimeError):
-    """The process has no home folder, as some services have none."""
+    """The process has no home folder, like some services."""
 
 
 def cache_folder() -> Path:
@@ -149,7 +149,7 @@ def _places(root: StrPath | None) -> Iterator[tuple[Path, str]]:
 def _checked_root(root: StrPath) -> Path:
     return _expanded(
         check_path("root", root, "the path of a folder")
-    )  # which refuses "": Path("") is the working directory
+    )  # refuses "", which Path would take for the working directory
 
 
 def _look(folder: Path, names: Mapping[str, tuple[str, ...]]) -> tuple[dict[str, Path], str]:
@@ -177,13 +177,13 @@ def _download(data: DataFiles, report: list[str]) -> dict[str, Path]:
     folder = cache_folder() / data.folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # One process downloads and unpacks; those that come meanwhile wait, and find the files.
+        # One process downloads and unpacks; others wait meanwhile, and then find the files.
         with locked(folder, wait=True):
             found, _ = _look(folder, data.names)
             return found or _fetch(pooch, data, folder, report)
     except (OSError, ValueError) as error:
         found, _ = _look(folder, data.names)
-        if found:  # by another process, where the file system has no locks
+        if found:  # by another process, if the file system has no locks
             return found
         if not isinstance(error, OSError) or (isinstance(error, FileNotFoundError) and error.errno is None):
             raise  # with a message of its own
@@ -205,7 +205,7 @@ def _fetch(pooch: Any, data: DataFiles, folder: Path, report: list[str]) -> dict
                     downloader=_bounded(pooch, wanted.size),
                 )
                 break
-            except (OSError, ValueError) as error:  # no network, no space; another SHA-256
+            except (OSError, ValueError) as error:  # no network, no space, or a wrong SHA-256
                 failures.append(f"{url}: {error}")
         else:
             remedy = "The download failed:\n  " + "\n  ".join(failures)
@@ -219,7 +219,7 @@ def _fetch(pooch: Any, data: DataFiles, folder: Path, report: list[str]) -> dict
 
 
 def _bounded(pooch: Any, size: int) -> Callable[[str, str, Any], None]:
-    """Return a downloader that receives no more than so many bytes."""
+    """Return a downloader that receives at most `size` bytes."""
 
     def download(url: str, output_file: str, caller: Any) -> None:
         show = find_spec("tqdm") is not None and sys.stderr is not None and sys.stderr.isatty()
@@ -230,7 +230,7 @@ def _bounded(pooch: Any, size: int) -> Callable[[str, str, Any], None]:
 
 
 class _Bounded:
-    """A file to write to that takes no more than so many bytes."""
+    """A file that accepts at most a given number of bytes."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self._file, self._size, self._left = file, size, size

@@ -31,7 +31,7 @@ IMAGE_SHAPE = (28, 28)
 CLASS_NAMES = tuple("0123456789")
 
 UINT8 = 0x08
-LARGEST_RANK = 32  # of the arrays of every version of NumPy
+LARGEST_RANK = 32  # the limit of arrays in every version of NumPy
 GZIP_MAGIC = b"\x1f\x8b"
 
 MIRRORS = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/")
@@ -134,7 +134,7 @@ def read_idx(path: StrPath) -> np.ndarray:
     Raises
     ------
     TypeError
-        If path is no path.
+        If path is not a path.
     OSError
         If the file cannot be opened.
     ValueError

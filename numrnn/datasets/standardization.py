@@ -65,7 +65,7 @@ class Standardization:
         mean = mean / steps
         squares = sum((((data.sequence(row) - mean) ** 2).sum(axis=0) for row in chosen), np.zeros(data.n_features))
         std = np.sqrt(squares / steps)
-        # Of a constant feature rounding leaves a std of a few eps of its mean, by which nothing should be divided.
+        # For a constant feature rounding leaves a std of a few eps of its mean, which must not be a divisor.
         constant = std <= 4 * np.finfo(np.float64).eps * np.abs(mean)
         return cls(mean, np.where(constant, 1.0, std))
 
@@ -75,7 +75,7 @@ class Standardization:
         Raises
         ------
         ValueError
-            If they have another number of features.
+            If their number of features differs.
         """
         check_kind("data", data, Sequences)
         if data.n_features != len(self.mean):
@@ -83,7 +83,7 @@ class Standardization:
         return data.with_x([self._scaled(row) for row in data.x])
 
     def config(self) -> dict[str, Any]:
-        """Return mean and std, as JSON can hold them; not a bit is lost."""
+        """Return mean and std, JSON-serialisable; no bit is lost."""
         return {"mean": self.mean.tolist(), "std": self.std.tolist()}
 
     @classmethod

@@ -1,7 +1,7 @@
 """Estimators with scikit-learn's conventions: `RNNClassifier` and `RNNRegressor`, with fit, predict and score.
 
-Where scikit-learn is installed they derive from its base classes, so that its pipelines, searches and cross-validation
-take them. numrnn does not need it: elsewhere small base classes of our own stand in.
+If scikit-learn is installed, they derive from its base classes, so that its pipelines, searches and cross-validation
+accept them. numrnn does not need it: without it they derive from small base classes of this package.
 """
 
 from numrnn.estimators.classifier import RNNClassifier

@@ -1,4 +1,4 @@
-"""Arguments of estimators that become something else: a cell, and a seed."""
+"""Conversion of arguments of estimators: to a cell, and to a seed."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from numrnn.checks import check_integer
 
 __all__ = ["default_step_size", "make_cell", "seed_of"]
 
-SPAN = 5.0  # eps T: the time that the ODE behind an Euler cell runs through in a sequence
+SPAN = 5.0  # eps T: the time span of an Euler cell's ODE in a sequence
 
 
 def default_step_size(steps: float) -> float:
-    """Return eps for sequences of so many steps: min(1, SPAN / steps)."""
+    """Return eps for sequences of `steps` steps: min(1, SPAN / steps)."""
     return min(1.0, SPAN / steps)
 
 
@@ -31,7 +31,7 @@ def make_cell(
     diffusion: Any,
     options: Any,
 ) -> Cell:
-    """Return the cell that the arguments of an estimator describe, for sequences of so many steps in the median.
+    """Return the cell that the arguments of an estimator describe, for sequences of a median number of steps.
 
     Raises
     ------

@@ -1,6 +1,6 @@
-"""What the estimators share: arguments, the training run, and the outputs for new sequences.
+"""The common part of the estimators: arguments, the training run, and the outputs for new sequences.
 
-The run is one of `numrnn.training.Trainer`, whose files go to a temporary folder unless `out` is given.
+`numrnn.training.Trainer` runs the training; its files go to a temporary folder unless `out` is given.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ NEVER = 2**31  # updates: lines of metrics and checkpoints come at the ends of e
 
 
 class RecurrentEstimator(BaseEstimator):
-    """What both estimators share; a subclass says how y becomes targets, and which read-out has how many outputs."""
+    """Base of both estimators; a subclass converts y to targets and chooses the read-out and its number of outputs."""
 
     def __init__(
         self,
@@ -96,14 +96,14 @@ class RecurrentEstimator(BaseEstimator):
         self.verbose = verbose
 
     def __sklearn_tags__(self) -> Any:
-        """Return scikit-learn's tags, which scikit-learn alone asks for."""
+        """Return scikit-learn's tags; only scikit-learn calls this."""
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         tags.target_tags.required = True
         return tags
 
     def _fit(self, given: Input, X: Any, targets: Any, make_model: Callable[[Cell], ReadOut]) -> None:
-        """Train on sequences, whose targets are as `Sequences` wants them, and set what a fitted estimator has."""
+        """Train on sequences, with targets as `Sequences` takes them, and set the fitted attributes."""
         data = Sequences(given.x, targets)
         cell = make_cell(
             self.cell,
@@ -117,7 +117,7 @@ class RecurrentEstimator(BaseEstimator):
         model = make_model(cell)
         config = self._config(len(data))
         total_steps = config.total_steps(len(data))
-        assert total_steps is not None  # for its length is in epochs
+        assert total_steps is not None  # since its length is in epochs
         optimizer = self._optimizer(total_steps)
         folder = tempfile.TemporaryDirectory(prefix="numrnn-") if self.out is None else nullcontext(self.out)
         with folder as out:
@@ -179,7 +179,7 @@ class RecurrentEstimator(BaseEstimator):
         )
 
     def _read(self, X: Any) -> Input:
-        """Return X for `fit`, and check first what decides how X and y are read."""
+        """Return X for `fit`, after checking the arguments that determine how X and y are read."""
         if self.output not in get_args(Output):
             raise ValueError(f"output must be 'last' or 'every', got {self.output!r}")
         if self.dtype not in DTYPES:
@@ -198,7 +198,7 @@ class RecurrentEstimator(BaseEstimator):
         if got != wanted:
             name = type(self).__name__
             raise ValueError(f"X has {got} features, but {name} is expecting {wanted} features as input")
-        data, rng = Sequences(given.x), np.random.default_rng(0)  # which nothing draws from
+        data, rng = Sequences(given.x), np.random.default_rng(0)  # nothing draws from it
         batches, rows = OwnSequences(data).batches(next(iter(self.params_.values()))), np.arange(len(data))
         size, engine, params = PREDICTED_TOGETHER, self.engine, self.params_
         return outputs_of_rows(self.model_, params, batches, rows, rng, take, size=size, engine=engine), given

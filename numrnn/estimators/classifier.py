@@ -20,62 +20,62 @@ __all__ = ["RNNClassifier"]
 class RNNClassifier(ClassifierMixin, RecurrentEstimator):
     """A recurrent network that classifies sequences, or each of their steps, with scikit-learn's conventions.
 
-    It derives from scikit-learn's BaseEstimator and ClassifierMixin where scikit-learn is installed, so that pipelines,
-    searches and cross-validation take it; elsewhere from small classes of our own with get_params and set_params.
-    The network is a `numrnn.training.Classifier`, trained with the cross-entropy. Standardise X first: initial values
-    and step sizes suit inputs with means about 0 and variances about 1.
+    If scikit-learn is installed, it derives from its BaseEstimator and ClassifierMixin, so that pipelines, searches and
+    cross-validation accept it; otherwise from small classes of this package with get_params and set_params. The network
+    is a `numrnn.training.Classifier`, trained with the cross-entropy. Standardise X first: initial values and step
+    sizes suit inputs with means about 0 and variances about 1.
 
     Parameters
     ----------
     cell : str or type of Cell
-        A name in `numrnn.CELLS`, or a class that is made as cell(input_size, hidden_size, ...).
+        A name in `numrnn.CELLS`, or a class that is called as cell(input_size, hidden_size, ...).
     hidden_size : int
         n >= 1, units of the cell.
     step_size : float or None
-        eps > 0 of a cell that has it; None takes min(1, 5 / T) with the median length T of the sequences.
+        eps > 0 of a cell that has it; None means min(1, 5 / T) with the median length T of the sequences.
     diffusion : float or None
-        gamma >= 0 of a cell that has it; None takes the cell's default.
+        gamma >= 0 of a cell that has it; None means the cell's default.
     cell_options : dict or None
-        More arguments of the cell, as {"triangular": False}.
+        Further arguments of the cell, such as {"triangular": False}.
     initial_values : dict or None
-        Where the parameters start: fields of `numrnn.initializers.InitialValues`, as {"weight_std": 2.0}.
+        Initial values of the parameters: fields of `numrnn.initializers.InitialValues`, such as {"weight_std": 2.0}.
     output : {"last", "every"}
         Whether y has a target for each sequence, or for each of its steps.
     epochs : int
-        Passes over the training data, >= 1; with `patience`, at most so many.
+        Passes over the training data, >= 1; with `patience`, the maximum.
     batch_size : int
-        Sequences in an update, >= 1.
+        Sequences per update, >= 1.
     learning_rate : float
         > 0.
     schedule : {"cosine", "constant"}
-        Whether the learning rate falls to 0 over the epochs, as half a cosine, or stays.
+        Whether the learning rate falls to 0 over the epochs, as half a cosine, or stays constant.
     optimizer : {"adam", "adamw", "adagrad", "sgd"}
         With the defaults of `numrnn.training.optim`.
     clip : float or None
         Largest global norm of the gradient, > 0; None clips nothing.
     patience : int or None
-        Stop after so many epochs without a validation loss below the lowest so far, and keep the parameters of the
+        Stop after this many epochs without a validation loss below the lowest so far, and keep the parameters of the
         lowest; None trains to the end, on all data.
     validation_fraction : float
-        Share of the sequences held out where there is `patience`, above 0 and below 1.
+        Fraction of the sequences held out if `patience` is given, above 0 and below 1.
     random_state : None, int, numpy.random.Generator or numpy.random.RandomState
-        Decides initial values, the held-out sequences and the order of batches; with one integer, two calls of `fit`
-        give the same bits on one machine. None takes another seed each time.
+        Decides initial values, the held-out sequences and the order of batches; with the same integer, two calls of
+        `fit` give the same bits on one machine. None uses a new seed each time.
     dtype : {"float32", "float64"}
         Of parameters and inputs.
     engine : {"auto", "reference", "fused"}
         As for `numrnn.forward`.
     backend : {"numpy", "cupy"} or None
-        Where the parameters live; None takes NUMRNN_BACKEND, or numpy.
+        Where the parameters live; None uses NUMRNN_BACKEND, or numpy.
     out : path or None
-        Folder for checkpoints and metrics.jsonl, which must not hold another run; None leaves nothing behind.
+        Folder for checkpoints and metrics.jsonl, which must not hold another run; None leaves no files.
     verbose : bool
         Whether to show a progress bar on the standard error stream.
 
     Attributes
     ----------
     classes_ : numpy.ndarray, shape (K,)
-        The labels that y held, sorted.
+        The labels in y, sorted.
     n_features_in_ : int
         The columns T of an X (N, T), else the features m of a step.
     n_channels_ : int
@@ -86,7 +86,7 @@ class RNNClassifier(ClassifierMixin, RecurrentEstimator):
         Lines of metrics, one for each epoch, under "training" and "validation": see `numrnn.training.Trainer`.
     model_ : numrnn.training.Classifier
     params_ : dict of str to array
-        What `model_` takes.
+        The parameters of `model_`.
     feature_names_in_ : numpy.ndarray
         Names of the columns, if X was a data frame and scikit-learn is installed.
 
@@ -97,13 +97,13 @@ class RNNClassifier(ClassifierMixin, RecurrentEstimator):
     ArithmeticError
         By `fit`, if a number becomes NaN or infinite in training.
     KeyboardInterrupt
-        By `fit`, after Ctrl-C; what was trained so far is in `out` if that was given, else lost.
+        By `fit`, after Ctrl-C; the training so far is in `out` if that was given, else lost.
 
     Notes
     -----
-    X is an array (N, T, m); or a list, or object array, of N arrays (T_i, m), or (T_i,) with one feature a step; or an
-    array (N, T), as scikit-learn's tools make it, whose rows are taken as series of one feature a step. A fitted
-    estimator can be pickled and copied. Cost of `fit`: epochs times a forward and a backward pass over X.
+    X is an array (N, T, m); or a list, or object array, of N arrays (T_i, m), or (T_i,) with one feature per step; or
+    an array (N, T), as scikit-learn's tools make it, whose rows are series of one feature per step. A fitted estimator
+    can be pickled and copied. Cost of `fit`: epochs times a forward and a backward pass over X.
 
     Examples
     --------
@@ -158,7 +158,7 @@ class RNNClassifier(ClassifierMixin, RecurrentEstimator):
         Raises
         ------
         NotFittedError, TypeError, ValueError
-            If `fit` was not called, or X is none that could be fitted, or has another number of features.
+            If `fit` was not called, or X is not a valid input, or has another number of features.
         """
         found, given = self._outputs(X, lambda outputs: self.model_.predictions(outputs))
         return (
@@ -179,7 +179,7 @@ class RNNClassifier(ClassifierMixin, RecurrentEstimator):
         return found if self.model_.output == "last" else joined(found, given)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Return the share of labels predicted rightly; weights (N,) are those of sequences, and of all their steps.
+        """Return the fraction of correct labels; weights (N,) are those of sequences, and of all their steps.
 
         Raises
         ------

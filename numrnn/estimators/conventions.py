@@ -1,7 +1,7 @@
-"""The base classes of estimators: scikit-learn's where it is installed, else small ones of our own.
+"""The base classes of estimators: scikit-learn's if it is installed, else small ones of this package.
 
-Only this file knows which of the two there are. The stand-ins have get_params, set_params and a short repr, as
-scikit-learn's have; they lack its tags, metadata routing and pictures in notebooks.
+Only this file depends on which of the two is used. The replacements have get_params, set_params and a short repr, like
+scikit-learn's; they lack its tags, metadata routing and pictures in notebooks.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ has_sklearn = importlib.util.find_spec("sklearn") is not None
 
 
 class _BaseEstimator:
-    """What every estimator has: its parameters are the arguments of `__init__`, kept under their names."""
+    """Base of every estimator: its parameters are the arguments of `__init__`, kept under their names."""
 
     @classmethod
     def _names(cls) -> list[str]:
         return sorted(inspect.signature(cls).parameters)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the arguments of the estimator by name; `deep` changes nothing, for none of them is an estimator."""
+        """Return the arguments of the estimator by name; `deep` has no effect, since none of them is an estimator."""
         return {name: getattr(self, name) for name in self._names()}
 
     def set_params(self, **params: Any) -> Any:
@@ -56,11 +56,11 @@ class _NotFittedError(ValueError, AttributeError):
 
 
 class _DataConversionWarning(UserWarning):
-    """Data were taken in another form than that in which they were given."""
+    """Data were converted to another form than the given one."""
 
 
 class _Mixin:
-    """Nothing: what scikit-learn's mixins add are tags, and a score, which `numrnn.estimators` computes itself."""
+    """Empty: scikit-learn's mixins add tags, and a score, which `numrnn.estimators` computes itself."""
 
 
 BaseEstimator: Any = _BaseEstimator
@@ -76,7 +76,7 @@ if has_sklearn:
 
 
 def note_feature_names(estimator: Any, X: Any, *, reset: bool) -> None:
-    """Let scikit-learn keep (`reset`), or compare, the names of the columns of a data frame; else do nothing."""
+    """Let scikit-learn keep (`reset`) or compare the column names of a data frame; without it, do nothing."""
     if has_sklearn:
         validation = sys.modules.get("sklearn.utils.validation") or importlib.import_module("sklearn.utils.validation")
         validation.validate_data(estimator, X, reset=reset, skip_check_array=True, ensure_2d=False)

@@ -1,7 +1,7 @@
-"""Arguments X and y of estimators: how they become `Sequences`, and how predictions come back in the form of y.
+"""Arguments X and y of estimators: conversion to `Sequences`, and of predictions to the form of y.
 
-X is one array (N, T, m); or a list of arrays (T_i, m), or (T_i,) with one feature a step; or an array (N, T), whose
-rows are taken as series of one feature a step.
+X is one array (N, T, m); or a list of arrays (T_i, m), or (T_i,) with one feature per step; or an array (N, T), whose
+rows are series of one feature per step.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["Input", "check_labels", "check_numbers", "cut", "joined", "read_inpu
 
 @dataclass(frozen=True, eq=False)
 class Input:
-    """Sequences as they were given: x for `Sequences`, and the form, which decides that of the predictions.
+    """Sequences as given: x for `Sequences`, and their form, which determines the form of the predictions.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class Input:
 
     @property
     def n_features(self) -> int:
-        """What scikit-learn counts as features: the columns T of an X (N, T), else m."""
+        """The features as scikit-learn counts them: the columns T of an X (N, T), else m."""
         return int(self.x.shape[1]) if self.ndim == 2 else self.n_channels
 
     @property
@@ -64,7 +64,7 @@ def read_input(X: Any, dtype: Precision) -> Input:
     if scipy.sparse.issparse(X):
         raise TypeError("X must be dense, got a sparse matrix; sparse X is not supported: X.toarray()")
     if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1 and all(np.ndim(row) for row in X):
-        X = list(X)  # what a selection of rows of unlike lengths looks like elsewhere
+        X = list(X)  # as selections of rows of different lengths may give
     ragged = isinstance(X, list | tuple) and len(X) > 0 and _is_list_of_sequences(X)
     found = _list_input(X) if ragged else _array_input(_real("X", X))
     for number, row in enumerate(found.x):
@@ -77,7 +77,7 @@ def read_input(X: Any, dtype: Precision) -> Input:
 
 
 def _is_list_of_sequences(X: Any) -> bool:
-    """Tell whether a list holds arrays (T_i, m), or series (T_i,) of unlike lengths; a list of equal rows is (N, T)."""
+    """Tell whether a list holds arrays (T_i, m), or series (T_i,) of different lengths; equal rows are (N, T)."""
     depths = {np.ndim(row) if hasattr(row, "ndim") else 1 + np.ndim(row[0]) if _has_items(row) else 0 for row in X}
     if depths == {1}:
         return len({len(row) for row in X}) > 1
@@ -111,7 +111,7 @@ def _array_input(array: np.ndarray) -> Input:
 
 
 def _real(name: str, values: Any) -> np.ndarray:
-    """Return an argument as an array of real numbers; no copy where it is one."""
+    """Return an argument as an array of real numbers; no copy if it is one."""
     check_plain(name, values)
     try:
         array = np.asarray(values)
@@ -141,7 +141,7 @@ def _target(name: str, values: Any) -> np.ndarray:
 
 
 def split(name: str, y: Any, given: Input, output: Output) -> list[np.ndarray]:
-    """Return the targets as a list of arrays: one array of all N where output is "last", else one for each sequence.
+    """Return the targets as a list of arrays: one array of all N if output is "last", else one per sequence.
 
     Raises
     ------
@@ -181,7 +181,7 @@ def check_labels(rows: list[np.ndarray]) -> None:
 
 
 def check_numbers(rows: list[np.ndarray], dtype: Precision) -> list[np.ndarray]:
-    """Return the arrays in floating point, after a check that they are (n,) or (n, k), finite, and alike.
+    """Return the arrays in floating point, after a check that they are (n,) or (n, k), finite, and of one k.
 
     Raises
     ------
@@ -198,10 +198,10 @@ def check_numbers(rows: list[np.ndarray], dtype: Precision) -> list[np.ndarray]:
 
 
 def joined(rows: list[np.ndarray], given: Input) -> Any:
-    """Return predictions at every step in the form of X: one array where X was one, else the list."""
+    """Return predictions at every step in the form of X: one array if X was one, else the list."""
     return rows if isinstance(given.x, list) else np.stack(rows)
 
 
 def cut(values: np.ndarray, given: Input) -> Any:
-    """Return rows below each other as targets of one sequence each: an array if X is one, else a list."""
+    """Return concatenated rows as targets per sequence: an array if X is one, else a list."""
     return joined(np.split(values, np.cumsum(given.lengths)[:-1]), given)

@@ -1,4 +1,4 @@
-"""Numbers for sequences, or for their steps."""
+"""Prediction of numbers for sequences, or for their steps."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = ["RNNRegressor"]
 class RNNRegressor(RegressorMixin, RecurrentEstimator):
     """A recurrent network that predicts numbers for sequences, or for each of their steps, as scikit-learn does.
 
-    It derives from scikit-learn's BaseEstimator and RegressorMixin where scikit-learn is installed, elsewhere from
-    small classes of our own. The network is a `numrnn.training.Regressor`, trained with the mean squared error.
-    Standardise X and y first: nothing is scaled here (scikit-learn's TransformedTargetRegressor does it for y).
+    If scikit-learn is installed, it derives from its BaseEstimator and RegressorMixin, otherwise from small classes of
+    this package. The network is a `numrnn.training.Regressor`, trained with the mean squared error. Standardise X and y
+    first: nothing is scaled here (scikit-learn's TransformedTargetRegressor does it for y).
 
-    Parameters, attributes, errors and notes are those of `RNNClassifier`, but for `classes_`.
+    Parameters, attributes, errors and notes are those of `RNNClassifier`, except for `classes_`.
 
     Examples
     --------
@@ -78,7 +78,7 @@ class RNNRegressor(RegressorMixin, RecurrentEstimator):
         Raises
         ------
         NotFittedError, TypeError, ValueError
-            If `fit` was not called, or X is none that could be fitted, or has another number of features.
+            If `fit` was not called, or X is not a valid input, or has another number of features.
         """
         found, given = self._outputs(X, lambda outputs: self.model_.predictions(outputs))
         if self.model_.output == "last":

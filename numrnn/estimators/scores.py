@@ -1,4 +1,4 @@
-"""What `score` of an estimator returns: the accuracy of labels, and R^2 of numbers, as scikit-learn defines them."""
+"""The scores of estimators: the accuracy of labels, and R^2 of numbers, as scikit-learn defines them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["accuracy", "r_squared", "step_weights"]
 
 
 def step_weights(sample_weight: np.ndarray | None, lengths: list[int]) -> np.ndarray:
-    """Return a weight for each of the rows below each other, of which sequence i has lengths[i]; 1 by default.
+    """Return a weight for each of the concatenated rows, of which sequence i has lengths[i]; 1 by default.
 
     Raises
     ------
@@ -31,14 +31,14 @@ def step_weights(sample_weight: np.ndarray | None, lengths: list[int]) -> np.nda
 
 
 def accuracy(y: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> float:
-    """Return the share of labels (M,) predicted rightly, each counted with its weight."""
+    """Return the fraction of correct labels (M,), each counted with its weight."""
     return float(np.average(y == predicted, weights=weights))
 
 
 def r_squared(y: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> float:
     """Return 1 - sum_i w_i (y_i - p_i)^2 / sum_i w_i (y_i - mean y)^2, its mean over the columns of y (M, k).
 
-    A column that is constant has 1 if it is predicted exactly, else 0; the mean of y is weighted as well.
+    A constant column scores 1 if it is predicted exactly, else 0; the mean of y is weighted as well.
     """
     w = weights[:, None]
     residual = (w * (y - predicted) ** 2).sum(axis=0)  # (k,)

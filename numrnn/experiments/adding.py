@@ -4,7 +4,7 @@
     numrnn adding --preset adding-200-antisymmetric
     numrnn adding --resume
 
-Who always says 1 has a mean squared error of 1/6 = 0.167, the baseline that result.json names beside that of the
+Always predicting 1 gives a mean squared error of 1/6 = 0.167, the baseline in result.json next to the error of the
 network. The folder given by --out receives what `numrnn train` writes.
 
 Source: S. Hochreiter and J. Schmidhuber, "Long short-term memory", 1997, in the form of M. Arjovsky, A. Shah and
@@ -28,7 +28,7 @@ PAGE = __doc__
 @documented
 @dataclass(frozen=True, kw_only=True)
 class Config(TaskSettings):
-    """Everything that decides the course of a run."""
+    """All settings of a run."""
 
     length: int = option(200, "T, steps of a sequence", at_least=2)
 
@@ -50,7 +50,7 @@ class Adding(Task):
         return f"adding, T = {config.length}"
 
     def scores(self, config: Config, test: Sequences, evaluation: Evaluation) -> dict[str, float]:
-        """Return the mean squared error of who always says 1."""
+        """Return the mean squared error of always predicting 1."""
         return {"baseline_loss": 1 / 6}
 
 

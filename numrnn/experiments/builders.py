@@ -1,4 +1,4 @@
-"""From a configuration to the parts of a training run: cell, initial values, schedule, optimiser, training."""
+"""The parts of a training run from a configuration: cell, initial values, schedule, optimiser, training."""
 
 from __future__ import annotations
 
@@ -29,13 +29,12 @@ from numrnn.training import (
 
 
 def make_cell(config: Settings, input_size: int) -> numrnn.Cell:
-    """Return the cell of a configuration; it gets those of the options that its constructor takes.
+    """Return the cell of a configuration, called with the options that its constructor takes.
 
     Raises
     ------
     TypeError, ValueError
-        If `cell_options` names an argument that the cell does not take, or that has an option of its own; or as the
-        cell.
+        If `cell_options` names an argument that the cell does not take, or that has a separate option; or as the cell.
     """
     kind: Any = numrnn.CELLS[config.cell]
     taken = constructor_arguments(kind)
@@ -57,12 +56,12 @@ def make_cell(config: Settings, input_size: int) -> numrnn.Cell:
 
 
 def make_layers(config: Settings, input_size: int, layers: int) -> numrnn.Cell:
-    """Return so many layers of the cell of a configuration; of one, the cell itself.
+    """Return `layers` layers of the cell of a configuration; for one layer, the cell itself.
 
     Raises
     ------
     ValueError
-        If there is none.
+        If `layers` is below 1.
     """
     if check_integer("layers", layers, at_least=1) == 1:
         return make_cell(config, input_size)
@@ -70,7 +69,7 @@ def make_layers(config: Settings, input_size: int, layers: int) -> numrnn.Cell:
 
 
 def make_schedule(config: Settings, total_steps: int | None) -> Schedule | TimedCosineSchedule:
-    """Return the schedule of the learning rate, for a run of so many steps, or of the configuration's seconds.
+    """Return the schedule of the learning rate, for a run of `steps` steps, or of the configuration's seconds.
 
     Raises
     ------
@@ -92,7 +91,7 @@ def make_schedule(config: Settings, total_steps: int | None) -> Schedule | Timed
 
 
 def make_optimizer(config: Settings, model: Classifier | Regressor, total_steps: int | None) -> Optimizer:
-    """Return the optimiser with its schedule; of weight decay, biases have none."""
+    """Return the optimiser with its schedule; biases have no weight decay."""
     schedule = make_schedule(config, total_steps)
     multipliers = None if config.recurrent_rate == 1 else {"W": config.recurrent_rate}
     scales = None if config.input_gains is None else gain_scales(config.hidden_size, *config.input_gains)
@@ -105,7 +104,7 @@ def make_optimizer(config: Settings, model: Classifier | Regressor, total_steps:
     if config.optimizer == "adagrad":
         return Adagrad(schedule, **rates)
     if config.optimizer == "adamw":
-        # The gate's biases say how long a unit remembers, and 0 is no better a value for that than another.
+        # The gate's biases determine how long a unit remembers, so decay towards 0 makes no sense for them.
         biases = [name for name, shape in model.parameter_shapes.items() if len(shape) == 1]
         decay = config.weight_decay
         return AdamW(schedule, weight_decay=decay, undecayed=biases, beta2=BETA2, **rates)
@@ -113,14 +112,14 @@ def make_optimizer(config: Settings, model: Classifier | Regressor, total_steps:
 
 
 def _in_each_layer(values: dict[str, Any] | None, cell: numrnn.Cell) -> dict[str, Any] | None:
-    """Return what an optimiser is told of the parameters of a cell, under the names that they have in its layers."""
+    """Return settings of an optimiser by parameter of a cell, under the names of the parameters in its layers."""
     if values is None or not isinstance(cell, numrnn.Stack):
         return values
     return cell.named([values] * len(cell.cells))
 
 
 def initial_values(config: Settings, n_steps: int) -> dict[str, Any]:
-    """Return the arguments of `init_params` of a configuration, for sequences of so many steps.
+    """Return the arguments of `init_params` of a configuration, for sequences of `n_steps` steps.
 
     Raises
     ------
@@ -139,7 +138,7 @@ def initial_values(config: Settings, n_steps: int) -> dict[str, Any]:
 
 
 def training_config(config: Settings, n_steps: int, *, validation_size: int, **others: Any) -> TrainingConfig:
-    """Return what the trainer is asked for, for sequences of so many steps; `others` are further fields of it."""
+    """Return the `TrainingConfig`, for sequences of `n_steps` steps; `others` are further fields of it."""
     return TrainingConfig(
         epochs=config.epochs,
         iterations=config.iterations,

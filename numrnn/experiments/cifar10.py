@@ -1,10 +1,10 @@
 """CIFAR-10 as a sequence: 1,024 pixels of three colours, or 32 rows and then noise up to step 1,000.
 
     numrnn cifar10                                     pixel by pixel, the antisymmetric cell, 5 epochs
-    numrnn cifar10 --task noise-padded --cell gated    rows, then noise of its own for each image
+    numrnn cifar10 --task noise-padded --cell gated    rows, then separate noise for each image
     numrnn cifar10 --task noise-padded --noise fixed   one block of noise for all, as in public scripts
     numrnn cifar10 --preset cifar10-pixels-gated       a row of the paper's Table 2
-    numrnn cifar10 --resume --out FOLDER               go on where a run was stopped
+    numrnn cifar10 --resume --out FOLDER               continue a stopped run
 
 The folder given by --out receives config.json, metrics.jsonl, timings.jsonl, checkpoints, final.npz, result.json and
 three pictures: learning curves, the confusion matrix of the test set, and how the gradient travels back in time.
@@ -27,18 +27,18 @@ TASKS = ("pixels", "noise-padded")
 @documented
 @dataclass(frozen=True, kw_only=True)
 class Config(config.Config):
-    """Everything that decides the course of a run."""
+    """All settings of a run."""
 
     task: str = option(
         "pixels", "pixels: 1,024 steps of 3 values; noise-padded: 32 rows of 96 values, then noise", choices=TASKS
     )
     noise: NoiseMode = option(
         "independent",
-        "of noise-padded; independent: its own for every image, and new each time; fixed: one block for all",
+        "of noise-padded; independent: new for every image each time; fixed: one block for all",
         choices=NOISE_MODES,
     )
     noise_seed: int = option(0, "of the fixed block", at_least=0)
-    length: int = option(1000, "of noise-padded: steps in all", at_least=32)
+    length: int = option(1000, "of noise-padded: total number of steps", at_least=32)
     hidden_size: int = inherited(config.Config, "hidden_size", 256)
     learning_rate: float = inherited(config.Config, "learning_rate", 0.01)
 
@@ -76,7 +76,7 @@ class Cifar10(classification.Experiment):
         return load_cifar10(config.root)
 
     def make_encoder(self, config: Config, data: Dataset) -> Encoder:
-        """Return what turns images into pixels, or into rows and noise."""
+        """Return the encoder of images, as pixels or as rows and noise."""
         mean, std = pixel_statistics(data.train_images) if config.standardize else (0.0, 1.0)
         if config.task == "pixels":
             return PixelEncoder(data.image_shape, mean=mean, std=std)
@@ -90,13 +90,13 @@ class Cifar10(classification.Experiment):
         )
 
     def task(self, config: Config) -> str:
-        """Return the task in words; that of noise-padded images with its noise."""
+        """Return the task in words, for noise-padded images with the kind of noise."""
         if config.task == "pixels":
             return "CIFAR-10 pixel by pixel"
         return f"CIFAR-10 padded with {config.noise} noise"
 
     def record(self, config: Config) -> dict[str, Any]:
-        """Return what result.json says of the task."""
+        """Return the entries of result.json about the task."""
         padded = config.task == "noise-padded"
         noise: dict[str, Any] = {"noise": config.noise if padded else None}
         if padded and config.noise == "fixed":

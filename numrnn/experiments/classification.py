@@ -1,7 +1,7 @@
-"""What the experiments on images share: training and test of a configuration, and its command line.
+"""Common part of the experiments on images: training and test of a configuration, and its command line.
 
-An `Experiment` is a family of tasks on one set of images. It says which images, how they become sequences and what is
-recorded of that; everything else stands here, once.
+An `Experiment` is a family of tasks on one set of images. It defines the images, their encoding as sequences and what
+is recorded about them; everything else is here, once.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ from numrnn.training import (
 )
 from numrnn.training.run import FINAL_FILE, RESULT_FILE
 
-COMPARED = ("antisymmetric", "lstm", "elman")  # whose gradients at the start are drawn beside the trained ones
+COMPARED = ("antisymmetric", "lstm", "elman")  # their initial gradients are drawn next to the trained ones
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What `Experiment.run` returns.
+    """Result of `Experiment.run`.
 
     Attributes
     ----------
     training : TrainingResult
         Parameters, step, metrics.
     test_accuracy : float or None
-        Share of the test images classified rightly, 0 to 1; None if the run was interrupted.
+        Fraction of correctly classified test images, 0 to 1; None if the run was interrupted.
     test_loss : float or None
         Mean cross-entropy on the test images, in nats.
     pictures : list of Path
-        What was drawn.
+        The pictures drawn.
     """
 
     training: TrainingResult
@@ -64,14 +64,14 @@ class Experiment(TrainingCommand):
 
     @abstractmethod
     def make_encoder(self, config: Any, data: Dataset) -> Encoder:
-        """Return what turns images into sequences."""
+        """Return the encoder of images as sequences."""
 
     @abstractmethod
     def task(self, config: Any) -> str:
-        """Return the task in words, as the headings of pictures give it."""
+        """Return the task in words, for the headings of pictures."""
 
     def record(self, config: Any) -> dict[str, Any]:
-        """Return what result.json says of the task."""
+        """Return the entries of result.json about the task."""
         return {"preprocessing": "standardized" if config.standardize else "scaled to 0..1"}
 
     def make_trainer(self, config: Any, data: Dataset, *, show_progress: bool = True) -> Trainer:
@@ -109,11 +109,11 @@ class Experiment(TrainingCommand):
         resume, overwrite : bool
             As for `Trainer.run`.
         data : Dataset, optional
-            Images to use in place of those that the configuration names.
+            Images to use instead of those that the configuration names.
         quiet : bool
             Show no progress and print nothing.
         draw : bool
-            Draw the pictures, where matplotlib is there.
+            Draw the pictures if matplotlib is installed.
 
         Returns
         -------

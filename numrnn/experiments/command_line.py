@@ -1,8 +1,8 @@
-"""What the commands share: options from a dataclass, and errors as one line.
+"""Common part of the commands: options from a dataclass, and errors as one line.
 
 A Config is a frozen dataclass whose fields are `numrnn.options.option`s. Each is an option of the command line:
 hidden_size becomes --hidden-size, a bool two switches, --permuted and --no-permuted, a tuple takes several values, and
-pairs of names and paths come as a repeated --checkpoint NAME=PATH. A positional field stands without a name before it.
+pairs of names and paths come as a repeated --checkpoint NAME=PATH. A positional field has no name before it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ LEVELS = ("info", "warning", "error")
 
 
 def default_text(field: dataclasses.Field[Any]) -> str:
-    """Return what the help says of a default; nothing where there is none to name."""
+    """Return the help text for a default; empty if there is none to name."""
     if field.default is None:
         none = field.metadata[KEY].none
         return f"; default: {none}" if none else ""
@@ -63,20 +63,20 @@ def make_parser(
     Parameters
     ----------
     command : str
-        What starts the work, as `text` has it: "numrnn mnist".
+        The command as `text` shows it: "numrnn mnist".
     text : str or None
         Docstring of the module: the first paragraph describes, the others follow the options.
     config : type
         The dataclass.
     program : str, optional
-        What the user started, where that is another name of the same command; help and errors then use it.
+        Another name of the same command, if the user called that; help and errors then use it.
     default : callable
-        Makes of a field what the help says of its default.
+        Returns the help text for the default of a field.
 
     Returns
     -------
     argparse.ArgumentParser
-        It gives only what stands on the command line.
+        It returns only the options given on the command line.
 
     Raises
     ------
@@ -125,7 +125,7 @@ def _arguments(hint: Any, name: str, meaning: Option) -> dict[str, Any]:
 
 
 def read(parser: argparse.ArgumentParser, argv: Sequence[str] | None, config: type) -> dict[str, Any]:
-    """Return what stands on the command line, as the configuration holds it.
+    """Return the options of a command line, in the form of the configuration.
 
     Raises
     ------
@@ -146,7 +146,7 @@ def read(parser: argparse.ArgumentParser, argv: Sequence[str] | None, config: ty
 def read_config(
     command: str, text: str | None, config: type[T], argv: Sequence[str] | None, program: str | None = None
 ) -> T:
-    """Return the configuration that a command line asks for; arguments as for `make_parser`, errors as for `read`."""
+    """Return the configuration of a command line; arguments as for `make_parser`, errors as for `read`."""
     return config(**read(make_parser(command, text, config, program=program), argv, config))
 
 
@@ -178,7 +178,7 @@ def add_verbosity(parser: argparse.ArgumentParser) -> None:
 
 
 def is_quiet(given: dict[str, Any]) -> bool:
-    """Take the options of `add_verbosity` out of what was given, hide warnings if asked for, and tell whether to print.
+    """Remove the options of `add_verbosity` from `given`, hide warnings if requested, and tell whether to print.
 
     `guarded` shows warnings again when its work is done.
     """
@@ -196,9 +196,9 @@ def guarded(work: Callable[[], int | None], hints: Mapping[type[Exception], str]
     Parameters
     ----------
     work : callable
-        Its result is the exit status, None counting as 0.
+        Its result is the exit status; None counts as 0.
     hints : mapping of type to str, optional
-        What to add, on a line of its own, to an error of that type.
+        A further line to add to an error of that type.
     """
 
     def caught() -> int:
@@ -226,5 +226,5 @@ def _one_line(message: Warning | str, *_: Any, **__: Any) -> str:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a small file of JSON, whole or not at all, and its folder where there is none."""
+    """Write a small JSON file, whole or not at all, and create its folder if it is missing."""
     write_text(path, json.dumps(content, indent=1) + "\n")

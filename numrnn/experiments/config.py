@@ -1,4 +1,4 @@
-"""The configuration of an experiment: its fields, what they mean, and their defaults."""
+"""The configuration of an experiment: its fields, their meanings and defaults."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BETA2 = 0.99  # of Adam: the size of the gradient changes within a hundred updat
 @documented
 @dataclass(frozen=True, kw_only=True)
 class Settings(Checked):
-    """What decides the course of every run, whatever its data are."""
+    """Settings of every run, independent of its data."""
 
     preset: str | None = option(
         None,
@@ -25,7 +25,7 @@ class Settings(Checked):
     )
     cell: str = option("antisymmetric", "the recurrent cell", choices=numrnn.CELLS.keys())
     cell_options: tuple[tuple[str, str], ...] = option(
-        (), "another argument of the cell, as method=rk2; repeatable", metavar="NAME=VALUE"
+        (), "another argument of the cell, such as method=rk2; repeatable", metavar="NAME=VALUE"
     )
     hidden_size: int = option(128, "n, number of units", at_least=1)
     step_size: float = option(
@@ -63,11 +63,11 @@ class Settings(Checked):
     )
     weight_decay: float = option(
         0.01,
-        "lambda of adamw, {range}: in an update weights, not biases, lose lambda times the rate of themselves",
+        "lambda of adamw, {range}: an update reduces weights, not biases, by lambda times the learning rate",
         at_least=0,
     )
     learning_rate: float = option(0.02, "{range}, at the start of the schedule", above=0)
-    recurrent_rate: float = option(1.0, "learning rate of W over that of all other parameters", above=0)
+    recurrent_rate: float = option(1.0, "ratio of the learning rate of W to that of all other parameters", above=0)
     schedule: str = option(
         "cosine",
         "constant; step: a tenth after every third of the run, not with seconds; cosine: down to 0 at its end",
@@ -93,7 +93,7 @@ class Settings(Checked):
 @documented
 @dataclass(frozen=True, kw_only=True)
 class Config(Settings):
-    """Everything that decides the course of a run on images."""
+    """All settings of a run on images."""
 
     root: str | None = option(
         None, "folder of the images' files", none="$NUMRNN_DATA, then the user's cache, then a download"

@@ -1,13 +1,13 @@
-"""The copying problem: ten symbols are shown, and to be repeated after a long delay.
+"""The copying problem: ten symbols are shown, and must be repeated after a long delay.
 
     numrnn copying --delay 100 --cell lstm --forget-bias chrono
     numrnn copying --preset copying-100-antisymmetric
     numrnn copying --resume
 
-The loss is the cross-entropy over all steps. Who has no memory says blank until the delimiter, and then guesses: a
-loss of 10 log 8 / (delay + 20), and one of eight symbols right. result.json names both beside loss and symbol accuracy
-of the network, which counts the ten steps of recall only. The folder given by --out receives what `numrnn train`
-writes.
+The loss is the cross-entropy over all steps. Without memory the best prediction is blank until the delimiter, and then
+a guess: a loss of 10 log 8 / (delay + 20), and one symbol in eight correct. result.json has both next to the loss and
+the symbol accuracy of the network, which counts only the ten steps of recall. The folder given by --out receives what
+`numrnn train` writes.
 
 Source: S. Hochreiter and J. Schmidhuber, "Long short-term memory", 1997, in the form of M. Arjovsky, A. Shah and
 Y. Bengio, "Unitary evolution recurrent neural networks", ICML 2016.
@@ -34,7 +34,7 @@ MEMORY, SYMBOLS = 10, 8  # symbols to remember, and their kinds
 @documented
 @dataclass(frozen=True, kw_only=True)
 class Config(TaskSettings):
-    """Everything that decides the course of a run."""
+    """All settings of a run."""
 
     delay: int = option(100, "steps from the end of the symbols to the first step of recall", at_least=1)
 
@@ -57,7 +57,7 @@ class Copying(Task):
         return f"copying, delay {config.delay}"
 
     def scores(self, config: Config, test: Sequences, evaluation: Evaluation) -> dict[str, float]:
-        """Return the share of the symbols repeated rightly, and what is reached without memory."""
+        """Return the fraction of symbols repeated correctly, and the values without memory."""
         right = [np.mean(p[-MEMORY:] == test.y[row][-MEMORY:]) for row, p in enumerate(evaluation.predictions)]
         return {
             "symbol_accuracy": float(np.mean(right)),

@@ -1,11 +1,11 @@
-"""The AntisymmetricRNN beside an LSTM: the same images, the same time to train in.
+"""The AntisymmetricRNN next to an LSTM: the same images, the same training time.
 
     numrnn demo                 100 seconds of training each, on the embedded images
     numrnn demo --seconds 600   more
 
-Both read 28 x 28 images pixel by pixel in 784 steps. The clock ends their training, whatever the machine does
-meanwhile, and their learning rates fall to 0 with the time. Prints their updates, seconds and test accuracies, and
-writes their runs and a picture of how they learn into the folder given by --out.
+Both read 28 x 28 images pixel by pixel in 784 steps. The clock ends their training, whatever the speed of the machine,
+and their learning rates fall to 0 with the time. Prints their updates, seconds and test accuracies, and writes their
+runs and a picture of their learning curves into the folder given by --out.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ CELLS: dict[str, dict[str, Any]] = {
 @documented
 @dataclass(frozen=True, kw_only=True)
 class Config(Checked):
-    """What is trained."""
+    """The training to run."""
 
     seconds: float = option(100.0, "seconds of training for each cell, by the clock", above=0)
     seed: int = option(0, "seed of both runs", at_least=0)

@@ -4,7 +4,7 @@
     numrnn mnist --data embedded          on the 5,000 images that come with the package
     numrnn mnist --cell lstm --permuted   a baseline, pixels in one fixed random order
     numrnn mnist --preset pmnist-gated    a row of the paper's Table 1, 50,000 updates
-    numrnn mnist --resume                 go on where Ctrl-C, kill -9 or a power cut stopped a run
+    numrnn mnist --resume                 continue a run after Ctrl-C, kill -9 or a power cut
 
 The folder given by --out receives config.json, metrics.jsonl, timings.jsonl, checkpoints, final.npz, result.json and
 three pictures: learning curves, the confusion matrix of the test set, and how the gradient travels back in time.
@@ -25,7 +25,7 @@ PAGE = __doc__  # within a class, __doc__ is that of the class
 @documented
 @dataclass(frozen=True, kw_only=True)
 class Config(config.Config):
-    """Everything that decides the course of a run."""
+    """All settings of a run."""
 
     data: str = option(
         "full",
@@ -36,7 +36,7 @@ class Config(config.Config):
     permutation_seed: int = option(92, "which order that is", at_least=0)
 
 
-# Found by trial on the training set, not by the test set.
+# Found by trials on the training set, not on the test set.
 CELL_DEFAULTS: dict[str, dict[str, Any]] = {
     "antisymmetric": {},
     "gated": {"step_size": 0.01, "learning_rate": 0.01, "clip": 5.0},
@@ -63,7 +63,7 @@ class Mnist(classification.Experiment):
         return load_embedded_mnist() if config.data == "embedded" else load_mnist(config.root)
 
     def make_encoder(self, config: Config, data: Dataset) -> PixelEncoder:
-        """Return what shows images pixel by pixel."""
+        """Return the encoder of images, pixel by pixel."""
         mean, std = pixel_statistics(data.train_images) if config.standardize else (0.0, 1.0)
         seed = config.permutation_seed if config.permuted else None
         return PixelEncoder(data.image_shape, permutation_seed=seed, mean=mean, std=std)
@@ -73,7 +73,7 @@ class Mnist(classification.Experiment):
         return f"{'permuted' if config.permuted else 'sequential'} MNIST"
 
     def record(self, config: Config) -> dict[str, Any]:
-        """Return what result.json says of the task."""
+        """Return the entries of result.json about the task."""
         return {**super().record(config), "permutation_seed": config.permutation_seed if config.permuted else None}
 
 

@@ -19,7 +19,7 @@ GRADIENT_FLOW_IMAGES = 50
 
 
 def can_draw(say: Callable[[str], Any]) -> bool:
-    """Tell whether matplotlib is there; if not, say in one line that there will be no pictures, and why."""
+    """Tell whether matplotlib is installed; if not, say in one line why there will be no pictures."""
     try:
         plots.require_matplotlib()
     except MissingExtraError as error:
@@ -29,9 +29,10 @@ def can_draw(say: Callable[[str], Any]) -> bool:
 
 
 def gradient_norms(model: Classifier, params: Any, encoder: Any, data: Dataset, seed: int) -> np.ndarray:
-    """Return the norm of dL/dh_t for t = 0..T over the first test images; `seed` is that of the noise, if there is any.
+    """Return the norm of dL/dh_t for t = 0..T over the first test images; `seed` is that of any noise.
 
-    Where the parameters live, in float64: in float32 the gradients of the Elman network and of the LSTM soon underflow.
+    Computed in float64 where the parameters live: in float32 the gradients of the Elman network and of the LSTM soon
+    underflow.
     """
     images, labels = data.test_images[:GRADIENT_FLOW_IMAGES], data.test_labels[:GRADIENT_FLOW_IMAGES]
     double = {name: astype(value, np.float64) for name, value in params.items()}
@@ -56,11 +57,11 @@ def draw_run(
     Parameters
     ----------
     config : Config
-        Of the run.
+        Configuration of the run.
     task : str
         Its task in words, for the headings.
     starts : mapping of str to Config
-        Cells whose gradients at their initial values are drawn beside those of the trained network.
+        Cells whose gradients at their initial values are drawn next to those of the trained network.
     n_steps : int
         T of its sequences.
     data : Dataset

@@ -4,11 +4,11 @@
     numrnn predict runs/mine/best.npz NEW.npz --out new.npz
 
 CHECKPOINT is a file, or the folder of a run: its final.npz, else best.npz, else its newest checkpoint. NEW.npz holds
-sequences as for `numrnn train`; targets, if there are any, are not looked at. They are standardized as the training
-sequences were.
+sequences as for `numrnn train`; targets, if there are any, are ignored. The sequences are standardized like the
+training sequences.
 
 The file given by --out receives predictions: the class of each sequence, (N,), or its numbers, (N, k); at every step,
-predictions_0, predictions_1, ..., one for each sequence. A classifier gives probabilities as well, (N, K), or
+predictions_0, predictions_1, ..., one for each sequence. A classifier also writes probabilities, (N, K), or
 probabilities_0, probabilities_1, ...
 """
 
@@ -35,7 +35,7 @@ BATCH_SIZE = 500
 @documented
 @dataclass(frozen=True, kw_only=True)
 class Config(Checked):
-    """What is predicted, and with what."""
+    """The network and the sequences."""
 
     checkpoint: str = option("", "a checkpoint, or the folder of a run", metavar="CHECKPOINT", positional=True)
     data: str = option("", "the sequences", metavar="DATA.npz", positional=True)
@@ -44,14 +44,14 @@ class Config(Checked):
 
 
 def predict(checkpoint: str, data: Sequences, *, backend: Backend = "numpy") -> dict[str, np.ndarray]:
-    """Return predictions, and of a classifier probabilities, by the keys of the file.
+    """Return predictions, and for a classifier probabilities, by the keys of the file.
 
     Parameters
     ----------
     checkpoint : path
         As for `numrnn.training.load_model`.
     data : Sequences
-        As they came, not standardized.
+        Not standardized.
     backend : {"numpy", "cupy"}
         Where to compute.
 

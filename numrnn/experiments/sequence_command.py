@@ -1,6 +1,6 @@
-"""What the commands on sequences share: a model that the targets decide, its training, test and result.
+"""Common part of the commands on sequences: a model chosen by the targets, its training, test and result.
 
-A `SequenceCommand` says where the sequences come from; everything else stands here, once.
+A `SequenceCommand` defines the source of the sequences; everything else is here, once.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ STANDARDIZATION = "standardization"  # its key in the configuration of a checkpo
 @documented
 @dataclass(frozen=True, kw_only=True)
 class SequenceSettings(Settings):
-    """What decides the course of a run on sequences."""
+    """Settings of a run on sequences."""
 
     layers: int = option(1, "layers of the cell, on top of each other", at_least=1)
     hidden_size: int = inherited(Settings, "hidden_size", 64)
@@ -60,32 +60,32 @@ class SequenceSettings(Settings):
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """The sequences of a run: to train on, and, where they are given apart, to validate and to test."""
+    """The sequences of a run: for training and, if given separately, for validation and test."""
 
     train: Sequences
     validation: Sequences | None = None
     test: Sequences | None = None
 
     def change(self, function: Callable[[Sequences], Sequences]) -> Parts:
-        """Return a function of each part."""
+        """Return a function applied to each part."""
         parts = (self.train, self.validation, self.test)
         return Parts(*(None if part is None else function(part) for part in parts))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, eq=False)
 class SequenceResult:
-    """What `SequenceCommand.run` returns.
+    """Result of `SequenceCommand.run`.
 
     Attributes
     ----------
     training : TrainingResult
         Parameters, step, metrics.
     params : dict of str to array
-        What was tested: the parameters of the lowest validation loss where they are kept, else the last ones.
+        The tested parameters: those of the lowest validation loss if they are kept, else the last ones.
     test : Evaluation or None
         None without a test set, or if the run was interrupted.
     content : dict
-        What result.json holds; empty if the run was interrupted.
+        The content of result.json; empty if the run was interrupted.
     """
 
     training: TrainingResult
@@ -95,12 +95,12 @@ class SequenceResult:
 
 
 class StandardizedTrainer(Trainer[Classifier | Regressor]):
-    """A trainer whose checkpoints say how its sequences were standardized, so that others can be made like them."""
+    """A trainer whose checkpoints hold the standardization of its sequences, so that others can be scaled alike."""
 
     standardization: Standardization | None = None
 
     def describe(self) -> dict[str, Any]:
-        """Return all that decides the course of the run."""
+        """Return everything that determines the run."""
         scaling = {} if self.standardization is None else {STANDARDIZATION: self.standardization.config()}
         return super().describe() | scaling
 
@@ -121,13 +121,13 @@ class SequenceCommand(TrainingCommand):
         return False
 
     def scores(self, config: Any, test: Sequences, evaluation: Evaluation) -> dict[str, float]:
-        """Return what else is to be said of the test, and what it is to be compared with."""
+        """Return further results of the test, and the values to compare them with."""
         return {}
 
     def make_trainer(
         self, config: Any, parts: Parts, *, show_progress: bool = True
     ) -> tuple[StandardizedTrainer, Sequences | None]:
-        """Return the trainer of a configuration, ready to run, and the test set as it is to be given to it.
+        """Return the trainer of a configuration, ready to run, and the test set, scaled for it.
 
         Raises
         ------
@@ -177,7 +177,7 @@ class SequenceCommand(TrainingCommand):
         quiet: bool = False,
         draw: bool = True,
     ) -> SequenceResult:
-        """Train, test once where there is a test set, and draw the learning curves.
+        """Train, test once if there is a test set, and draw the learning curves.
 
         Parameters
         ----------
@@ -188,7 +188,7 @@ class SequenceCommand(TrainingCommand):
         quiet : bool
             Show no progress and print nothing.
         draw : bool
-            Draw the picture, where matplotlib is there.
+            Draw the picture if matplotlib is installed.
 
         Returns
         -------
@@ -197,7 +197,7 @@ class SequenceCommand(TrainingCommand):
         Raises
         ------
         DivergenceError, CheckpointError, FileExistsError, FileNotFoundError, RuntimeError, ValueError
-            As `Trainer.run`, `backend_module`, and what reads the sequences.
+            As `Trainer.run`, `backend_module`, and the function that reads the sequences.
         """
         backend_module(config.backend)
         say: Callable[..., Any] = (lambda *_: None) if quiet else print
@@ -250,7 +250,7 @@ class SequenceCommand(TrainingCommand):
         return SequenceResult(training, params, test, content)
 
     def _result(self, config: Any, trainer: Trainer[Any], training: TrainingResult, step: int) -> dict[str, Any]:
-        """Return the content of result.json, but for the test."""
+        """Return the content of result.json without the test."""
         validation = [record for record in training.history("validation") if record["step"] == step]
         found = {f"validation_{name}": validation[-1].get(name) for name in ("loss", "accuracy") if validation}
         return {
@@ -270,7 +270,7 @@ class SequenceCommand(TrainingCommand):
 
 
 def make_model(config: Any, data: Sequences) -> Classifier | Regressor:
-    """Return the model that suits the targets: a classifier of labels or a regressor of numbers, at the end or always.
+    """Return the model for the targets: a classifier for labels or a regressor for numbers, for one or every step.
 
     Raises
     ------
@@ -290,7 +290,7 @@ def read_sequences(path: str) -> Sequences:
     Raises
     ------
     FileNotFoundError, ValueError
-        As `Sequences.from_npz`; an error of type is a ValueError here, since the user of a command has no types.
+        As `Sequences.from_npz`; a TypeError becomes a ValueError, since the user of a command has no types.
     """
     try:
         return Sequences.from_npz(path)

@@ -1,11 +1,11 @@
-"""Japanese Vowels: who of nine men is speaking, from 7 to 29 frames of 12 coefficients; the data come with the package.
+"""Japanese Vowels: which of nine men is speaking, from 7 to 29 frames of 12 coefficients; the data are included.
 
     numrnn speakers                the antisymmetric cell
     numrnn speakers --cell lstm    a baseline
-    numrnn speakers --resume       go on where a run was stopped
+    numrnn speakers --resume       continue a stopped run
 
-One training utterance in five is held out for validation; the parameters of the lowest validation loss are tested,
-once, on the 370 test utterances. The folder given by --out receives what `numrnn train` writes.
+One training utterance in five is held out for validation; the parameters of the lowest validation loss are tested once,
+on the 370 test utterances. The folder given by --out receives what `numrnn train` writes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PAGE = __doc__
 @documented
 @dataclass(frozen=True, kw_only=True)
 class Config(SequenceSettings):
-    """Everything that decides the course of a run."""
+    """All settings of a run."""
 
     standardize: bool = option(True, "shift and scale each feature to mean 0 and std 1 over the training utterances")
     learning_rate: float = inherited(SequenceSettings, "learning_rate", 0.03)

@@ -1,14 +1,14 @@
-"""Search for step size, diffusion, initial weights and learning rate: the paper's grid, or at random, on many cores.
+"""Search for step size, diffusion, initial weights and learning rate, on the paper's grid or at random, on many cores.
 
     numrnn sweep --preset mnist-antisymmetric --images 10000          the paper's grid, on this machine
     numrnn sweep --preset mnist-gated --search random --trials 100    at random, between its ends
-    numrnn sweep --set data=embedded --set hidden_size=32             with other settings than the preset's
+    numrnn sweep --set data=embedded --set hidden_size=32             with settings that differ from the preset's
     numrnn sweep --scheduler tcp://HOST:8786                          on the workers of a Dask scheduler
 
-Trials are compared on validation images taken from the training set; the test set is never looked at. Results go to
-results.jsonl in --out as they come. A sweep that was stopped, started again with the same options, skips what is done
-and goes on with the rest; a trial whose worker died goes on from its last checkpoint. At the end: a table of the best,
-and sweep.png. Workers on other machines need this package, and the same --out on a common disk.
+Trials are compared on validation images taken from the training set; the test set is never used. Results go to
+results.jsonl in --out as they come. The same command continues a stopped sweep with the trials that are left; a trial
+whose worker died continues from its last checkpoint. At the end the sweep prints a table of the best and writes
+sweep.png. Workers on other machines need this package, and the same --out on a common disk.
 """
 
 from __future__ import annotations
@@ -64,14 +64,14 @@ ELSEWHERE = {
 @documented
 @dataclass(frozen=True, kw_only=True)
 class Config(Checked):
-    """What is searched."""
+    """The search."""
 
     preset: str = option(
         "mnist-antisymmetric",
-        "where all other settings come from, but for a constant schedule: as of numrnn mnist or cifar10",
+        "preset of numrnn mnist or cifar10 for all other settings, except for a constant schedule",
     )
     sets: tuple[tuple[str, str], ...] = option(
-        (), "another setting, as hidden_size=64 or data=embedded; repeatable", metavar="NAME=VALUE"
+        (), "another setting, such as hidden_size=64 or data=embedded; repeatable", metavar="NAME=VALUE"
     )
     search: str = option(
         "grid", "grid: every combination; random: between the ends of the grid", choices=("grid", "random")
@@ -85,23 +85,23 @@ class Config(Checked):
     diffusions: tuple[float, ...] = option(SPACE.diffusions, "gamma, each {range}", above=0)
     learning_rates: tuple[float, ...] = option(SPACE.learning_rates, "of sgd and adagrad, each {range}", above=0)
     adam_rates: tuple[float, ...] = option(SPACE.adam_rates, "of adam, each {range}", above=0)
-    images: int | None = option(None, "use the first so many training images only, {range}", at_least=1, none="all")
+    images: int | None = option(None, "number of training images, from the first, {range}", at_least=1, none="all")
     iterations: int = option(1800, "updates of the trials that reach the last rung", at_least=1)
     rungs: int = option(3, "how often trials are compared, {range}; 1 trains all of them to the end", at_least=1)
     reduction: int = option(
-        3, "of so many trials one goes on to the next rung, which is so many times as long", at_least=2
+        3, "one trial in this many continues to the next rung, which is this many times as long", at_least=2
     )
     seed: int = option(0, "of the runs, and of a random search", at_least=0)
     backend: Backend = inherited(TrainingConfig, "backend", "numpy")
     workers: int | None = option(
-        None, "worker processes on this machine, {range}, with one thread each", at_least=1, none="one a core"
+        None, "worker processes on this machine, {range}, with one thread each", at_least=1, none="one per core"
     )
     scheduler: str | None = option(None, "address of a Dask scheduler whose workers are to be used instead")
     out: str = option("runs/sweep", "folder of results, and of the trials' logs and checkpoints")
 
 
 def make_trials(config: Config) -> list[Trial]:
-    """Return the trials of a sweep, each once.
+    """Return the trials of a sweep, without duplicates.
 
     Raises
     ------
@@ -144,12 +144,12 @@ def run(config: Config, *, say: Callable[[str], Any] = lambda _: None) -> list[d
     ValueError
         As `make_trials`.
     RuntimeError
-        If another sweep is at work in the same folder (`FolderInUseError`), a trial failed, or there is no CuPy for
-        backend "cupy".
+        If another sweep uses the same folder (`FolderInUseError`), a trial failed, or there is no CuPy for backend
+        "cupy".
     numrnn.extras.MissingExtraError
         If there is no Dask.
     OSError
-        If the scheduler cannot be reached, or a file not be written.
+        If the scheduler cannot be reached, or a file cannot be written.
     """
     trials = {trial.name: trial for trial in make_trials(config)}
     lengths = next(iter(trials.values())).lengths

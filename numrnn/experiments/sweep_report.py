@@ -1,4 +1,4 @@
-"""What a sweep shows: a line for each result, the table of the best, and the picture of all."""
+"""The output of a sweep: a line for each result, the table of the best, and the picture of all."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SHOWN = 10  # trials of the table
 
 
 def line(result: Mapping[str, Any]) -> str:
-    """Return one result as a line to read."""
+    """Return one result as a line of text."""
     settings = ", ".join(f"{key} {result[key]}" for key in SEARCHED)
     if result["status"] != "finished":
         return f"{settings}: {result['status']} at update {result['step']}"
@@ -22,7 +22,7 @@ def line(result: Mapping[str, Any]) -> str:
 
 
 def table(ranked: Sequence[Mapping[str, Any]]) -> str:
-    """Return the best trials as lines to read."""
+    """Return the best trials as lines of text."""
     rows = [["validation", "training", "updates", *SEARCHED]]
     for result in ranked[:SHOWN]:
         if result["status"] == "finished":
@@ -35,7 +35,7 @@ def table(ranked: Sequence[Mapping[str, Any]]) -> str:
 
 
 def draw(ranked: Sequence[Mapping[str, Any]], path: Path, title: str) -> Path:
-    """Draw the accuracy of every trial over each setting; the later its last rung, the darker."""
+    """Draw the accuracy of every trial against each setting, darker for later rungs."""
     figure = plots.new_figure(10.0, 3.6)
     names = {"step_size": "$\\epsilon$", "diffusion": "$\\gamma$", "weight_std": "$\\sigma_w$"}
     names["learning_rate"] = "learning rate"

@@ -1,7 +1,7 @@
-"""What the synthetic tasks share: sets that are drawn, and presets.
+"""Common part of the synthetic tasks: drawn data sets, and presets.
 
-Sequences are drawn from their numbers (`numrnn.datasets.DrawnSequences`). With the presets no sequence comes twice:
-each makes the same number of updates, and its epoch is as long as all of them.
+Sequences are drawn from their indices (`numrnn.datasets.DrawnSequences`). With the presets no sequence is repeated:
+each makes the same number of updates within one epoch.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numrnn.options import documented, inherited, option
 @documented
 @dataclass(frozen=True, kw_only=True)
 class TaskSettings(SequenceSettings):
-    """What decides the course of a run on a synthetic task."""
+    """Settings of a run on a synthetic task."""
 
     sequences: int = option(100_000, "training sequences, {range}: an epoch", at_least=1)
     validation_sequences: int = option(1_000, "drawn for validation at the end of each epoch", at_least=1)
@@ -33,7 +33,7 @@ class TaskSettings(SequenceSettings):
 class Task(SequenceCommand):
     """A synthetic task."""
 
-    validation_share: ClassVar[int] = 1  # a set of its own is validated
+    validation_share: ClassVar[int] = 1  # validation uses a separate set
     cell_defaults: ClassVar[dict[str, dict[str, Any]]] = {"elman": {"learning_rate": 0.001, "clip": 1.0}}
 
     @abstractmethod

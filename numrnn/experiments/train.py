@@ -3,12 +3,12 @@
     numrnn train DATA.npz --out runs/mine                       the antisymmetric cell
     numrnn train DATA.npz --cell lstm --layers 2 --patience 10  another cell, stopped early
     numrnn train DATA.npz --test TEST.npz                       with a test at the end
-    numrnn train --resume --out runs/mine                       go on where Ctrl-C, kill -9 or a power cut stopped a run
+    numrnn train --resume --out runs/mine                       continue a run after Ctrl-C, kill -9 or a power cut
     numrnn predict runs/mine NEW.npz                            use the result
 
-DATA.npz holds x (N, T, m) with lengths (N,) where they differ, or x_0, x_1, ..., one (T_i, m) for each sequence; and
-the targets y. Integers are labels and make a classifier, floating-point numbers a regressor; y (N,) or (N, k) is
-predicted from the last state, y (N, T), (N, T, k) or y_0, y_1, ... at every step. mask (N, T) says which of those
+DATA.npz holds x (N, T, m) with lengths (N,) if they differ, or x_0, x_1, ..., one (T_i, m) for each sequence; and
+the targets y. Integers are labels for a classifier, floating-point numbers are targets of a regressor; y (N,) or (N, k)
+is predicted from the last state, y (N, T), (N, T, k) or y_0, y_1, ... at every step. mask (N, T) is True for those that
 count.
 
 The folder given by --out receives config.json, metrics.jsonl, timings.jsonl, checkpoints, final.npz, result.json and,
@@ -31,10 +31,10 @@ PAGE = __doc__
 @documented
 @dataclass(frozen=True, kw_only=True)
 class Config(SequenceSettings):
-    """Everything that decides the course of a run."""
+    """All settings of a run."""
 
     data: str | None = option(None, "the sequences to train on", metavar="DATA.npz", positional=True)
-    validation: str | None = option(None, "a validation set of its own, in place of held-out rows", metavar="FILE.npz")
+    validation: str | None = option(None, "a separate validation set, instead of held-out rows", metavar="FILE.npz")
     test: str | None = option(None, "sequences to test the result on, once, at the end", metavar="FILE.npz")
     standardize: bool = option(True, "shift and scale each feature to mean 0 and std 1 over the training sequences")
 
@@ -47,7 +47,7 @@ CELL_DEFAULTS: dict[str, dict[str, Any]] = {
 
 
 class Train(SequenceCommand):
-    """Sequences of one's own."""
+    """Your own sequences."""
 
     name: ClassVar[str] = "train"
     text: ClassVar[str | None] = PAGE

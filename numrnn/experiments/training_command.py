@@ -1,6 +1,6 @@
-"""What the commands that train share: presets, the way to a configuration, options, --resume and exit statuses.
+"""Common part of the training commands: presets, configuration, options, --resume and exit statuses.
 
-A `TrainingCommand` says what can be set, what suits each cell, and how a run is made; the rest stands here, once.
+A `TrainingCommand` defines the settings, their values for each cell, and the run; the rest is here, once.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from numrnn.training.run import CONFIG_FILE, remove_run, traces_of_a_run
 
 @dataclass(frozen=True)
 class Request:
-    """What a command line asks for."""
+    """The request of a command line."""
 
     config: Any
     resume: bool
@@ -46,7 +46,7 @@ class TrainingCommand(ABC):
     name: ClassVar[str]
     text: ClassVar[str | None]  # the docstring of the module, for --help
     config: ClassVar[type[Any]]
-    validation_share: ClassVar[int]  # one row of so many is held out unless the configuration says how many
+    validation_share: ClassVar[int]  # one row in this many is held out unless the configuration gives a number
     presets: ClassVar[tuple[str, ...]]  # what names of presets begin with
     # What differs from the defaults of the configuration for each cell.
     cell_defaults: ClassVar[dict[str, dict[str, Any]]]
@@ -54,14 +54,14 @@ class TrainingCommand(ABC):
     @staticmethod
     @contextlib.contextmanager
     def folder(config: Any, *, resume: bool, overwrite: bool) -> Iterator[Path]:
-        """Hold the folder of a run, with its configuration in it, and without an earlier run if that is overwritten.
+        """Lock the folder of a run and write its configuration there, after deleting an earlier run if requested.
 
         Raises
         ------
         ValueError
             If `resume` and `overwrite` are both given.
         FolderInUseError
-            If another run is at work there.
+            If another run uses it.
         OSError
             If it cannot be written.
         """
@@ -72,7 +72,7 @@ class TrainingCommand(ABC):
         with locked(out):
             if overwrite:
                 remove_run(out)
-            if not traces_of_a_run(out):  # else the configuration belongs to the run that made it
+            if not traces_of_a_run(out):  # otherwise the configuration belongs to the earlier run
                 write_json(out / CONFIG_FILE, dataclasses.asdict(config))
             yield out
 
@@ -90,19 +90,19 @@ class TrainingCommand(ABC):
         Raises
         ------
         ValueError
-            If there is no such preset, it is no TOML, or a key or the type of a value is wrong.
+            If there is no such preset, it is not TOML, or a key or the type of a value is wrong.
         OSError
             If the file cannot be read.
         """
         return read_preset(name, self.preset_names(), self.config)
 
     def make_config(self, cell: str | None = None, **given: Any) -> Any:
-        """Return a configuration: what is given, then the preset, then what suits the cell, then the defaults.
+        """Return a configuration: the given values first, then the preset, the values for the cell, and the defaults.
 
         Raises
         ------
         ValueError
-            If a choice is none of those that there are, or as `read_preset`.
+            If a choice is unknown, or as `read_preset`.
         TypeError
             If there is no such field.
         """
@@ -132,11 +132,11 @@ class TrainingCommand(ABC):
         return request.config, request.resume, request.overwrite
 
     def _request(self, argv: list[str] | None, program: str | None) -> Request:
-        """Return what a command line asks for."""
+        """Return the request of a command line."""
         command = f"numrnn {self.name}"
         parser = make_parser(command, self.text, self.config, program=program, default=self._default_text)
         parser.add_argument(
-            "--resume", action="store_true", default=False, help="go on from the newest checkpoint in --out"
+            "--resume", action="store_true", default=False, help="continue from the newest checkpoint in --out"
         )
         parser.add_argument("--overwrite", action="store_true", default=False, help="delete an earlier run in --out")
         add_verbosity(parser)
@@ -146,7 +146,7 @@ class TrainingCommand(ABC):
             parser.error("give only one of --resume and --overwrite")
         positional = {name: meaning for name, meaning in options(self.config).items() if meaning.positional}
         missing = [meaning.metavar or name for name, meaning in positional.items() if name not in given]
-        if missing and not resume:  # which takes them from the run
+        if missing and not resume:  # takes them from the run
             parser.error(f"the following arguments are required: {', '.join(missing)}")
         if len(given.keys() & set(LENGTHS)) > 1:
             parser.error("give only one of --epochs, --iterations and --seconds")
@@ -160,7 +160,7 @@ class TrainingCommand(ABC):
         return Request(config, resume, overwrite, quiet)
 
     def _default_text(self, field: dataclasses.Field[Any]) -> str:
-        """Return what the help says of a default, and where it differs from cell to cell."""
+        """Return the help text for a default, with its differences between cells."""
         if field.name == "preset":
             return f" ({', '.join(self.preset_names())})" if self.preset_names() else ""
         if field.name == "validation_size":
@@ -180,7 +180,7 @@ class TrainingCommand(ABC):
         argv : list of str, optional
             Options; those of the process unless given.
         program : str, optional
-            What the user started, where that is another name of the command.
+            Another name of the command, if the user called that.
         """
 
         def work() -> int:

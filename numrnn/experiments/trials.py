@@ -1,4 +1,4 @@
-"""The trials of a sweep: which settings there are to try, what a worker does with one, and who goes on.
+"""The trials of a sweep: the settings to try, the work on one trial, and the choice of those that continue.
 
 Successive halving (Jamieson and Talwalkar, "Non-stochastic best arm identification and hyperparameter optimization",
 AISTATS 2016): all trials get few updates, the best of them several times as many, and so on, rung by rung.
@@ -27,12 +27,12 @@ from numrnn.training import DivergenceError, latest_checkpoint, list_checkpoints
 
 EXPERIMENTS: dict[str, Experiment] = {"mnist": mnist.EXPERIMENT, "cifar10": cifar10.EXPERIMENT}
 SEARCHED = ("optimizer", "weight_std", "step_size", "diffusion", "learning_rate")
-CHECKPOINTS_A_RUNG = 10  # what a worker that dies loses of a trial's rung is a tenth at most
+CHECKPOINTS_A_RUNG = 10  # a worker that dies loses at most a tenth of a rung
 
 
 @dataclass(frozen=True)
 class Space:
-    """Values of the settings that are searched; of Adam and AdamW the learning rates are of another size.
+    """Values of the settings that are searched; Adam and AdamW have smaller learning rates.
 
     Defaults: the paper's grid, and Adam beside its two optimisers.
     """
@@ -66,9 +66,10 @@ class Space:
         ]
 
     def draw(self, count: int, seed: int) -> list[dict[str, Any]]:
-        """Return random settings between the smallest and the largest values, evenly in their logarithms.
+        """Return random settings between the smallest and the largest values, uniform in the logarithm.
 
-        weight_std, whose smallest is 0, evenly in itself. All rounded to three digits, so that a table can show them.
+        weight_std, whose smallest value is 0, is uniform. All are rounded to three digits, so that a table can show
+        them.
         """
         rng = np.random.default_rng(seed)
 
@@ -92,7 +93,7 @@ def _rounded(value: float) -> float:
 class Trial:
     """One run of the sweep: the experiment, all arguments of its configuration, the images, and the rungs.
 
-    `images` is how many of the training images there are for it, None for all; `lengths` the updates at each rung.
+    `images` is the number of training images, None for all; `lengths` are the updates at each rung.
     """
 
     experiment: str
@@ -102,7 +103,7 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """What tells this trial from every other: a hash of all that decides its course."""
+        """Identifier of this trial: a hash of everything that determines its course."""
         text = json.dumps([self.experiment, dict(self.settings), self.images, self.lengths], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -131,7 +132,7 @@ def rung_lengths(iterations: int, rungs: int, reduction: int) -> list[int]:
 
 
 def survivors(results: Iterable[Mapping[str, Any]], reduction: int) -> list[str]:
-    """Return the names of the best of one rung, best first: one of `reduction`, rounded up; never one that diverged."""
+    """Return the names of the best of one rung, best first: one in `reduction`, rounded up; never one that diverged."""
     finished = [result for result in results if result["status"] == "finished"]
     ranked = sorted(finished, key=lambda result: (-result["validation_accuracy"], result["trial"]))
     return [result["trial"] for result in ranked[: -(-len(ranked) // reduction)]]
@@ -139,7 +140,7 @@ def survivors(results: Iterable[Mapping[str, Any]], reduction: int) -> list[str]
 
 @functools.lru_cache(maxsize=1)
 def _images(experiment: str, settings: str, images: int | None) -> Dataset:
-    """Return the images of a trial, kept by the worker for the next one."""
+    """Return the images of a trial, which the worker keeps for the next one."""
     family = EXPERIMENTS[experiment]
     data = family.load_data(family.make_config(**json.loads(settings)))
     kept = slice(images)
@@ -149,10 +150,11 @@ def _images(experiment: str, settings: str, images: int | None) -> Dataset:
 
 
 def train(trial: Trial, rung: int, out: str) -> dict[str, Any]:
-    """Train one trial up to the end of a rung and return its line of results. The work of one worker.
+    """Train one trial up to the end of a rung, in a worker, and return its line of results.
 
-    Where the folder of the trial holds a checkpoint, of the rung before or of a worker that died, it goes on from
-    there; with a schedule that depends on the length of the run each rung starts anew. No test image is looked at.
+    If the folder of the trial holds a checkpoint, of the rung before or of a worker that died, training continues from
+    it; with a schedule that depends on the length of the run, each rung starts from the beginning. No test image is
+    used.
 
     Parameters
     ----------
@@ -167,7 +169,7 @@ def train(trial: Trial, rung: int, out: str) -> dict[str, Any]:
     -------
     dict
         JSON: trial, rung, step, status ("finished" or "diverged"), validation_accuracy, training_accuracy, since (the
-        step from which this process went on), seconds, pid, and the settings.
+        step from which this process continued), seconds, pid, and the settings.
     """
     family, updates = EXPERIMENTS[trial.experiment], trial.lengths[rung]
     tied = trial.settings["schedule"] != "constant" or trial.settings["average"] == "tail"
@@ -186,7 +188,7 @@ def train(trial: Trial, rung: int, out: str) -> dict[str, Any]:
     line: dict[str, Any] = {"kind": "result", "trial": trial.name, "rung": rung, "step": updates, **trial.searched}
     start = time.monotonic()
     status, accuracies = "finished", {"validation_accuracy": 0.0, "training_accuracy": 0.0}
-    with threadpool_limits(1, user_api="blas"):  # one worker a core: more threads would only wait for each other
+    with threadpool_limits(1, user_api="blas"):  # one worker per core: more threads would only block each other
         try:
             result = trainer.run(resume=True)
             accuracies = {
@@ -205,14 +207,14 @@ def train(trial: Trial, rung: int, out: str) -> dict[str, Any]:
 
 
 def discard_checkpoints(trial: Trial, out: str) -> None:
-    """Delete the checkpoints of a trial that will not go on; its metrics stay."""
+    """Delete the checkpoints of a trial that will not continue; its metrics stay."""
     for folder in (Path(out) / "trials").glob(f"{trial.name}*"):
         for path in list_checkpoints(folder):
             path.unlink(missing_ok=True)
 
 
 def read_results(path: Path) -> dict[tuple[str, int], dict[str, Any]]:
-    """Return the results of a file by trial and rung; those of trials that failed are left out, to be tried again."""
+    """Return the results of a file by trial and rung; failed trials are omitted, so that they are tried again."""
     records = read_json_lines(path) if path.exists() else []
     return {
         (record["trial"], record["rung"]): record

@@ -21,27 +21,27 @@ def require_dask() -> Any:
     Raises
     ------
     numrnn.extras.MissingExtraError
-        If it is not there.
+        If it is not installed.
     """
     return import_extra("distributed", package="Dask", extra="sweep", user="numrnn sweep")
 
 
 def local_cluster(workers: int | None = None) -> Any:
-    """Return a scheduler and workers on this machine: processes of one thread, one a core unless told otherwise."""
+    """Return a scheduler and workers on this machine: processes with one thread each, by default one per core."""
     with _children_ignore_interrupts():
         return require_dask().LocalCluster(
             n_workers=available_cores() if workers is None else workers,
             threads_per_worker=1,
             processes=True,
-            memory_limit=0,  # Dask would stop a worker at a share of the memory that no trial comes near
+            memory_limit=0,  # Dask would stop a worker at a fraction of the memory that no trial comes near
             dashboard_address=None,
-            silence_logs=logging.ERROR,  # a worker that dies is a warning to Dask; its trial goes on elsewhere
+            silence_logs=logging.ERROR,  # Dask warns of a worker that dies; its trial continues on another
         )
 
 
 @contextlib.contextmanager
 def _children_ignore_interrupts() -> Iterator[None]:
-    """Let processes that are started meanwhile ignore Ctrl-C, which a terminal sends to all: the sweep ends them."""
+    """Let processes started meanwhile ignore Ctrl-C, which a terminal sends to all: the sweep ends them."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -54,7 +54,7 @@ def _children_ignore_interrupts() -> Iterator[None]:
 
 @contextlib.contextmanager
 def connected(scheduler: str | None, workers: int | None) -> Iterator[Any]:
-    """Give a client of a scheduler, by its address, or of one of so many workers here that lives as long as this."""
+    """Yield a client of the scheduler at an address, or of a temporary one with workers on this machine."""
     with contextlib.ExitStack() as stack:
         address: Any = scheduler
         if address is None:
@@ -63,10 +63,10 @@ def connected(scheduler: str | None, workers: int | None) -> Iterator[Any]:
 
 
 def results(client: Any, trials: Sequence[Trial], rung: int, out: str) -> Iterator[dict[str, Any]]:
-    """Let the workers train, and yield each result as it comes; of a trial that failed, why."""
+    """Let the workers train, and yield each result as it comes; for a failed trial, the reason."""
     futures = {}
     for trial in trials:
-        key = f"{trial.name}-{rung}-{uuid.uuid4().hex}"  # of this sweep alone: a scheduler may have served others
+        key = f"{trial.name}-{rung}-{uuid.uuid4().hex}"  # of this sweep only: a scheduler may have served others
         futures[client.submit(train, trial, rung, out, key=key)] = trial
     for future in require_dask().as_completed(list(futures)):
         error = future.exception()

@@ -1,1 +1,1 @@
-"""Bridges to other libraries, a module for each that alone imports it: `numrnn.interop.torch` for PyTorch."""
+"""Bridges to other libraries, each imported by one module only: `numrnn.interop.torch` for PyTorch."""

@@ -10,21 +10,15 @@ spectra.py        A = W - W^T - gamma I: frequencies, norm, critical step size, 
 euler.py          the ODE behind an Euler cell: rate and slopes
 jacobians.py      Jacobian of a step and its eigenvalues along a trajectory
 linearization.py  all steps of a trajectory as linear maps
-endtoend.py       dh_T/dh_0: explicit, and matrix-free singular values and eigenvalues, in logarithms
+endtoend.py       dh_T/dh_0, explicit, in logarithms
+matrixfree.py     singular values and eigenvalues of dh_T/dh_0 without forming it
 lyapunov.py       finite-time Lyapunov exponents
 energies.py       energy, norms of gradients over time, saturation
 lipschitz.py      the Lipschitz RNN: contraction of its ODE and of its step
 report.py         the page
 """
 
-from numrnn.stability.endtoend import (
-    ScaledMatrix,
-    end_to_end_jacobian,
-    jacobian_operator,
-    log_eigenvalues,
-    log_singular_value_history,
-    log_singular_values,
-)
+from numrnn.stability.endtoend import ScaledMatrix, end_to_end_jacobian, log_singular_value_history
 from numrnn.stability.energies import (
     Saturation,
     energy,
@@ -44,6 +38,7 @@ from numrnn.stability.jacobians import (
 from numrnn.stability.linearization import Linearization, linearize
 from numrnn.stability.lipschitz import contraction_rate, step_bound
 from numrnn.stability.lyapunov import lyapunov_exponents
+from numrnn.stability.matrixfree import jacobian_operator, log_eigenvalues, log_singular_values
 from numrnn.stability.report import StabilityReport, stability_report
 from numrnn.stability.spectra import (
     EulerStability,

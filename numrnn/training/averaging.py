@@ -4,8 +4,8 @@ After update k = 1, 2, ..., K the average a moves towards the parameters p by a 
 
     a_k = a_{k-1} + w_k (p_k - a_{k-1})
 
-    exponential:  w_k = max(1 / k, 1 / N)                 the mean of all so far, then a mean of time constant N tail:
-    w_k = 1 for k <= K - N, else 1 / (k - (K - N))    the plain mean of the last N updates
+    exponential:  w_k = max(1 / k, 1 / N)                           the mean so far, then one of time constant N
+    tail:         w_k = 1 for k <= K - N, else 1 / (k - (K - N))    the plain mean of the last N updates
 
 with N = average_updates. Averaging reduces the noise of step sizes and batches in the weights. It needs no gradients
 and does not affect training: the run is the same with and without it.

@@ -16,7 +16,19 @@ from numrnn.kernels import has_kernel
 from numrnn.training.optim import describe
 from numrnn.training.protocol import Lengths, Model
 
-__all__ = ["Batch", "Batches", "Encoder", "Images", "OwnSequences", "Source", "batches_of", "check_data", "source_of"]
+__all__ = [
+    "Batch",
+    "Batches",
+    "Encoder",
+    "Images",
+    "OwnSequences",
+    "Source",
+    "batches_of",
+    "by_length",
+    "check_data",
+    "encoder_config",
+    "source_of",
+]
 
 Encoder = Callable[[np.ndarray, np.random.Generator], Array]
 

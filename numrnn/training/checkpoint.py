@@ -1,6 +1,6 @@
 """Checkpoints: one .npz file with everything that a run needs to continue bit for bit.
 
-A file is written under a temporary name, forced to the disk and then renamed, so that its name has either the whole
+A file is written under a temporary name, forced to the disk and then renamed, so that under its name there is the whole
 file or nothing, whenever the process is killed. The file contains a SHA-256 over names, dtypes, shapes, bytes and
 metadata, which is verified on reading. Nothing is pickled: reading an untrusted file runs no code.
 
@@ -172,7 +172,7 @@ def load_checkpoint(path: str | os.PathLike[str], *, backend: Backend | None = N
         raise CheckpointError(f"{path}: corrupted: its content does not match its checksum")
     try:
         return _from_entries(path, arrays, backend)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:  # of another writer, who knew the checksum
+    except (ValueError, KeyError, TypeError, AttributeError) as error:  # from another writer that knew the checksum
         raise CheckpointError(f"{path}: its metadata is no state of a run ({error!r})") from error
 
 
@@ -217,7 +217,7 @@ def list_checkpoints(directory: str | os.PathLike[str]) -> list[Path]:
 
 
 def latest_checkpoint(directory: str | os.PathLike[str], *, backend: Backend | None = None) -> Checkpoint | None:
-    """Return the newest checkpoint in `directory` that is whole, or None if there is none.
+    """Return the newest complete checkpoint in `directory`, or None if there is none.
 
     Parameters
     ----------
@@ -269,7 +269,7 @@ def generator_from_state(state: Mapping[str, Any]) -> np.random.Generator:
     Raises
     ------
     TypeError, ValueError
-        If the state names no bit generator of NumPy, or is none of it.
+        If the state names no bit generator of NumPy, or is not a state of it.
     """
     if not isinstance(state, Mapping):
         raise TypeError(f"state must be a mapping, got {type(state).__name__}")

@@ -39,7 +39,7 @@ def clip_by_global_norm(grads: Params, max_norm: float) -> tuple[dict[str, Array
     Raises
     ------
     TypeError, ValueError
-        If `grads` is no mapping to arrays of one precision, or `max_norm` is not a number > 0.
+        If `grads` is not a mapping to arrays of one precision, or `max_norm` is not a number > 0.
 
     Examples
     --------

@@ -157,6 +157,11 @@ class TrainingConfig:
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
 
+    @property
+    def keeps_best(self) -> bool:
+        """Whether the parameters of the lowest validation loss are kept, in best.npz."""
+        return self.keep_best or self.patience is not None
+
     def initial_values(self) -> dict[str, Any]:
         """Return the arguments of `init_params` for the initial values."""
         names = [field.name for field in fields(InitialValues)]

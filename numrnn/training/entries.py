@@ -1,6 +1,7 @@
-"""The entries of a checkpoint: named arrays and one text of JSON, and the way back.
+"""The entries of a checkpoint: named arrays and one JSON string, and conversion back.
 
-What is saved loads equal, or is refused when it is saved: arrays of plain numbers, and what JSON keeps as it is.
+What is saved loads equal, or is refused when it is saved: allowed are arrays of plain numbers, and values that JSON
+does not change.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ def named_arrays(part: str, arrays: Mapping[str, Array]) -> dict[str, np.ndarray
     Raises
     ------
     TypeError
-        If it is no mapping of names to arrays of numbers.
+        If it is not a mapping of names to arrays of numbers.
     ValueError
-        If a name cannot be that of an entry, or a number is NaN or infinite.
+        If a name cannot name an entry, or a number is NaN or infinite.
     """
     if not isinstance(arrays, Mapping):
         raise TypeError(f"{part} must be a mapping of names to arrays, got {type(arrays).__name__}")
@@ -92,7 +93,7 @@ def join(tree: Mapping[str, Any], arrays: Mapping[str, Array], part: str) -> dic
 
 
 def as_json(metadata: Mapping[str, Any]) -> bytes:
-    """Return metadata as a text of JSON.
+    """Return metadata as a JSON string.
 
     Raises
     ------
@@ -110,7 +111,7 @@ def as_json(metadata: Mapping[str, Any]) -> bytes:
 
 
 def _changed(path: str, before: Any, after: Any) -> str | None:
-    """Return the path of the first part that is not equal after a way through JSON."""
+    """Return the path of the first part that JSON would change."""
     if isinstance(before, Mapping):
         if set(before) != set(after):
             return path

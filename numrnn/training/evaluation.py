@@ -38,7 +38,7 @@ def evaluate_rows(
     rows : numpy.ndarray, shape (N,)
         int64; N >= 1.
     rng : numpy.random.Generator
-        For the noise of an encoder that needs it.
+        Source of the noise of an encoder.
     size : int
         Sequences per batch, >= 1. Sums over a batch use its dtype, sums over batches use float64.
     engine : {"auto", "reference", "fused"}

@@ -1,6 +1,6 @@
 """Per-update statistics, buffered on the device until read.
 
-On a GPU, reading a number waits for all work before it, and then no work is queued for the device. So an update writes
+On a GPU, reading a number synchronises with the device, whose queue is then empty. So an update writes
 its loss, its correct predictions and its gradient's norm into a small array on the device, and, for every quantity that
 must stay finite, the first update after which it was not. The host reads that array once for up to WAIT_EVERY updates.
 On the CPU, where reading is free, it does so after each.
@@ -19,7 +19,7 @@ from numrnn.checks import dtype_name
 from numrnn.kernels import Kernel, has_kernel
 from numrnn.training.config import walk
 
-WAIT_EVERY = 50  # updates between two readings if a reading waits for a GPU
+WAIT_EVERY = 50  # updates between two readings on a GPU
 LOSS, NORM = "loss", "the gradient's norm"
 NUMBERS = 3  # per update: loss, correct predictions, norm
 
@@ -34,7 +34,7 @@ class Update:
         Its number, from 1.
     images, correct : int
         Targets that count in its batch, one per image or sequence or one per step, and how many were predicted
-        correctly; None if there is no right or wrong.
+        correctly; None for a regressor.
     loss, norm : float
         Mean loss of the batch, and the gradient's norm before clipping.
     """
@@ -96,7 +96,7 @@ class Ledger:
         for name, array in watched.items():
             self._alike.setdefault((tuple(array.shape), dtype_name(array)), []).append(name)
         self._first_bad = NUMBERS * self.every
-        # By name: a state from a checkpoint may have another order than the state after an update.
+        # By name: the order of a state from a checkpoint may differ from that after an update.
         self._place = {name: place for place, name in enumerate(self._quantities, start=self._first_bad)}
         xp = array_namespace(like)
         self._array = empty((self._first_bad + len(self._quantities),), like=like, dtype=xp.float64)
@@ -140,7 +140,7 @@ class Ledger:
             ledger[index] = xp.where(finite, ledger[index], xp.minimum(ledger[index], now))
 
     def read(self) -> tuple[list[Update], tuple[int, str] | None]:
-        """Return the updates since the last reading, up to the first that failed, and its step and what was not finite.
+        """Return the updates since the last reading, up to the first failure, and the step and quantity of the failure.
 
         Synchronises once, and only if there is something to read.
         """

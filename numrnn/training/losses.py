@@ -43,9 +43,9 @@ def softmax_cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
     Raises
     ------
     TypeError
-        If `logits` is not floating point, or `labels` not integer, or the two are of different libraries.
+        If `logits` is not floating point, or `labels` not integer, or the two come from different libraries.
     ValueError
-        If a shape does not fit, a label is out of range, a logit is NaN or infinite, or the two lie on different
+        If a shape does not fit, a label is out of range, a logit is NaN or infinite, or the two are on different
         devices.
 
     Notes

@@ -44,7 +44,7 @@ class JsonLines:
 
     @property
     def sha256(self) -> str:
-        """SHA-256 of the file, in hexadecimal, as this object left it; what another process changes shows by it."""
+        """SHA-256 of the file, in hexadecimal, as this object wrote it; it reveals changes by other processes."""
         return self._digest.hexdigest()
 
     def sync(self) -> int:
@@ -63,11 +63,11 @@ def read_json_lines(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     Raises
     ------
     TypeError, ValueError
-        If path is no path.
+        If path is not a path.
     FileNotFoundError
         If there is no such file.
     ValueError
-        If a line is no object of JSON, such as the last one of a killed process; the message names path and line.
+        If a line is not a JSON object, such as the last one of a killed process; the message names path and line.
     """
     records = []
     path = check_path("path", path)
@@ -115,7 +115,7 @@ def _size_up_to(content: bytes, step: int) -> int:
 
 
 def cut_to(path: Path, step: int, size: int, sha256: str | None, *, counts: str) -> None:
-    """Truncate a file of JSON lines to the lines that a checkpoint counts on, after a check that these are there.
+    """Truncate a file of JSON lines to the lines that a checkpoint refers to, after checking that they are complete.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ def cut_to(path: Path, step: int, size: int, sha256: str | None, *, counts: str)
     size : int
         Their bytes.
     sha256 : str or None
-        Their SHA-256 in hexadecimal; None if the checkpoint is of a version that did not note it.
+        Their SHA-256 in hexadecimal; None if the checkpoint is of a version that did not record it.
     counts : str
         Name of the checkpoint in the message.
 
@@ -149,7 +149,7 @@ def cut_to(path: Path, step: int, size: int, sha256: str | None, *, counts: str)
 
 
 def drop_half_line(path: str | os.PathLike[str]) -> None:
-    """Truncate a file after its last whole line: what a killed process left of the next one goes."""
+    """Truncate a file after its last complete line: the rest was left by a killed process."""
     content = Path(path).read_bytes()
     os.truncate(path, content.rfind(b"\n") + 1)
 

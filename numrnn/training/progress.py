@@ -1,4 +1,4 @@
-"""Progress display of a run: a tqdm bar on a terminal if tqdm is installed, else a line from time to time.
+"""Progress display of a run: a tqdm bar on a terminal if tqdm is installed, else lines at intervals.
 
 Without a terminal, as in a log file, there is at most one line per minute, each with date and time.
 """
@@ -25,7 +25,7 @@ class Progress:
     total : int or float
         Length of the whole run, in steps or in seconds.
     done : int or float
-        Part done by the run that this one resumes.
+        Part done before the run was resumed.
     unit : {"step", "s"}
         Unit of `total` and `done`.
     show : bool
@@ -36,7 +36,7 @@ class Progress:
         self, total: float, done: float = 0, *, unit: Literal["step", "s"] = "step", show: bool = True
     ) -> None:
         self.total, self.done, self.unit, self._first = total, min(done, total), unit, done
-        # A program without a console, as of pythonw or of a service, has None in place of the stream.
+        # A program without a console, such as one started by pythonw or a service, has None instead of the stream.
         self._show = show and sys.stderr is not None
         self._start = self._last = time.monotonic()
         self._log = self._show and not _has_a_screen()
@@ -44,7 +44,7 @@ class Progress:
         self._bar: Any = None
         if self._show and not self._log:
             try:
-                tqdm = importlib.import_module("tqdm.auto").tqdm  # in a notebook, a bar of its own kind
+                tqdm = importlib.import_module("tqdm.auto").tqdm  # in a notebook, tqdm's notebook bar
             except ImportError:
                 return
             layout = {"bar_format": BAR_OF_SECONDS} if unit == "s" else {}
@@ -79,7 +79,7 @@ class Progress:
         return left if self.unit == "s" else (self._last - self._start) / (self.done - self._first) * left
 
     def message(self, text: str, *, last: bool = False) -> None:
-        """Show a line of text without breaking the bar; in a log only if a line is due, or it is the last one."""
+        """Show a line of text above the bar; in a log only if a line is due, or it is the last one."""
         if self._bar is not None:
             self._bar.write(text, file=sys.stderr)
         elif self._show and (last or not self._log or self._is_due()):
@@ -93,7 +93,7 @@ class Progress:
 
 
 def _has_a_screen() -> bool:
-    """Tell whether somebody reads the standard error stream as it comes: on a terminal or in a notebook."""
+    """Tell whether the standard error stream is shown live: on a terminal or in a notebook."""
     return sys.stderr.isatty() or "ipykernel" in sys.modules
 
 

@@ -65,7 +65,7 @@ class Model(Protocol):
         ...
 
     def correct(self, outputs: Array, y: Array, mask: Array | None = None) -> Array | None:
-        """Return the number of correct predictions, an int64 of shape (); None if there is no right or wrong."""
+        """Return the number of correct predictions, an int64 of shape (); None for numbers."""
         ...
 
     def predictions(self, outputs: Array) -> Array:

@@ -4,7 +4,7 @@
     y = W_out h_T + b_out            output="last":  one vector y (B, K) for each sequence
     y_t = W_out h_t + b_out          output="every": one for each step, (T, B, K)
 
-Of a state [h | ...], such as the LSTM's, only h is read.
+Of a state [h | ...], such as the LSTM's, only h is used.
 """
 
 from __future__ import annotations
@@ -201,7 +201,7 @@ class ReadOut(ABC):
         TypeError, ValueError
             As for `numrnn.forward` and the loss.
         FloatingPointError
-            If the loss is NaN or infinite: then there is nothing to propagate. Not within `trusted_values`.
+            If the loss is NaN or infinite, so that there is nothing to propagate. Not within `trusted_values`.
         """
         core = self._split(params)
         states, tape = forward(self.cell, core, x, lengths=lengths, engine=engine, recompute_every=recompute_every)
@@ -251,7 +251,7 @@ class ReadOut(ABC):
 
     @abstractmethod
     def correct(self, outputs: Array, y: Array, mask: Array | None = None) -> Array | None:
-        """Return the number of correct predictions, an int64 of shape (); None if there is no right or wrong."""
+        """Return the number of correct predictions, an int64 of shape (); None for numbers."""
 
     @abstractmethod
     def predictions(self, outputs: Array) -> Array:

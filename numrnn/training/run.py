@@ -1,6 +1,6 @@
 """The state of a run and the folder that holds it: start, resume, save, and what a run can write.
 
-Metrics are written before the checkpoint that counts on them, with their SHA-256 in it, so a process may be killed at
+Metrics are written before the checkpoint that refers to them and contains their SHA-256, so a process may be killed at
 any moment: a resumed run truncates the metrics to its checkpoint and writes the same lines again.
 """
 
@@ -36,9 +36,9 @@ __all__ = ["Run", "progress_of", "remove_results", "remove_run", "resumed", "tra
 METRICS_FILE, TIMINGS_FILE, BEST_FILE = "metrics.jsonl", "timings.jsonl", "best.npz"
 CONFIG_FILE, RESULT_FILE, FINAL_FILE = "config.json", "result.json", "final.npz"
 PICTURES = ("learning_curves.png", "confusion_matrix.png", "gradient_flow.png")
-# What the commands write when a run has come to its end.
+# What the commands write at the end of a run.
 RESULTS = (RESULT_FILE, FINAL_FILE, *PICTURES)
-# What shows that a folder holds a run, beside checkpoints; the configuration is written before the run starts.
+# What shows that a folder holds a run, besides checkpoints; the configuration is written before the run starts.
 TRACES = (METRICS_FILE, TIMINGS_FILE, BEST_FILE, RESULT_FILE, FINAL_FILE)
 NOTHING = hashlib.sha256().hexdigest()
 
@@ -73,7 +73,7 @@ def traces_of_a_run(folder: str | os.PathLike[str]) -> list[Path]:
 
 
 def remove_results(folder: str | os.PathLike[str]) -> None:
-    """Delete what a run wrote at its end: it would be taken for the result of what is trained from now on."""
+    """Delete what a run wrote at its end: it could be mistaken for the result of the training that follows."""
     for name in RESULTS:
         (Path(folder) / name).unlink(missing_ok=True)
 
@@ -81,8 +81,8 @@ def remove_results(folder: str | os.PathLike[str]) -> None:
 def remove_run(folder: str | os.PathLike[str]) -> None:
     """Delete everything that a run can write into its folder, and nothing else.
 
-    Results go first and metrics last: if the process is killed meanwhile, what is left is a run without a result, or is
-    refused as the rest of one.
+    Results are deleted first and metrics last: if the process is killed meanwhile, the folder holds a run without a
+    result, or remains of one that are refused.
     """
     folder = Path(folder)
     remove_results(folder)
@@ -95,19 +95,19 @@ def remove_run(folder: str | os.PathLike[str]) -> None:
 
 
 def progress_of(run: Run, config: TrainingConfig, metrics: JsonLines | None) -> dict[str, Any]:
-    """Return what a checkpoint notes of the progress of a run; without metrics, that there are none yet."""
+    """Return the progress of a run for its checkpoint; `metrics` is None if there are none yet."""
     size, sha256 = (0, NOTHING) if metrics is None else (metrics.sync(), metrics.sha256)
     progress: dict[str, Any] = {"metrics_size": size, "metrics_sha256": sha256, "interval": vars(run.interval)}
     # Times only if they matter: otherwise two runs with one seed must write the same bytes.
     if config.seconds is not None:
         progress["seconds"] = run.seconds
-    if config.keep_best or config.patience is not None:
+    if config.keeps_best:
         progress["best"] = vars(run.best)
     return progress
 
 
 def resumed(checkpoint: Checkpoint, description: Mapping[str, Any], config: TrainingConfig, total: int | None) -> Run:
-    """Return the state that a checkpoint stores, after cutting the metrics of its folder back to it.
+    """Return the state that a checkpoint stores, after truncating the metrics of its folder to its step.
 
     Parameters
     ----------
@@ -123,9 +123,9 @@ def resumed(checkpoint: Checkpoint, description: Mapping[str, Any], config: Trai
     Raises
     ------
     CheckpointError
-        If the checkpoint is none of a run, or metrics that it counts on are missing or changed.
+        If the checkpoint is not that of a run, or metrics that it refers to are missing or changed.
     ValueError
-        If the run is another one.
+        If the checkpoint belongs to a run with another configuration.
     """
     path = checkpoint.path or Path()
     missing = list(_missing(checkpoint))
@@ -163,7 +163,7 @@ def resumed(checkpoint: Checkpoint, description: Mapping[str, Any], config: Trai
 
 
 def _missing(checkpoint: Checkpoint) -> Iterator[str]:
-    """Yield what a checkpoint lacks to be one of a run."""
+    """Yield the parts that a checkpoint of a run must have and this one lacks."""
     for part, names in (
         ("progress", ("metrics_size", "interval")),
         ("generators", ("batches", "noise")),

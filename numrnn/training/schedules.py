@@ -173,8 +173,8 @@ class TimedCosineSchedule(_Warmed):
     """min(1, (k + 1) / (w + 1)) (e + (r - e) (1 + cos(pi min(s / S, 1))) / 2): half a cosine by the clock.
 
     `schedule(step, seconds)` is the learning rate of update number k = `step`, counted from 0, that begins after
-    s = `seconds` of training; S = total_seconds is the length of the run. So a run that the clock ends has
-    reached its small learning rates, at any speed of the machine, even if it changed.
+    s = `seconds` of training; S = total_seconds is the length of the run. So a run that the clock ends has reached
+    small learning rates, whatever the speed of the machine, even if it changed.
 
     Parameters
     ----------

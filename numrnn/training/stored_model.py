@@ -1,4 +1,4 @@
-"""The model of a checkpoint, made again from what the file says."""
+"""The model of a checkpoint, recreated from the file."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ NAMES = ("final.npz", "best.npz")
 def load_model(
     path: str | os.PathLike[str], *, backend: Backend | None = None
 ) -> tuple[Classifier | Regressor, dict[str, Array], dict[str, Any]]:
-    """Make the model of a checkpoint again.
+    """Recreate the model of a checkpoint.
 
     Parameters
     ----------
     path : path
-        A checkpoint; or the folder of a run, of which final.npz is taken, else best.npz, else the newest checkpoint.
+        A checkpoint; or the folder of a run, from which final.npz is used, else best.npz, else the newest checkpoint.
     backend : {"numpy", "cupy"} or None
         As for `load_checkpoint`.
 
@@ -39,17 +39,17 @@ def load_model(
     model : Classifier or Regressor
         With its cell, any of `numrnn.cells`.
     params : dict of str to array
-        Its parameters; the average of the weights where the checkpoint holds one.
+        Its parameters; the average of the weights if the checkpoint holds one.
     config : dict
-        What made the run, as `Trainer.describe` returned it.
+        The configuration of the run, as `Trainer.describe` returned it.
 
     Raises
     ------
     CheckpointError
         If there is no such file, no checkpoint in the folder, or it cannot be read.
     ValueError
-        If the model is none of this package, as a model or a cell of one's own; make that one by hand, and take its
-        parameters from `load_checkpoint`.
+        If the model or its cell is not of this package, but your own: create it yourself, and take the parameters from
+        `load_checkpoint`.
 
     Examples
     --------
@@ -76,12 +76,12 @@ def load_model(
 
 
 def model_from_config(config: Mapping[str, Any]) -> Classifier | Regressor:
-    """Return the model that `Classifier.config` or `Regressor.config` described, also after a way through JSON.
+    """Return the model that `Classifier.config` or `Regressor.config` describes, also after a round trip through JSON.
 
     Raises
     ------
     TypeError, ValueError
-        If it is none of these two, its cell none of `numrnn.cells`, or an argument does not fit.
+        If it is neither of the two, its cell is unknown, or an argument does not fit.
     """
     kind = KINDS.get(config.get("model", ""))
     if kind is None or "cell" not in config or kind.outputs_name not in config:

@@ -22,7 +22,7 @@ from numrnn.__main__ import COMMANDS, main
 from numrnn.commands import EXIT_CODES, NOBODY_READS
 from numrnn.experiments.figures import FIGURES
 from numrnn.options import options, without_none
-from numrnn.training import Checkpoint, Regressor, Trainer, load_checkpoint, save_checkpoint
+from numrnn.training import Checkpoint, Regressor, load_checkpoint, save_checkpoint, trainer
 
 # What else a command needs, so that the malformed part alone is wrong.
 NEEDS = {
@@ -272,14 +272,14 @@ def in_the_folder(files, monkeypatch):
     monkeypatch.chdir(files)
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.delenv("NUMRNN_BACKEND", raising=False)
-    begin = Trainer._begin
+    begin = trainer.begin_run
 
-    def short(trainer):
-        if (trainer.total_steps or 0) > 10 and trainer.model.cell.hidden_size < 10_000:
+    def short(plan):
+        if (plan.total_steps or 0) > 10 and plan.model.cell.hidden_size < 10_000:
             raise AssertionError("this run should have been refused")
-        return begin(trainer)
+        return begin(plan)
 
-    monkeypatch.setattr(Trainer, "_begin", short)
+    monkeypatch.setattr(trainer, "begin_run", short)
 
 
 def refusal(run, capsys):

@@ -16,6 +16,7 @@ import numrnn
 from numrnn import plots
 from numrnn.experiments import classification, mnist, pictures
 from numrnn.options import options
+from numrnn.plots.learning import MOST_MARKERS
 from numrnn.training import Classifier, latest_checkpoint, read_json_lines
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -83,15 +84,13 @@ def test_the_curve_of_the_run_s_own_cell_at_the_start_is_that_of_the_run_s_own_i
     assert set(drawn) == {"antisymmetric, trained", *(f"{name}, at the start" for name in classification.COMPARED)}
 
 
-@pytest.mark.parametrize(("epochs", "markers"), [(plots.MOST_MARKERS, True), (plots.MOST_MARKERS + 1, False)])
-def test_the_marks_of_a_long_run_s_epochs_do_not_hide_its_curves(epochs, markers, tmp_path, monkeypatch):
-    figures = []
-    monkeypatch.setattr(plots, "save_figure", lambda figure, path: figures.append(figure) or path)
+@pytest.mark.parametrize(("epochs", "markers"), [(MOST_MARKERS, True), (MOST_MARKERS + 1, False)])
+def test_the_marks_of_a_long_run_s_epochs_do_not_hide_its_curves(epochs, markers, tmp_path):
     records = [{"step": i, "loss": 1 / i, "accuracy": 0.5, "gradient_norm": 1.0} for i in range(1, epochs + 1)]
-    plots.learning_curves(
+    figure = plots.learning_curves(
         records, [{k: r[k] for k in ("step", "loss", "accuracy")} for r in records], tmp_path / "a.png"
     )
-    for axes in figures[0].axes[:2]:
+    for axes in figure.axes[:2]:
         assert [line.get_marker() == "o" for line in axes.lines] == [False, markers]
 
 

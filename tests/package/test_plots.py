@@ -21,7 +21,7 @@ def drawn(monkeypatch):
         figures.append(figure)
         return path
 
-    monkeypatch.setattr(plots, "save_figure", keep)
+    monkeypatch.setattr("numrnn.plots.output.save_figure", keep)
     return figures
 
 

@@ -18,7 +18,8 @@ from numrnn.training import (
     load_checkpoint,
     softmax_cross_entropy,
 )
-from numrnn.training.trainer import PURPOSES
+from numrnn.training.plan import PURPOSES
+from numrnn.training.store import begin_run
 
 # ---------------------------------------------------------------- what a run computes
 
@@ -104,7 +105,7 @@ def test_more_validation_leaves_the_initial_values_alone(tmp_path):
     few = make_trainer(tmp_path / "a", validation_size=4).run().checkpoint.parent
     many = make_trainer(tmp_path / "b", validation_size=20, epochs=1).run().checkpoint.parent
     assert few != many
-    first = [make_trainer(tmp_path, validation_size=size)._begin().params for size in (4, 20)]
+    first = [begin_run(make_trainer(tmp_path, validation_size=size)).params for size in (4, 20)]
     assert all(np.array_equal(first[0][name], first[1][name]) for name in first[0])
 
 

@@ -1,8 +1,8 @@
-"""Run gradcheck, and the checkers of other libraries that are installed, on the bed; write the results and the page.
+"""Run gradcheck, and installed checkers of other libraries, on the bed; write the results and the page.
 
 ``python -m tools.function_bed`` runs everything; the other checkers take half an hour. ``--only-ours`` runs gradcheck
-and keeps the verdicts of the others. Modules of families as arguments (``python -m tools.function_bed sorting kinks``)
-run only those and keep the results of the others.
+and keeps the verdicts of the others. With modules as arguments (``python -m tools.function_bed sorting kinks``) it runs
+only their families and keeps the results of the others.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run and write; exit with 1 if gradcheck called a right gradient wrong, or passed a mistake above the bound."""
     parser = argparse.ArgumentParser(prog="python -m tools.function_bed", description=__doc__)
     parser.add_argument("families", nargs="*", metavar="FAMILY", help="modules to run (default: all)")
-    parser.add_argument("--only-ours", action="store_true", help="run gradcheck, and none of the others")
+    parser.add_argument("--only-ours", action="store_true", help="run only gradcheck")
     parser.add_argument("--page", default=PAGE, help="page to write (default: %(default)s)")
     parser.add_argument("--results", default=RESULTS, help="results to write (default: %(default)s)")
     given = parser.parse_args(arguments)
@@ -73,7 +73,7 @@ def _about(checker: str) -> dict[str, str]:
 
 
 def to_text(results: dict[str, Any]) -> str:
-    """Return the results as JSON, one line a function."""
+    """Return the results as JSON, one line per function."""
     functions = ",\n".join(f"{json.dumps(name)}: {json.dumps(entry)}" for name, entry in results["functions"].items())
     head = json.dumps({**results, "functions": {}}, indent=1)
     return head[: head.rindex("{}")] + "{\n" + functions + "\n}}\n"

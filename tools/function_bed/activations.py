@@ -1,4 +1,4 @@
-"""Smooth activation functions. With s the sigmoid: s' = s (1 - s), and (1 + tanh(x/2))/2 overflows nowhere."""
+"""Smooth activation functions. With s the sigmoid: s' = s (1 - s), and (1 + tanh(x/2))/2 never overflows."""
 
 import math
 

@@ -1,8 +1,8 @@
-"""One entry of the bed: a function, its gradient by hand, mistakes planted in that gradient, and where all are tried.
+"""One entry of the bed: a function, its hand-written gradient, mistakes planted in that gradient, and the points.
 
-A gradient is written as in reverse mode: ``gradient(c, *inputs)`` returns, for each input x, the derivative of
-sum(c * f(inputs)) by x. The loss under check is L = factor * sum(w * f), with fixed random weights w of both signs:
-under equal weights the softmax, the normalisations and every mean would hide mistakes.
+A gradient is written as in reverse mode: ``gradient(c, *inputs)`` returns, for each input x, the derivative of sum(c *
+f(inputs)) with respect to x. The loss under check is L = factor * sum(w * f), with fixed random weights w of both
+signs: with equal weights the softmax, the normalisations and every mean would hide mistakes.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Setting:
 
 
 def settings(scales: Sequence[float]) -> list[Setting]:
-    """Return what a function is tried at: every scale of the point, and at scale 1 two more scales of the loss."""
+    """Return the settings of a function: every scale of the point, and at scale 1 two more scales of the loss."""
     pairs = [(scale, 1.0) for scale in scales] + [(ONE, SMALL), (ONE, LARGE)]
     return [Setting(dtype, *pair) for dtype in DTYPES for pair in pairs]
 
@@ -54,7 +54,7 @@ class Function:
     value : callable
         ``value(*inputs)`` returns an array, in the dtype of the inputs.
     gradient : callable
-        ``gradient(c, *inputs)``: one array for each input, or the array itself where there is one input.
+        ``gradient(c, *inputs)``: one array for each input, or the array itself if there is one input.
     point : mapping of str to callable
         Draws each input from a random generator, at scale 1.
     mistakes : mapping of str to callable, or sequence of str
@@ -62,11 +62,11 @@ class Function:
     scales : tuple of float
         Factors on the inputs that leave the function in its domain, in the range of float32, and with a gradient.
     scaled : tuple of str or None
-        The inputs that the factor is for; None: all.
+        The inputs that the factor multiplies; None: all.
     smooth : bool
-        Whether the function is differentiable as often as one likes at the point drawn.
+        Whether the function is infinitely differentiable at the drawn point.
     family : str
-        The heading that it stands under.
+        Its heading on the page.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Functions of two and three arrays. What broadcasting repeats on the way forward is summed on the way back."""
+"""Functions of two and three arrays. What broadcasting repeats in the forward pass is summed in the backward pass."""
 
 import math
 

@@ -1,6 +1,6 @@
 """Fourier transforms. Complex results are stacked as real and imaginary parts.
 
-The adjoint of the FFT of n numbers is n times the inverse FFT; of a real input only the real part is left.
+The adjoint of the FFT of n numbers is n times the inverse FFT; for a real input only the real part remains.
 """
 
 import numpy as np
@@ -39,7 +39,7 @@ def _ifft(c, x, mistake=""):
 
 
 def _rfft(c, x, mistake=""):
-    """Each coefficient stands once in the half spectrum, so that only the full FFT's zero padding is needed."""
+    """Each coefficient occurs once in the half spectrum, so only the full FFT's zero padding is needed."""
     n = len(x)
     z = joined(c)
     if mistake == "irfft, doubled inside":
@@ -55,7 +55,7 @@ def _irfft_value(x):
 
 
 def _irfft(c, x, mistake=""):
-    """Inner coefficients stand twice in the full spectrum; the imaginary parts of the first and last nowhere."""
+    """Inner coefficients occur twice in the full spectrum; the imaginary parts of the first and last do not occur."""
     z = fft.rfft(c) / (1 if mistake == "1/n forgotten" else 6)
     if mistake == "doubling forgotten":
         return parts(z)

@@ -1,4 +1,4 @@
-"""Indexing. All is linear: what is picked on the way forward gets its cotangent back, picked twice, twice."""
+"""Indexing. Everything is linear: a picked element gets its cotangent back, twice if it was picked twice."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Interpolation and resampling, by the values at the knots and, where it is said, by the place that is read too."""
+"""Interpolation and resampling, differentiated by the values at the knots and, where stated, also by the place."""
 
 import itertools
 
@@ -25,7 +25,7 @@ def _linear_matrix(dtype, mistake=""):
 
 
 def _left(x):
-    """Return the knot to the left of each place; places outside of the knots are extrapolated to."""
+    """Return the knot to the left of each place; values outside the knots are extrapolated."""
     return np.clip(np.floor(x.real), 0, 3).astype(int)
 
 

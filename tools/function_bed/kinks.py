@@ -1,8 +1,8 @@
-"""Points on a kink or a tie: the "right" gradient is one of many subgradients, mostly the one that libraries return.
+"""Points on a kink or a tie: the "right" gradient is one of many subgradients, usually the one that libraries return.
 
-A checker cannot know which, so that the right verdict on it is anything but "failed". The mistakes are no subgradients.
-The last family is differentiable once, and only once, at its point: there the gradient is unique, and a step of any
-length crosses a jump of the second derivative.
+A checker cannot know which, so any verdict but "failed" is right. The mistakes are not subgradients. The last family is
+differentiable exactly once at its point: there the gradient is unique, and a step of any length crosses a jump of the
+second derivative.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ MIXED = constant(0.7, 0.0, -1.2, 0.4, 0.0, -0.3)  # two elements on the kink at 
 
 
 def at(threshold: float) -> Draw:
-    """Draw a point with one element on the kink at `threshold`, and one on that at its opposite."""
+    """Draw a point with one element on the kink at `threshold`, and one on the kink at its negative."""
     return constant(0.3 * threshold, threshold, -threshold, 1.4 * threshold, -0.6 * threshold, -1.7 * threshold)
 
 
@@ -27,7 +27,7 @@ KNOWN = {
 
 
 def moved(name: str, where: str, mistakes: Sequence[str] = (), **point: Draw) -> Function:
-    """Return the entry of another family at a point on its kink, with other mistakes where one would be right there."""
+    """Return the entry of another family at a point on its kink, with other mistakes if one would be right there."""
     known = KNOWN[name]
     wrong = mistakes or known.mistakes
     return Function(f"{name} {where}", known.value, known.gradient, point, wrong, smooth=False)

@@ -1,4 +1,4 @@
-"""Losses of classification, similarity and regression, one value a row or an element."""
+"""Losses of classification, similarity and regression, one value per row or element."""
 
 import math
 

@@ -18,8 +18,8 @@ Entry = Mapping[str, Any]
 def collect(functions: Iterable[Function], results: Iterable[Result]) -> dict[str, Any]:
     """Return the results by function.
 
-    "gradients" are "right" and the names of the mistakes. In their order stand, for each, the sizes of the mistakes by
-    setting, by how many units of rounding they change the loss, and for each checker a string of verdicts, one letter a
+    "gradients" are "right" and the names of the mistakes. In their order, each has the sizes of the mistakes by
+    setting, the change of the loss in units of rounding, and for each checker a string of verdicts, one letter per
     setting.
     """
     found: dict[str, Any] = {}
@@ -39,9 +39,9 @@ def collect(functions: Iterable[Function], results: Iterable[Result]) -> dict[st
 
 
 def merged(known: Mapping[str, Any], fresh: Mapping[str, Any], order: Iterable[str]) -> dict[str, Any]:
-    """Return `known` results with `fresh` ones in their place, in this order of functions.
+    """Return `known` results updated with `fresh` ones, in this order of functions.
 
-    Verdicts of checkers that were not run now are kept where the function has the same gradients and scales as before.
+    Verdicts of checkers that were not run are kept if the function has the same gradients and scales as before.
     """
     result: dict[str, Any] = {}
     for name in order:

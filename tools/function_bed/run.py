@@ -40,7 +40,7 @@ class Result:
     change : float
         Of the loss by the mistake: see `change_of_loss`.
     verdicts : mapping of str to str
-        By checker: "passed", "failed", "inconclusive", or "error" where the checker raised.
+        By checker: "passed", "failed", "inconclusive", or "error" if the checker raised.
     """
 
     function: str
@@ -62,7 +62,7 @@ def ours(loss: Any, gradient: Any, params: Any) -> str:
 
 
 def peers() -> dict[str, Checker]:
-    """Return the checkers of other libraries that are installed; they know no third verdict."""
+    """Return the checkers of other libraries that are installed; they have no third verdict."""
 
     def checker(rule: Any) -> Checker:
         return lambda loss, gradient, params: FAILED if rule.objects(loss, gradient, params, 0)[0] else PASSED
@@ -73,7 +73,7 @@ def peers() -> dict[str, Checker]:
 def size_of_error(instance: Instance, wrong: Any) -> float:
     """Return norm(wrong - right)/norm(right) of the parameter where that is largest, both computed in float64.
 
-    The float32 point is taken over exactly: rounding of a float32 gradient is no mistake.
+    The float32 point is used exactly: rounding of a float32 gradient is not a mistake.
     """
     params = {name: value.astype(float) for name, value in instance.params.items()}
     right, found = instance.gradient(params), wrong(params)
@@ -86,11 +86,11 @@ def size_of_error(instance: Instance, wrong: Any) -> float:
 
 
 def change_of_loss(instance: Instance, wrong: Any) -> float:
-    """Return how far a mistake changes the loss along a move as long as the parameters, in units of its rounding.
+    """Return the change of the loss by a mistake along a move as long as the parameters, in units of its rounding.
 
-    That is the largest norm(wrong - right) rms(x) of a parameter x, over the rounding of the loss in float64. Where it
-    is small, right and wrong gradient explain all values of the loss at that distance equally well: near x = 0 for one,
-    for a loss of size 1 with a slope that is proportional to x.
+    That is the largest norm(wrong - right) rms(x) of a parameter x, over the rounding of the loss in float64. If it is
+    small, right and wrong gradient explain all values of the loss at that distance equally well: for example, near x =
+    0 for a loss of size 1 with a slope that is proportional to x.
     """
     params = {name: value.astype(float) for name, value in instance.params.items()}
     right, found = instance.gradient(params), wrong(params)

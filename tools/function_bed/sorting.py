@@ -1,4 +1,4 @@
-"""Sorting and ranks, where no two values are equal: a permutation forward, its inverse backward."""
+"""Sorting and ranks of values that are all different: a permutation forward, its inverse backward."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Sums, means and moments, along the last axis unless the name says otherwise. c has the shape of what is left."""
+"""Sums, means and moments, along the last axis unless the name says otherwise. c has the shape of the result."""
 
 import numpy as np
 

@@ -24,7 +24,7 @@ PAGE = "docs/kill_matrix.md"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the page; exit with 1 if our rule let a mistake pass, raised a false alarm or was too expensive.
+    """Write the page; exit with 1 if our rule missed a mistake, raised a false alarm or was too expensive.
 
     Too expensive: more than three evaluations for each array of a correct gradient.
     """

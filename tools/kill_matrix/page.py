@@ -1,6 +1,6 @@
-"""docs/kill_matrix.md: its text, and the counts behind it, which several runs of the command may have brought together.
+"""docs/kill_matrix.md: its text, and the counts behind it, which may come from several runs of the command.
 
-A run of every checker takes longer than most sittings, and that of one checker says nothing of another. So the counts
+A run of every checker takes many hours, and that of one checker does not depend on the others. So the counts
 of each rule are kept in a file with their date, the versions of the libraries and the processor time that they took,
 and a run replaces those of the rules that it ran.
 """
@@ -50,7 +50,7 @@ FEW = 5  # seeds
 
 @dataclass(frozen=True)
 class Record:
-    """What is known of one rule's run.
+    """The record of one rule's run.
 
     Attributes
     ----------
@@ -71,7 +71,7 @@ class Record:
 
     @property
     def seeds(self) -> int:
-        """On how many seeds it was run."""
+        """Number of seeds on which it was run."""
         return max(runs for _, runs, *_ in self.counts.values())
 
 
@@ -89,7 +89,7 @@ def records(
 
 
 def load(path: pathlib.Path) -> dict[str, Record]:
-    """Return the records in a file, none where there is no file.
+    """Return the records in a file; empty if there is no file.
 
     Raises
     ------
@@ -156,7 +156,7 @@ def _lines(content: dict[str, Any]) -> str:
 
 
 def merge(kept: Mapping[str, Record], fresh: Mapping[str, Record], order: Iterable[str]) -> dict[str, Record]:
-    """Return the fresh records and those kept of other rules, in the given order of names.
+    """Return the new records and the stored ones of other rules, in the given order of names.
 
     Raises
     ------
@@ -174,7 +174,7 @@ def merge(kept: Mapping[str, Record], fresh: Mapping[str, Record], order: Iterab
 
 
 def matrix_of(found: Mapping[str, Record]) -> KillMatrix:
-    """Return the table of all that is recorded."""
+    """Return the table of all records."""
     counts = {
         (problem, mutant, rule, scale, dtype): Count(*count)
         for rule, record in found.items()

@@ -1,10 +1,10 @@
 """The site: pages, API reference and companion, built by Sphinx without a network. `python -m tools.site` builds it.
 
-stage.py      lays out the pages as Sphinx reads them, with links that lead somewhere on the site or to the repository
-menu.py       which page stands where in the menu
+stage.py      prepares the pages for Sphinx, with links to the site or to the repository
+menu.py       the place of each page in the menu
 api.py        pages of the API reference, from the `__all__` of the public modules
 companion.py  each tagged file in full, every tagged line beside its equation and its shapes
-shapes.py     the shapes of what a tagged line computes, watched while it runs
+shapes.py     the shapes of the results of tagged lines, recorded while they run
 formulas.py   Sphinx extension: formulas as MathML, equation numbers that lead to the code and back
 names.py      Sphinx extension: names in docstrings and in pages as links
 markup.py     docstrings as reStructuredText

@@ -15,10 +15,10 @@ from tools.site.stage import DeadLinkError, Stage
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Lay out the pages and let Sphinx build them."""
+    """Prepare the pages and let Sphinx build them."""
     parser = argparse.ArgumentParser(prog="python -m tools.site", description=__doc__)
-    parser.add_argument("--out", default="site", help="folder of the site, made anew (default: site)")
-    parser.add_argument("--work", default="build/site", help="folder for what is between (default: build/site)")
+    parser.add_argument("--out", default="site", help="folder of the site, replaced if it exists (default: site)")
+    parser.add_argument("--work", default="build/site", help="folder for intermediate files (default: build/site)")
     options = parser.parse_args(arguments)
     out, work = pathlib.Path(options.out), pathlib.Path(options.work)
     stage = Stage(work / "pages", api.pages() | companion.pages(shapes.watch()), companion.companions())

@@ -1,8 +1,7 @@
-"""The pages of the API reference: one for each module that defines something public, from the source alone.
+"""The pages of the API reference: one for each module that defines something public, from the source only.
 
-Public is what the `__all__` of a module lists, and, in the modules of `WITHOUT_ALL`, every function and class without a
-leading underscore. An object is documented once, on the page of the module that defines it, under its shortest name;
-its other names are entries of the index that lead there.
+Public is what the `__all__` of a module lists; a module without it is internal. An object is documented once, on the
+page of the module that defines it, under its shortest name; its other names are entries of the index that lead there.
 """
 
 from __future__ import annotations
@@ -16,27 +15,7 @@ from tools.imports import sources
 from tools.site.markup import escaped
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-# Modules that pages and docstrings send readers to, and that have no `__all__`.
-WITHOUT_ALL = (
-    "numrnn.backend",
-    "numrnn.cells.antisymmetric",
-    "numrnn.cells.base",
-    "numrnn.cells.elman",
-    "numrnn.cells.euler",
-    "numrnn.cells.gated",
-    "numrnn.cells.lipschitz",
-    "numrnn.cells.lstm",
-    "numrnn.cells.registry",
-    "numrnn.cells.stack",
-    "numrnn.cells.unstructured",
-    "numrnn.bptt",
-    "numrnn.tape",
-    "numrnn.initializers",
-    "numrnn.ode",
-    "numrnn.plots",
-    "numrnn.reversible",
-)
-# Classes of other libraries, whose members are not shown again in ours.
+# Classes of other libraries, whose members are not repeated in ours.
 FOREIGN = "object, ABC, BaseException, Exception, Module, Function, BaseEstimator, tuple, dict, Protocol, str, int"
 GROUPS = (
     ("Cells and time", ("numrnn", "numrnn.cells")),
@@ -62,7 +41,7 @@ class Public:
     paths : list of str
         All dotted names under which it is public; the shortest is the one that is documented.
     source : str
-        Of data: its assignment.
+        For data: the assignment.
     summary : str
         First line of its docstring.
     """
@@ -86,30 +65,21 @@ def modules() -> dict[str, ast.Module]:
     return {name.removesuffix(".__init__"): ast.parse(source) for name, source in found.items()}
 
 
-def listed(tree: ast.Module) -> list[str] | None:
-    """Return what `__all__` lists, None if there is none."""
+def listed(tree: ast.Module) -> list[str]:
+    """Return what `__all__` lists, nothing if there is none."""
     for node in tree.body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "__all__":
             return list(ast.literal_eval(node.value))
-    return None
-
-
-def names_of(module: str, tree: ast.Module) -> list[str]:
-    """Return the public names of a module."""
-    names = listed(tree)
-    if names is None and module in WITHOUT_ALL:
-        kinds = (ast.FunctionDef, ast.ClassDef)
-        names = [node.name for node in tree.body if isinstance(node, kinds) and not node.name.startswith("_")]
-    return names or []
+    return []
 
 
 def definition(module: str, name: str, trees: dict[str, ast.Module]) -> tuple[str, str, ast.stmt]:
-    """Return module, name and statement that define a name, by way of the imports between.
+    """Return the module, name and statement that define a name, following imports.
 
     Raises
     ------
     LookupError
-        If no statement does.
+        If no statement defines it.
     """
     for node in trees[module].body:
         if isinstance(node, ast.ImportFrom) and node.module in trees:
@@ -134,15 +104,13 @@ def public() -> list[Public]:
     """Return every public object."""
     trees, found = modules(), {}
     for module, tree in trees.items():
-        for name in names_of(module, tree):
+        for name in listed(tree):
             where, own, node = definition(module, name, trees)
             kind = {ast.FunctionDef: "function", ast.ClassDef: "class"}.get(type(node), "data")
             doc = ast.get_docstring(node) if kind != "data" else None
             summary = (doc or "").split("\n\n")[0].replace("\n", " ")
             one = found.setdefault((where, own), Public(where, own, kind, ast.unparse(node), summary))
             one.paths.append(f"{module}.{name}")
-            if f"{where}.{own}" not in one.paths and where in WITHOUT_ALL:
-                one.paths.append(f"{where}.{own}")
     return list(found.values())
 
 
@@ -188,7 +156,7 @@ def index(everything: list[Public]) -> str:
     left = sorted(everything, key=lambda one: one.shown.lower())
     groups = [(head, [one for one in left if package(one.shown) in packages]) for head, packages in GROUPS]
     rest = [one for one in left if not any(one in ones for _, ones in groups)]
-    for one in rest:  # defined and listed in a module of its own only: with the group of its package
+    for one in rest:  # listed only in the module that defines it: in the group of its package
         for (_, packages), (_, ones) in zip(GROUPS, groups, strict=True):
             if any(one.module.startswith(name + ".") for name in packages if name != "numrnn"):
                 ones.append(one)

@@ -1,7 +1,7 @@
-"""The companion: each tagged file in full, every tagged line beside its equation and the shapes of what it computes.
+"""The companion: each tagged file in full, every tagged line beside its equation and the shapes of its results.
 
-Made from the code and docs/derivation.md whenever the site is built, so that it cannot differ from either. It fails if
-a tag of the code has no equation, or an equation no line.
+It is generated from the code and docs/derivation.md whenever the site is built, so it cannot differ from either. The
+build fails if a tag of the code has no equation, or an equation no line.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from tools import tags
 
 ROOT = tags.ROOT
-# File, title, and what a reader should know first.
+# File, title, and introduction.
 FILES = (
     ("numrnn/cells/antisymmetric.py", "The antisymmetric cell", "Equation (12): the matrix, the step and the cell."),
     ("numrnn/cells/gated.py", "The gated antisymmetric cell", "Equation (13): the step with a gate."),
@@ -73,7 +73,7 @@ ROW = """::::{{container}} companion-row
 
 
 def page_of(path: pathlib.Path | str) -> str:
-    """Return the page of a file, without its ending: numrnn/cells/gated.py is companion/cells/gated."""
+    """Return the page of a file, without its extension: numrnn/cells/gated.py is companion/cells/gated."""
     inside = pathlib.PurePosixPath(path).relative_to("numrnn")
     return f"companion/{inside.with_suffix('') if inside.suffix == '.py' else str(inside).replace('.', '_')}"
 

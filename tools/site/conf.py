@@ -1,4 +1,4 @@
-"""Settings of Sphinx for the site; `python -m tools.site` lays out the pages and calls it."""
+"""Settings of Sphinx for the site; `python -m tools.site` prepares the pages and runs it."""
 
 import numrnn.estimators  # noqa: F401  (before torch is mocked, which scikit-learn would ask for its types)
 from tools import repository

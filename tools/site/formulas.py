@@ -26,7 +26,7 @@ IN_TEXT = re.compile(r"\(([FTBJ]\d+)\)")
 VERBATIM = (nodes.literal, nodes.FixedTextElement, nodes.reference, nodes.math, nodes.title)
 BAR = re.compile(r'<mover><mrow>((?:(?!<mrow>).)*?)</mrow><mo stretchy="true">&#x000AF;</mo></mover>')
 CLOSING = ",.;:?!)-"
-BREAKS = "=<>≤≥≈∈→+−·,"  # a line may end behind them
+BREAKS = "=<>≤≥≈∈→+−·,"  # a line may end after them
 TAG = re.compile(r"\\tag\{([^}]*)\}")
 
 
@@ -42,7 +42,7 @@ def mathml(tex: str, display: str) -> str:
     upright = re.sub(r"\\mathrm\{(\w)\}", r"\\text{\1}", " ".join(tex.split()))
     found = latex2mathml.converter.convert(upright, display=display)
     found = re.sub(r"<mtext>(\w)</mtext>", r'<mi mathvariant="normal">\1</mi>', found)
-    # No bar of the font is as long as what stands below it.
+    # The bars of the font are shorter than the terms below them.
     found = BAR.sub(r'<mrow class="barred">\1</mrow>', found)
     if left := re.findall(r">(\\[^<]*)<", found):
         raise ValueError(f"{tex}: not understood: {', '.join(left)}")
@@ -68,7 +68,7 @@ def code_places(tag: str) -> list[tuple[str, str]]:
 
 
 def breakable(math: str) -> str:
-    """Return an inline formula as several, cut behind = and + outside of brackets: no browser breaks lines in one."""
+    """Split an inline formula after = and + outside brackets: no browser breaks lines within a formula."""
     rows = re.fullmatch(r"(<math [^>]*>)<mrow>(.*)</mrow></math>", math, re.DOTALL)
     if rows is None:
         return math
@@ -98,7 +98,7 @@ def visit_inline(self: Any, node: nodes.math) -> None:
 
 
 def visit_block(self: Any, node: nodes.math_block) -> None:
-    """Write a formula on lines of its own, with its number."""
+    """Write a formula on separate lines, with its number."""
     tex = node.astext()
     number = TAG.search(tex)
     page, uri = self.builder.current_docname, self.builder.get_relative_uri
@@ -111,7 +111,7 @@ def visit_block(self: Any, node: nodes.math_block) -> None:
         if page == DERIVATION:
             lines = [f'<a href="{uri(page, to)}#eq-{tag}">{label}</a>' for to, label in code_places(tag)]
             marks = f'<a class="eqno" href="#eq-{tag}">({tag})</a><span class="eqcode">{" ".join(lines)}</span>'
-        else:  # a page may number equations of its own
+        else:  # a page may have its own equation numbers
             place = f"{uri(page, DERIVATION)}#eq-{tag}" if tag in known_tags() else f"#eq-{tag}"
             marks = f'<a class="eqno" href="{place}">({tag})</a>'
     formula = mathml(TAG.sub("", tex), "block")
@@ -120,12 +120,12 @@ def visit_block(self: Any, node: nodes.math_block) -> None:
 
 
 class Punctuation(SphinxPostTransform):
-    """Give a formula the sign that follows it, so that no line begins with a comma."""
+    """Attach the following punctuation mark to a formula, so that no line begins with a comma."""
 
     default_priority = 390
 
     def run(self, **_: Any) -> None:
-        """Move the signs."""
+        """Move the punctuation marks."""
         for node in list(self.document.findall(nodes.math)):
             after = node.next_node(descend=False, siblings=True)
             if isinstance(after, nodes.Text) and str(after)[0] in CLOSING:

@@ -1,10 +1,10 @@
-"""Open every page of the built site in headless Chromium, as wide as a desk and as a phone, and say what is wrong.
+"""Open every page of the built site in headless Chromium, at the widths of a desktop and a phone, and report faults.
 
     python -m tools.site.look [--site site] [--pictures FOLDER] [PAGE ...]
 
-Looked for: formulas that are not drawn, a page that scrolls sideways, pictures that are not loaded, errors of scripts,
+It looks for formulas that are not drawn, a page that scrolls sideways, pictures that are not loaded, errors of scripts,
 requests to other machines, and a search for "cotangent" that finds nothing. It needs a Chromium and the package
-playwright (`pip install playwright`, without a browser of its own). `--pictures` keeps a screenshot of every page.
+playwright (`pip install playwright`, without its own browser). `--pictures` keeps a screenshot of every page.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ LOOK = """() => {
 
 @contextlib.contextmanager
 def served(folder: pathlib.Path) -> Iterator[str]:
-    """Serve a folder on this machine while the block runs; the search of a page opened from a file finds no texts."""
+    """Serve a folder on this machine while the block runs: the search does not work for pages opened as files."""
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *_: Any) -> None:

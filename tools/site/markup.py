@@ -1,6 +1,6 @@
-"""Docstrings, which are written for readers of the source, as reStructuredText.
+"""Conversion of docstrings, which are written for readers of the source, to reStructuredText.
 
-In them |h| is a norm, W_ a name and a * b a product, and an indented block is an equation to be kept as it stands.
+In them |h| is a norm, W_ a name and a * b a product, and an indented block is an equation to be kept unchanged.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ SECTION = re.compile(r"^-{3,}$")
 
 
 def escaped(line: str) -> str:
-    """Return a line of a docstring with what reStructuredText would take for markup escaped, outside backticks."""
+    """Return a line of a docstring in which everything that reStructuredText would read as markup is escaped."""
     parts = re.split(r"(`+[^`]+`+|^ *\* |(?<!\S)\*\w[^*]*\w\*(?!\w))", line)  # names, bullets, and emphasis as it is
     for i in range(0, len(parts), 2):
         text = re.sub(r"([|*])", r"\\\1", parts[i])
@@ -46,5 +46,5 @@ def as_rst(lines: list[str]) -> list[str]:
 
 
 def verbatim(line: str) -> bool:
-    """Tell whether a paragraph that begins with this line is to be kept as it stands."""
+    """Tell whether a paragraph that begins with this line is to be kept unchanged."""
     return bool(re.match(r" +\S", line) or re.match(r"[\w.]+\.py {2,}\S", line))

@@ -6,7 +6,7 @@ import fnmatch
 import re
 from collections.abc import Mapping
 
-# Patterns of repository paths; a page stands where the first pattern matches it.
+# Patterns of repository paths; a page belongs to the first pattern that matches it.
 MENU = (
     (
         "Learn",
@@ -40,7 +40,7 @@ MENU = (
 
 
 def in_menu(pages: Mapping[str, str]) -> list[tuple[str, list[str]]]:
-    """Return captions and pages (path to text); pages of docs/learn in the order in which its index names them."""
+    """Return captions and pages (path to text); pages of docs/learn in the order of its index."""
     index = pages.get("docs/learn/index.md", "") + pages.get("docs/learn/README.md", "")
     named = ["docs/learn/" + target for target in re.findall(r"\]\(([\w./-]+\.md)", index)]
     left = sorted(pages, key=lambda page: (named.index(page) if page in named else len(named), page))

@@ -32,7 +32,7 @@ def process_docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any,
 
 
 def skip_foreign(app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
-    """Leave out what a class inherits from another library: its own pages describe that."""
+    """Omit members inherited from another library, whose own documentation describes them."""
     function = getattr(obj, "fget", None) or getattr(obj, "__func__", obj)
     module = getattr(function, "__module__", None) or ""
     foreign = callable(function) and module.split(".")[0] not in {"numrnn", "gradcheck"}
@@ -40,7 +40,7 @@ def skip_foreign(app: Sphinx, what: str, name: str, obj: Any, skip: bool, option
 
 
 def note_aliases(app: Sphinx, env: BuildEnvironment) -> None:
-    """Enter the further names of public objects into the index, so that links and searches find them."""
+    """Add the other names of public objects to the index, so that links and searches find them."""
     objects = env.get_domain("py").objects
     for one in api.public():
         entry = objects.get(one.shown)
@@ -65,7 +65,7 @@ def exists(name: str) -> bool:
             del error
             continue
         for part in parts[length:]:
-            if not hasattr(found, part):  # a field without a default is no attribute of its class
+            if not hasattr(found, part):  # a field without a default is not an attribute of its class
                 return part in getattr(found, "__annotations__", {})
             found = getattr(found, part)
         return True
@@ -82,7 +82,7 @@ def name_role(
 
 
 class LinkNames(SphinxPostTransform):
-    """Make code that names something documented a link to it."""
+    """Turn code that names a documented object into a link to it."""
 
     default_priority = 420
 

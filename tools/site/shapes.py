@@ -1,7 +1,7 @@
-"""The shapes of what each tagged line computes, watched while small examples run.
+"""The shapes of the results of each tagged line, recorded while small examples run.
 
-Every size of an example has a number of its own, so a shape names its letters: 7 can only be m. A line that stores its
-result with `out=` shows the shape of that array.
+Every size of an example is a different number, so a shape identifies its letters: 7 can only be m. A line that stores
+its result with `out=` shows the shape of that array.
 """
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ def examples() -> None:
 
 @dataclass(frozen=True, eq=False)
 class Tagged:
-    """A statement that ends at a tagged line: the line, and its results; None for what is returned."""
+    """A statement that ends at a tagged line: the line, and its results; None for a returned value."""
 
     number: int
     results: list[tuple[str, CodeType]] | None
 
 
 class Watch:
-    """A trace function that notes the shapes of what tagged lines leave behind."""
+    """A trace function that records the shapes of the results of tagged lines."""
 
     def __init__(self) -> None:
         self.found: dict[tuple[str, int], str] = {}
@@ -77,7 +77,7 @@ class Watch:
         self.before: dict[int, int] = {}
 
     def __call__(self, frame: FrameType, event: str, argument: Any) -> Callable[..., Any] | None:
-        """Follow the frames of tagged files, and look behind each line when the next begins."""
+        """Follow the frames of tagged files, and record the results of each line when the next begins."""
         lines = self.lines.get(frame.f_code.co_filename)
         if lines is None or frame.f_code.co_name.startswith("<"):  # not the insides of a comprehension
             return None
@@ -90,7 +90,7 @@ class Watch:
         return self
 
     def note(self, frame: FrameType, number: int, returned: Any) -> None:
-        """Note the shapes of the results of a line, once."""
+        """Record the shapes of the results of a line, once."""
         tagged = self.lines[frame.f_code.co_filename][number]
         place = (frame.f_code.co_filename.removeprefix(f"{tags.ROOT}/"), tagged.number)
         if place in self.found:
@@ -117,7 +117,7 @@ def shape(value: Any) -> str:
 
 
 def written(call: ast.Call) -> Iterator[ast.expr]:
-    """Yield what a call writes to: its `out`, the last argument of a ufunc, or the end of a list."""
+    """Yield the target of a call: its `out`, the last argument of a ufunc, or the end of a list."""
     yield from (word.value for word in call.keywords if word.arg == "out")
     name = ast.unparse(call.func).removeprefix("np.")
     if isinstance(getattr(np, name, None), np.ufunc):
@@ -127,7 +127,7 @@ def written(call: ast.Call) -> Iterator[ast.expr]:
 
 
 def statements(source: str, numbers: set[int]) -> Iterator[tuple[int, Tagged]]:
-    """Yield every line of each statement that ends at a tagged line, with what the statement leaves behind."""
+    """Yield every line of each statement that ends at a tagged line, with the results of the statement."""
     for node in ast.walk(ast.parse(source)):
         if not isinstance(node, ast.stmt) or node.end_lineno not in numbers:
             continue

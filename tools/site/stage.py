@@ -1,7 +1,7 @@
-"""The pages as Sphinx reads them, in a folder of its own that repeats the layout of the repository.
+"""The pages for Sphinx, in a separate folder with the layout of the repository.
 
-README.md becomes the front page. A link to a file that is no page leads to its companion, or to the file in the
-repository at this version; a link to nothing is an error. On GitHub the pages are read as they are.
+README.md becomes the front page. A link to a file that is not a page leads to its companion, or to the file in the
+repository at this version; a link to nothing is an error. On GitHub the pages are shown unchanged.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ BADGE = re.compile(r"\[!\[([^\]]*)\]\(https:[^)]*\)\]")  # a picture on another 
 
 
 class DeadLinkError(Exception):
-    """Links of pages that lead to nothing, one a line."""
+    """Dead links of pages, one per line."""
 
 
 def pages_of_repository(root: pathlib.Path = ROOT) -> dict[str, str]:
@@ -90,7 +90,7 @@ class Stage:
     Parameters
     ----------
     folder : pathlib.Path
-        Made anew.
+        Replaced if it exists.
     generated : mapping of str to str
         Further pages: their paths and texts, whose links are rewritten too if they are Markdown.
     companions : mapping of str to str
@@ -103,7 +103,7 @@ class Stage:
         self.dead: list[str] = []
 
     def write(self) -> None:
-        """Write all pages, the pictures that they show, and what is served as it is.
+        """Write all pages, their pictures, and the files that are served unchanged.
 
         Raises
         ------
@@ -128,7 +128,7 @@ class Stage:
             raise DeadLinkError("\n".join(self.dead))
 
     def target(self, page: str, target: str) -> str:
-        """Return where a relative link of a page leads on the site."""
+        """Return the target of a page's relative link on the site."""
         path, mark, anchor = target.partition("#")
         place = posixpath.normpath(posixpath.join(posixpath.dirname(page), path))
         here = posixpath.dirname(page)

@@ -1,6 +1,6 @@
-"""What Sphinx does not check of a built site: every link and picture in the HTML, every public name, every equation.
+"""Checks of a built site that Sphinx does not make: every link and picture, every public name, every equation.
 
-Links are followed as a browser does, so that those which templates and our own extensions write count too. Nothing may
+Links are followed as in a browser, so those written by templates and our own extensions count too. Nothing may
 be loaded from another machine.
 """
 
@@ -22,7 +22,7 @@ LOADED = {("script", "src"), ("img", "src"), ("iframe", "src"), ("link", "href")
 
 
 class Page(HTMLParser):
-    """The anchors of a page, its links, what it loads, and its pictures without a text."""
+    """The anchors of a page, its links, the files that it loads, and its pictures without alternative text."""
 
     def __init__(self, text: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -33,7 +33,7 @@ class Page(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note the attributes of an element."""
+        """Record the attributes of an element."""
         given = dict(attrs)
         self.ids |= {given[name] for name in ("id", "name") if given.get(name)}
         for name, value in given.items():
@@ -52,7 +52,7 @@ def faults(site: pathlib.Path) -> list[str]:
 
 
 def dead_ends(site: pathlib.Path, pages: dict[pathlib.Path, Page]) -> Iterable[str]:
-    """Yield a line for every link to nothing, every load from elsewhere, and every picture without a text."""
+    """Yield a line for every dead link, every load from elsewhere, and every picture without alternative text."""
     for path, page in pages.items():
         here = path.relative_to(site)
         for target in page.loads:

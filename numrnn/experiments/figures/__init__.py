@@ -1,4 +1,4 @@
-"""The paper's figures, and three that it does not have; one module for each, with a `Config`, `run` and `main`."""
+"""The paper's figures, and three that it does not have; one module per figure, with a `Config`, `run` and `main`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """How far the gradient travels back in time: the norm of dL/dh_t against t, for four cells on MNIST pixels.
 
     numrnn figure gradient-flow                                         four cells at their initial values
-    numrnn figure gradient-flow --checkpoint trained=runs/mnist         a trained cell beside them
+    numrnn figure gradient-flow --checkpoint trained=runs/mnist         a trained cell as well
     numrnn figure gradient-flow --cells --checkpoint a=DIR --checkpoint b=DIR    trained cells only
 
 Images of the embedded MNIST are read pixel by pixel in 784 steps; the loss is read after the last. Initial values are
@@ -35,7 +35,7 @@ CELLS = ("antisymmetric", "gated", "lstm", "elman")
 @documented
 @dataclass(frozen=True, kw_only=True)
 class Config(Checked):
-    """What is drawn."""
+    """The content of the figure."""
 
     cells: tuple[str, ...] = option(
         CELLS,
@@ -52,7 +52,7 @@ class Config(Checked):
     out: str = option("runs/figures", "folder for both files")
 
 
-UNSAVED = ("out", "checkpoints", "backend")  # settings that do not belong to the numbers
+UNSAVED = ("out", "checkpoints", "backend")  # settings that are not written with the numbers
 
 
 def run(config: Config) -> dict[str, np.ndarray]:
@@ -98,7 +98,7 @@ def run(config: Config) -> dict[str, np.ndarray]:
 
 
 def numbers(config: Config, norms: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Return what is drawn, to four digits, as JSON can hold it."""
+    """Return the drawn values to four digits, JSON-serialisable."""
     settings = {key: value for key, value in dataclasses.asdict(config).items() if key not in UNSAVED}
     settings["checkpoints"] = [name for name, _ in config.checkpoints]
     curves = {
@@ -109,7 +109,7 @@ def numbers(config: Config, norms: dict[str, np.ndarray]) -> dict[str, Any]:
 
 
 def decades(values: np.ndarray) -> float | None:
-    """Return log10 of the first norm over the last: powers of ten lost on the way back; None where all is lost."""
+    """Return log10 of the first norm over the last: the powers of ten lost on the way back; None if all is lost."""
     return float(np.log10(values[0] / values[-1])) if values[0] > 0 and values[-1] > 0 else None
 
 

@@ -1,15 +1,15 @@
 """Figure 2 of the paper: the eigenvalues of the end-to-end Jacobian dh_T/dh_0 on noise-padded CIFAR-10.
 
     numrnn figure jacobian                              all cells at their initial values, real images
-    numrnn figure jacobian --data synthetic             random images of the same shape, and the figure says so
-    numrnn figure jacobian --updates 200                trains each network first, and goes on where it stopped
-    numrnn figure jacobian --checkpoint trained=DIR     networks that are trained already
+    numrnn figure jacobian --data synthetic             random images of the same shape, stated in the figure
+    numrnn figure jacobian --updates 200                trains each network first, or continues its training
+    numrnn figure jacobian --checkpoint trained=DIR     networks that were trained before
     numrnn figure jacobian --hidden-size 64 --images 2  smaller and faster
 
 An image is read row by row, m = 96, in 32 steps; then comes N(0, 1) noise to step T. For T = 100, 200, 400 and 800 and
 for each strength of diffusion the moduli of the eigenvalues are drawn: mean and standard deviation as in the paper, and
-below them median and smallest. Products are kept in logarithms, so that 1e-300 is no limit. What float64 cannot tell
-from rounding of the largest entries is drawn as an upper bound. Writes figure2.png and figure2.json.
+below them median and smallest. Products are kept in logarithms, so that 1e-300 is no limit. Values that float64 cannot
+distinguish from rounding of the largest entries are drawn as upper bounds. Writes figure2.png and figure2.json.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ from numrnn.typing import Backend
 DATA = ("cifar10", "synthetic")
 DATA_NAMES = {"cifar10": "CIFAR-10", "synthetic": "SYNTHETIC random images, not CIFAR-10"}
 CELLS = ("antisymmetric", "gated", "lstm", "elman")
-TRAINING = {"task": "noise-padded", "validation_size": 1000}  # what is not a setting of the figure
-CLIP = 5.0  # of the antisymmetric cells; the others have that of numrnn cifar10
+TRAINING = {"task": "noise-padded", "validation_size": 1000}  # not a setting of the figure
+CLIP = 5.0  # of the antisymmetric cells; the others have those of numrnn cifar10
 
 
 @documented
 @dataclass(frozen=True, kw_only=True)
 class Config(Checked):
-    """What is computed."""
+    """The computation."""
 
     data: str = option("cifar10", "cifar10, or synthetic: random images of the same shape", choices=DATA)
     root: str | None = option(
@@ -65,7 +65,7 @@ class Config(Checked):
     hidden_size: int = option(128, "n of the initial cells", at_least=1)
     images: int = option(4, "test images, {range}; eigenvalues of all of them are taken together", at_least=1)
     noise: NoiseMode = option(
-        "independent", "independent: its own for every image; fixed: one block for all", choices=NOISE_MODES
+        "independent", "independent: new for every image; fixed: one block for all", choices=NOISE_MODES
     )
     cells: tuple[str, ...] = option(CELLS, "which, unless checkpoints are given")
     updates: int = option(
@@ -75,14 +75,14 @@ class Config(Checked):
     )
     checkpoints: tuple[tuple[str, str], ...] = option(
         (),
-        "NAME=PATH: a trained network that reads noise-padded rows, in place of initial ones; repeatable",
+        "NAME=PATH: a trained network that reads noise-padded rows, instead of initial ones; repeatable",
     )
     seed: int = option(0, "of initial values, images and noise", at_least=0)
     backend: Backend = inherited(TrainingConfig, "backend", "numpy")
     out: str = option("runs/figures", "folder for both files")
 
 
-UNSAVED = ("out", "root", "checkpoints", "backend")  # settings that do not belong to the numbers
+UNSAVED = ("out", "root", "checkpoints", "backend")  # settings that are not written with the numbers
 
 
 def kinds(config: Config) -> list[tuple[str, float | None, str]]:
@@ -104,7 +104,7 @@ def train(config: Config) -> list[tuple[str, str]]:
     DivergenceError, CheckpointError, FileNotFoundError, ValueError
         As `cifar10.run`.
     KeyboardInterrupt
-        If a run was stopped; the same command goes on with it.
+        If a run was stopped; the same command continues it.
     """
     found = []
     for cell, gamma, name in kinds(config) if config.updates else ():
@@ -155,7 +155,7 @@ def networks(config: Config) -> list[tuple[str, str, numrnn.Cell, dict[str, np.n
         cell: numrnn.Cell = numrnn.CELLS[kind](encoder.input_size, config.hidden_size, **euler)
         cells.append((name, kind if kind in PANELS else PANELS[-1], cell))
     for name, panel, cell in cells:
-        rng = np.random.default_rng(config.seed)  # anew for each: all strengths of diffusion share one W
+        rng = np.random.default_rng(config.seed)  # a new generator for each: all strengths of diffusion share one W
         params = cell.init_params(rng, weight_std=config.weight_std, dtype=np.float64, backend="numpy")
         found.append((name, panel, cell, params, encoder, 0))
     return found
@@ -167,7 +167,7 @@ def read_images(config: Config) -> np.ndarray:
     Raises
     ------
     FileNotFoundError, RuntimeError, ValueError
-        If CIFAR-10 is not there and cannot be had; random images never take its place unasked.
+        If CIFAR-10 is not found and cannot be downloaded; random images replace it only on request.
     """
     if config.data == "synthetic":
         return np.random.default_rng(config.seed).integers(0, 256, (config.images, *IMAGE_SHAPE), np.uint8)
@@ -203,7 +203,7 @@ def run(config: Config, *, say: Callable[[str], Any] = lambda _: None) -> list[C
     -----
     2 T n^3 flops for each image and network, eight times that for the LSTM, for each T.
     """
-    from numrnn.stability import (  # scipy, behind it, takes longer to import than the help of a command may take
+    from numrnn.stability import (  # it imports scipy, which would make --help slow
         end_to_end_jacobian,
         linearize,
     )
@@ -227,7 +227,7 @@ def run(config: Config, *, say: Callable[[str], Any] = lambda _: None) -> list[C
 
 
 def numbers(config: Config, curves: Sequence[Curve]) -> dict[str, Any]:
-    """Return what is drawn as JSON can hold it: minus infinity becomes null."""
+    """Return the drawn values, JSON-serialisable: minus infinity becomes null."""
     settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in UNSAVED}
     rows = [
         {

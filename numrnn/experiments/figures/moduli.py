@@ -29,10 +29,10 @@ class Moduli:
     largest, median, smallest : float
         log10 of these moduli, as computed.
     floor : float
-        log10 of what rounding alone may make, s units of rounding of the largest singular value; the largest over the
-        images. A modulus below it is an upper bound and no more.
+        log10 of the bound on rounding, s units of rounding of the largest singular value; the maximum over the images.
+        A modulus below it is only an upper bound.
     unresolved : float
-        Share of the eigenvalues below the floor, 0 to 1.
+        Fraction of the eigenvalues below the floor, 0 to 1.
     """
 
     length: int
@@ -49,7 +49,7 @@ class Moduli:
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """One network: its name in the legend, its panel, what it is, and its eigenvalues for each T."""
+    """One network: its name in the legend, its panel, its description, and its eigenvalues for each T."""
 
     name: str
     panel: str
@@ -83,7 +83,7 @@ def moduli(product: ScaledMatrix, length: int) -> Moduli:
 
 
 def plain(name: str) -> str:
-    """Return the name of a curve without the marks of the picture's formulas."""
+    """Return the name of a curve without the markup of formulas."""
     return name.replace("$\\gamma$", "gamma")
 
 

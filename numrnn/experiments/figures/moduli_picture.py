@@ -24,7 +24,7 @@ def draw(curves: Sequence[Curve], path: str | Path, title: str) -> Path:
     for column, panel in enumerate(columns):
         shown = [curve for curve in curves if curve.panel == panel]
         for index, curve in enumerate(shown):
-            # A little aside from one another, or the bars would hide each other.
+            # Slightly shifted, so that the bars do not hide each other.
             offset = 1.025 ** (index - (len(shown) - 1) / 2)
             draw_means(grid[0, column], curve, index, offset)
             draw_range(grid[1, column], curve, index, offset)
@@ -33,7 +33,7 @@ def draw(curves: Sequence[Curve], path: str | Path, title: str) -> Path:
         grid[1, column].set_xlabel("T (time steps)")
         for axes in grid[:, column]:
             axes.set_xscale("log", base=2)
-            # Linear around a modulus of 1, so that 0.1 and 80 decades can be told on one scale.
+            # Linear around a modulus of 1, so that one scale can show 0.1 and 80 decades.
             axes.set_yscale("symlog", linthresh=1, linscale=0.7)
             axes.yaxis.set_major_formatter("{x:g}")
             axes.set_xticks(lengths, [str(T) for T in lengths])
@@ -52,7 +52,7 @@ def draw_means(axes: Any, curve: Curve, index: int, offset: float) -> None:
     mean = np.array([m.mean if m.largest >= m.floor else max(m.mean, m.floor) for m in curve.moduli])
     hidden = np.array([m.largest < m.floor for m in curve.moduli])
     spread = np.array([10.0 ** min(m.std - m.mean, 300) for m in curve.moduli])  # std over mean
-    # A standard deviation above the mean would take the bar below 0: it ends at the smallest modulus that can be told.
+    # With a standard deviation above the mean the bar would end below 0: it ends at the smallest resolved modulus.
     smallest = np.array([10.0 ** (max(m.smallest, m.floor) - m.mean) for m in curve.moduli])
     bars = np.where(hidden, 0.0, np.log10([1 / np.clip(1 - spread, np.minimum(smallest, 1), 1), 1 + spread]))
     marker = MARKERS[index % len(MARKERS)]
@@ -64,7 +64,7 @@ def draw_means(axes: Any, curve: Curve, index: int, offset: float) -> None:
 
 
 def draw_range(axes: Any, curve: Curve, index: int, offset: float) -> None:
-    """Draw median and smallest modulus over T; what lies below the floor stands on it, as an open triangle."""
+    """Draw median and smallest modulus over T; values below the floor are open triangles at the floor."""
     style = plots.line_style(index)
     T = np.array([m.length for m in curve.moduli]) * offset
     floor = np.array([m.floor for m in curve.moduli])

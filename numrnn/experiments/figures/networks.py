@@ -1,4 +1,4 @@
-"""Trained networks, read from what a run left behind."""
+"""Trained networks, read from the files of a run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def read_network(path: str | Path) -> tuple[Classifier, dict[str, np.ndarray], C
     Parameters
     ----------
     path : path
-        A checkpoint, or the folder of a run, of which the newest whole checkpoint is taken.
+        A checkpoint, or the folder of a run, whose newest complete checkpoint is used.
 
     Returns
     -------
@@ -46,7 +46,7 @@ def read_network(path: str | Path) -> tuple[Classifier, dict[str, np.ndarray], C
 
 
 def pixel_encoder(path: str | Path, checkpoint: Checkpoint) -> PixelEncoder:
-    """Return what turned images into sequences when a network was trained.
+    """Return the encoder with which a network was trained.
 
     Raises
     ------

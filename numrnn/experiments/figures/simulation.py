@@ -38,19 +38,19 @@ FEEDBACK = {
 }
 TITLES = {"W+": "$W_+$", "W-": "$W_-$", "W0": "$W_0$", "Wdiff": r"$W_{\mathrm{diff}}$"}
 LIMIT = 1.2  # of both axes
-MOST_STEPS = 1_000_000  # whose points nobody could tell apart
+MOST_STEPS = 1_000_000  # their points would be indistinguishable
 LONG_RUN = 5000  # steps, enough for every orbit of Wdiff to reach its circle
-LAST_TURNS = 200  # steps at the end of the long run over which the radius is taken: about six turns
+LAST_TURNS = 200  # steps at the end of the long run over which the radius is measured: about six turns
 MARKERS = ("o", "s", "^")
 FAINTEST = 0.15
 FRAMES_PER_SECOND = 10
-UNSAVED = ("out", "animation", "backend")  # settings that do not belong to the numbers
+UNSAVED = ("out", "animation", "backend")  # settings that are not written with the numbers
 
 
 @documented
 @dataclass(frozen=True, kw_only=True)
 class Config(Checked):
-    """What is drawn."""
+    """The content of the figure."""
 
     seed: int = option(0, "of the random matrices", at_least=0)
     steps: int = option(50, "steps of each orbit", at_least=1, at_most=MOST_STEPS)
@@ -67,7 +67,7 @@ class Panel:
     Attributes
     ----------
     name : str
-        What the matrix is called.
+        Name of the matrix.
     feedback : bool
         True in the bottom row, for h + eps tanh(W h); False in the top row, for tanh(W h).
     W : numpy.ndarray, shape (2, 2)
@@ -92,7 +92,7 @@ class Panel:
         return np.linalg.norm(self.orbits, axis=-1)
 
     def numbers(self) -> dict[str, Any]:
-        """Return what is drawn, and the figures about it, as JSON can hold them."""
+        """Return the drawn values and the numbers about them, JSON-serialisable."""
         return {
             "rule": "h + eps tanh(W h)" if self.feedback else "tanh(W h)",
             "W": self.W.tolist(),
@@ -138,7 +138,7 @@ def orbits(W: np.ndarray, steps: int, step_size: float | None = None, backend: B
     step_size : float or None
         eps > 0 of h + eps tanh(W h); None runs tanh(W h).
     backend : {"numpy", "cupy"}
-        Where the steps are made.
+        Where the steps are computed.
     """
     cell: numrnn.Cell = numrnn.ElmanCell(1, 2)
     if step_size is not None:
@@ -150,9 +150,9 @@ def orbits(W: np.ndarray, steps: int, step_size: float | None = None, backend: B
 
 
 def make_panel(name: str, W: np.ndarray, config: Config, *, feedback: bool) -> Panel:
-    """Return the orbits of one matrix and the figures about them."""
+    """Return the orbits of one matrix and the numbers about them."""
     from numrnn.stability import (
-        amplification_factors,  # scipy, behind it, takes longer to import than the help of a command may take
+        amplification_factors,  # it imports scipy, which would make --help slow
     )
 
     step_size = config.step_size if feedback else None
@@ -164,12 +164,12 @@ def make_panel(name: str, W: np.ndarray, config: Config, *, feedback: bool) -> P
 
 
 def run(config: Config) -> list[Panel]:
-    """Compute the eight panels and write figure1.png, figure1.svg, figure1.json and, if asked for, the animation.
+    """Compute the eight panels and write figure1.png, figure1.svg, figure1.json and, if requested, the animation.
 
     Raises
     ------
     ValueError
-        If a number of the configuration is out of range, or the animation is no .gif.
+        If a number of the configuration is out of range, or the animation is not a .gif.
     OSError
         If a file cannot be written.
     """
@@ -194,7 +194,7 @@ def run(config: Config) -> list[Panel]:
 
 
 def draw(panels: list[Panel], config: Config) -> tuple[Any, Callable[[int], None]]:
-    """Draw the eight panels; return the figure, and show(t), which draws it as it was after t steps."""
+    """Draw the eight panels; return the figure, and show(t), which draws its state after t steps."""
     figure = plots.new_figure(9.4, 5.9)
     updates: list[Callable[[int], None]] = []
     grid = figure.subplots(2, 4, sharex=True, sharey=True)
@@ -231,7 +231,7 @@ def draw(panels: list[Panel], config: Config) -> tuple[Any, Callable[[int], None
 
 def title_of(panel: Panel) -> str:
     """Return name, entries and growth at the origin of a panel's matrix."""
-    # Adding 0.0 makes a plain zero of a negative one.
+    # Adding 0.0 turns a negative zero into a plain one.
     rows = "; ".join(" ".join(f"{value:.2g}" for value in row) for row in panel.W + 0.0)
     name = f"{TITLES.get(panel.name, panel.name + ' W')} = [{rows}]"
     moduli = sorted({f"{value:.4f}" for value in panel.factors}, reverse=True)
@@ -268,7 +268,7 @@ def animate(panels: list[Panel], config: Config, path: str | Path) -> Path:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure, show = draw(panels, config)
     figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # to place the panels anew for each frame would take most of the time
+    figure.set_layout_engine("none")  # the layout of the panels for each frame would take most of the time
     writer = PillowWriter(fps=FRAMES_PER_SECOND)
     with tempfile.TemporaryDirectory() as folder:  # the writer takes a name, not a file
         made = Path(folder) / "animation.gif"

@@ -2,11 +2,11 @@
 
     numrnn figure stability-region                             train 32 units on the embedded MNIST, and draw
     numrnn figure stability-region --epochs 6 --diffusion 0.3  longer, and with more diffusion
-    numrnn figure stability-region --checkpoint epoch1=A --checkpoint epoch2=B   networks that are there already
+    numrnn figure stability-region --checkpoint epoch1=A --checkpoint epoch2=B   existing networks
 
-Proposition 2 of the paper asks that |1 + eps lambda| <= 1 for every eigenvalue lambda of J_t = diag(d_t) A. Each panel
-shows these eigenvalues at some time steps of some test images, and says how many of them lie outside the disc. The
-proposition freezes the Jacobian at one time: what it says of each step is no theorem about all steps together. Writes
+Proposition 2 of the paper requires |1 + eps lambda| <= 1 for every eigenvalue lambda of J_t = diag(d_t) A. Each panel
+shows these eigenvalues at some time steps of some test images, and the number of them outside the disc. The proposition
+is about the Jacobian at one fixed time: a statement about each step is not a theorem about all steps together. Writes
 stability_region.png and stability_region.json, and the run itself into the folder stability-region.
 """
 
@@ -39,10 +39,10 @@ EVALUATION_IMAGES = 1000
 @documented
 @dataclass(frozen=True, kw_only=True)
 class Config(Checked):
-    """What is trained and drawn."""
+    """The training and the figure."""
 
     checkpoints: tuple[tuple[str, str], ...] = option(
-        (), "NAME=PATH of a trained cell that reads MNIST pixels, in place of training; repeatable"
+        (), "NAME=PATH of a trained cell that reads MNIST pixels, instead of training; repeatable"
     )
     hidden_size: int = option(32, "n", at_least=1)
     step_size: float = option(0.03, "eps {range}", above=0)
@@ -60,7 +60,7 @@ class Config(Checked):
     out: str = option("runs/figures", "folder for both files and the run")
 
 
-UNSAVED = ("out", "checkpoints", "backend")  # settings that do not belong to the numbers
+UNSAVED = ("out", "checkpoints", "backend")  # settings that are not written with the numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,19 +70,19 @@ class Panel:
     Attributes
     ----------
     name : str
-        Which moment.
+        Name of the moment.
     step_size, diffusion : float
         eps and gamma of the cell.
     eigenvalues : numpy.ndarray, shape (K, B, n)
         eps lambda(J_t) at K time steps of B images.
     outside, steps_outside : float
-        Shares, 0 to 1: of the eigenvalues outside the disc, and of the steps with one outside.
+        Fractions, 0 to 1: of the eigenvalues outside the disc, and of the steps with one outside.
     largest : float
         Largest |1 + eps lambda|.
     omega : float
-        Spectral norm of M = W - W^T, or of W itself where it is unstructured.
+        Spectral norm of M = W - W^T, or of W itself if it is unstructured.
     accuracy : float
-        Share of test images classified rightly.
+        Fraction of correctly classified test images.
     """
 
     name: str
@@ -96,9 +96,9 @@ class Panel:
     accuracy: float
 
     def numbers(self) -> dict[str, Any]:
-        """Return the figures about the panel, and its points, as JSON can hold them.
+        """Return the numbers about the panel, and its points, JSON-serialisable.
 
-        Of the points those with an imaginary part >= 0: the others are their conjugates.
+        Only points with an imaginary part >= 0: the others are their conjugates.
         """
         points = self.eigenvalues[self.eigenvalues.imag >= 0]
         fields = {k: v for k, v in dataclasses.asdict(self).items() if k != "eigenvalues"}
@@ -172,7 +172,7 @@ def make_panel(
     name: str, model: Classifier, params: Params, encoder: PixelEncoder, data: Dataset, config: Config
 ) -> Panel:
     """Return the spectrum of one network, computed in float64."""
-    from numrnn.stability import (  # scipy, behind it, takes longer to import than the help of a command may take
+    from numrnn.stability import (  # it imports scipy, which would make --help slow
         flow_eigenvalues,
         share_outside_disc,
     )
@@ -195,7 +195,7 @@ def make_panel(
         step_size=cell.step_size,
         diffusion=cell.diffusion,
         eigenvalues=cell.step_size * eigenvalues,
-        # An eigenvalue for itself is a spectrum of one.
+        # A single eigenvalue is a spectrum of one.
         outside=share_outside_disc(eigenvalues[..., None], cell.step_size),
         steps_outside=share_outside_disc(eigenvalues, cell.step_size),
         largest=float(np.abs(1 + cell.step_size * eigenvalues).max()),
@@ -232,7 +232,7 @@ def run(config: Config, *, say: Callable[[str], Any] = lambda _: None) -> list[P
 
 
 def draw(panels: list[Panel], config: Config, path: str | Path) -> Path:
-    """Draw one panel a moment, all on one scale."""
+    """Draw one panel per moment, all on one scale."""
     columns = min(COLUMNS, len(panels))
     rows = -(-len(panels) // columns)
     figure = plots.new_figure(3.0 * columns, 0.6 + 2.4 * rows)
@@ -241,7 +241,7 @@ def draw(panels: list[Panel], config: Config, path: str | Path) -> Path:
     height = 1.15 * max(float(np.abs(points.imag).max()), 1e-9)
     width = 1.15 * max(float(np.abs(points.real).max()), height**2 / 2)
     right = max(1.15 * float(points.real.max()), 0.6 * width)  # room for the legend beside the disc
-    # Only the edge near 0 is in sight, where the real part is much smaller than the imaginary.
+    # Only the edge near 0 is visible, where the real part is much smaller than the imaginary.
     angle = np.linspace(-1, 1, 2001) * min(np.pi, 2 * height)
     for axes, panel in zip(grid.flat, panels, strict=False):
         axes.fill(np.cos(angle) - 1, np.sin(angle), color="0.92", zorder=0)

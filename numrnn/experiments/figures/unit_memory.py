@@ -1,11 +1,11 @@
 """How long each unit of the antisymmetric cell remembers, against the size of its row of V.
 
     numrnn figure unit-memory                       gains from .3 to 30, with and without W
-    numrnn figure unit-memory --input-gains 1 1     all gains alike, as in the paper
+    numrnn figure unit-memory --input-gains 1 1     all gains equal, as in the paper
 
-Two inputs: standard normal noise, and images of the embedded MNIST, standardised, whose pixels come one by one in a
+Two inputs: standard normal noise, and images of the embedded MNIST, standardised, whose pixels are read one by one in a
 fixed random order. The memory of unit i is the number of steps k after which dh_i(T) / dh_i(T - k), averaged over the
-sequences, has fallen to 1/e. The line is what saturation alone predicts (docs/derivation.md, section 9). Writes
+sequences, has fallen to 1/e. The line is the prediction from saturation alone (docs/derivation.md, section 9). Writes
 unit_memory.png and unit_memory.json.
 """
 
@@ -31,7 +31,7 @@ PERMUTATION_SEED = 92  # of numrnn mnist
 @documented
 @dataclass(frozen=True, kw_only=True)
 class Config(Checked):
-    """What is measured."""
+    """The measurement."""
 
     input_gains: tuple[float, float] = option((0.3, 30.0), "low high > 0: gains of the rows of V")
     hidden_size: int = option(128, "n, number of units", at_least=1)
@@ -45,7 +45,7 @@ class Config(Checked):
 
 
 def memories(cell: numrnn.AntisymmetricCell, params: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
-    """Return the memory of each unit in steps, (n,); infinite where T steps are too few to see its end.
+    """Return the memory of each unit in steps, (n,); infinite if it exceeds T steps.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def memories(cell: numrnn.AntisymmetricCell, params: dict[str, np.ndarray], x: n
 def predicted(cell: numrnn.AntisymmetricCell, rows: np.ndarray, x: np.ndarray) -> np.ndarray:
     """Return the memory that saturation predicts for rows of V of these sizes: 1 / (eps gamma mean(1 - c^2)).
 
-    c = tanh(V (x - median of x)): the diffusion draws gamma h to the median of V x.
+    c = tanh(V (x - median of x)): the diffusion drives gamma h to the median of V x.
     """
     centred = x - np.median(x)
     slopes = np.array([np.mean(1 - np.tanh(row * centred) ** 2) for row in rows])

@@ -18,7 +18,7 @@ ENDING = ".toml"
 
 
 def preset_names(beginnings: tuple[str, ...] = ("",)) -> list[str]:
-    """Return the names of the presets that begin with one of some words."""
+    """Return the names of the presets that begin with one of the given words."""
     names = (
         entry.name.removesuffix(ENDING) for entry in resources.files(__name__).iterdir() if entry.name.endswith(ENDING)
     )
@@ -33,14 +33,14 @@ def read_preset(name: str, names: Sequence[str], config: type) -> dict[str, Any]
     name : str
         One of `names`, or the path of any .toml file.
     names : sequence of str
-        The presets that there are.
+        The names of all presets.
     config : type
-        The dataclass whose fields its keys are.
+        The dataclass whose fields the keys name.
 
     Raises
     ------
     ValueError
-        If there is no such preset, it is no TOML, or a key or the type of a value is wrong.
+        If there is no such preset, it is not TOML, or a key or the type of a value is wrong.
     OSError
         If the file cannot be read.
     """
@@ -63,7 +63,7 @@ def checked_values(label: str, values: Mapping[str, Any], config: type) -> dict[
     Raises
     ------
     ValueError
-        If a name is that of no field, or a value of another type; the message begins with `label`.
+        If a name is not that of a field, or a value has another type; the message begins with `label`.
     """
     hints = typing.get_type_hints(config)
     del hints["preset"]
@@ -73,7 +73,7 @@ def checked_values(label: str, values: Mapping[str, Any], config: type) -> dict[
 
 
 def read_values(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """Return values by name, as TOML reads their texts; a text that is no TOML is a word."""
+    """Return values by name, parsed as TOML; a text that is not TOML is a string."""
     values: dict[str, Any] = {}
     for name, text in pairs:
         try:
@@ -84,13 +84,13 @@ def read_values(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
 
 
 def merged(base: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return both, of which `given` counts; a length of one kind takes the place of one of the other."""
+    """Return both merged, with precedence for `given`; a length of one kind replaces one of another kind."""
     replaced = LENGTHS if given.keys() & set(LENGTHS) else ()
     return {key: value for key, value in base.items() if key not in replaced} | dict(given)
 
 
 def typed(label: str, value: Any, hint: Any) -> Any:
-    """Return a value of a preset after a check of its type; a list becomes a tuple, and 1 a float where one is due."""
+    """Return a value of a preset after a check of its type; a list becomes a tuple, an integer a float."""
     kind = without_none(hint)
     if value is None and kind is not hint:
         return None
@@ -115,12 +115,12 @@ def typed(label: str, value: Any, hint: Any) -> Any:
 
 
 def stored_arguments(out: Path, config: type) -> dict[str, Any]:
-    """Return the configuration that a run left in its folder, or nothing if there is no file of one.
+    """Return the configuration in the folder of a run, or nothing if there is no such file.
 
     Raises
     ------
     ValueError
-        If the file is no JSON, or does not hold the fields of `config` with values of their types; the message begins
+        If the file is not JSON, or does not hold the fields of `config` with values of their types; the message begins
         with its path.
     """
     path = out / CONFIG_FILE

@@ -1,11 +1,11 @@
 """A layer for PyTorch that computes with numrnn: its engines, its adjoints, and the memory of torch's tensors.
 
-`RecurrentLayer` is a torch.nn.Module. On a CPU, tensors and NumPy arrays are two names of the same memory, so that
-nothing is copied on the way in, and states and gradients are not copied on the way out. On a GPU the same goes for CuPy
-arrays by way of DLPack. torch's autograd sees one node, whose backward pass is `numrnn.backward`.
+`RecurrentLayer` is a torch.nn.Module. On a CPU, tensors and NumPy arrays share their memory, so inputs, states and
+gradients are not copied. On a GPU CuPy arrays share it through DLPack. torch's autograd sees one node, whose backward
+pass is `numrnn.backward`.
 
-`params_from_torch` and `params_to_torch` carry weights between numrnn's cells and the layers of torch that compute the
-same; `cell_from_torch` makes the cell.
+`params_from_torch` and `params_to_torch` convert weights between numrnn's cells and the equivalent layers of torch;
+`cell_from_torch` creates the cell.
 """
 
 try:

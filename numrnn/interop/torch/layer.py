@@ -14,24 +14,26 @@ from numrnn.checks import check_integer
 from numrnn.interop.torch.tensors import HOST, check_alike, check_shape, host_array, to_array, to_tensor
 from numrnn.tape import Tape
 
+__all__ = ["RecurrentLayer"]
+
 OUTPUTS = ("every", "last")
 LARGEST_SEED = 2**63 - 1
 
 
 class RecurrentLayer(torch.nn.Module):
-    """A recurrent layer of one of numrnn's cells, in place of torch.nn.RNN.
+    """A recurrent layer that runs one of numrnn's cells, in place of torch.nn.RNN.
 
     Parameters
     ----------
     cell : Cell
         Any cell of numrnn, or one of your own.
     batch_first : bool
-        Whether input and output are (B, T, features) in place of (T, B, features). h0 and h_n keep their axes.
+        Whether input and output are (B, T, features) instead of (T, B, features). h0 and h_n keep their axes.
     engine : {"auto", "reference", "fused"}
         As for `numrnn.forward`.
     recompute_every : int or "sqrt", optional
-        As for `numrnn.forward`: the backward pass computes the states in between again. Take output="last" with it: the
-        outputs of every step need all states, and cost one more forward pass.
+        As for `numrnn.forward`: the backward pass recomputes the other states. Use it with output="last": the outputs
+        of every step need all states, which costs one more forward pass.
     output : {"every", "last"}
         Whether the first result has the outputs of every step, as torch's layers do, or of the last step only.
 
@@ -43,17 +45,17 @@ class RecurrentLayer(torch.nn.Module):
     Raises
     ------
     TypeError, ValueError
-        If an argument is of a wrong type or none of those named.
+        If an argument is of a wrong type or has none of the allowed values.
 
     Notes
     -----
     Its parameters have the cell's names, in which a dot becomes "__". They start in torch's default dtype with the
     values that `reset_parameters` draws; `layer.double()` and `layer.to` convert and move them.
 
-    A loss that reads h_n or output="last" has a faster backward pass than one that reads `output[-1]`: torch makes a
-    gradient (T, B, n), all zeros but for one step, for the latter. The memory of the tape is held as long as the graph
-    of the loss. torch raises a RuntimeError if second derivatives are asked for, or if parameters, input or output were
-    written into between the two passes. NaN and infinity raise a ValueError in either pass.
+    A loss that reads h_n or output="last" has a faster backward pass than one that reads `output[-1]`: for the latter,
+    torch creates a gradient (T, B, n) that is zero except for one step. The tape lives as long as the graph of the
+    loss. torch raises a RuntimeError if second derivatives are requested, or if parameters, input or output were
+    modified between the two passes. NaN and infinity raise a ValueError in either pass.
 
     Examples
     --------
@@ -94,12 +96,13 @@ class RecurrentLayer(torch.nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self, rng: np.random.Generator | int | None = None, **initial: Any) -> None:
-        """Draw the parameters anew, in place.
+        """Redraw the parameters, in place.
 
         Parameters
         ----------
         rng : numpy.random.Generator, int >= 0 or None
-            The source of randomness or its seed; None draws a seed from torch's own, so that torch.manual_seed decides.
+            The source of randomness or its seed; None draws a seed from torch's generator, so that torch.manual_seed
+            determines it.
         **initial
             Arguments of `Cell.init_params`: weight_std, gate_bias and so on.
 
@@ -118,7 +121,7 @@ class RecurrentLayer(torch.nn.Module):
                 parameter.copy_(torch.from_numpy(params[name]))
 
     def named_cell_parameters(self) -> dict[str, Any]:
-        """Return the parameters under the names that the cell has for them."""
+        """Return the parameters under the cell's names for them."""
         return {name: getattr(self, attribute) for name, attribute in self._names.items()}
 
     def forward(self, x: Any, h0: Any = None, lengths: Any = None) -> tuple[Any, Any]:
@@ -131,26 +134,26 @@ class RecurrentLayer(torch.nn.Module):
         h0 : torch.Tensor, shape (1, B, state_size), optional
             First state; zero unless given.
         lengths : tensor, array or sequence of int, shape (B,), optional
-            1 <= lengths <= T, in any order: a row holds its state after its length, in its outputs too, where
-            torch's packed sequences would be padded with zeros.
+            1 <= lengths <= T, in any order: a row keeps its state after its length, also in its outputs, where torch's
+            packed sequences would be padded with zeros.
 
         Returns
         -------
         output : torch.Tensor, shape (T, B, n), or (B, T, n) with batch_first
             h_1, ..., h_T: the first n columns of the states. With output="last" those of the last state, (B, n).
         h_n : torch.Tensor, shape (1, B, state_size)
-            The last state, in memory of its own. That of an LSTM is [h | c]: `h_n.chunk(2, dim=-1)` gives torch's pair.
+            The last state, in separate memory. That of an LSTM is [h | c]: `h_n.chunk(2, dim=-1)` gives torch's pair.
 
         Raises
         ------
         TypeError
-            If an argument is no tensor, not float32 or float64, or of another dtype than the parameters.
+            If an argument is not a tensor, not float32 or float64, or of another dtype than the parameters.
         ValueError
-            If a shape or a length is wrong, devices are mixed, or a NaN or an infinity comes in.
+            If a shape or a length is wrong, devices are mixed, or an input is NaN or infinite.
         """
         if torch.compiler.is_compiling():
-            # The compiler would replace NumPy's functions by its own. As a decorator, `disable` would import it, which
-            # takes seconds, in every program.
+            # The compiler would replace NumPy's functions by its own. As a decorator, `disable` would import the
+            # compiler in every program, which takes seconds.
             return torch.compiler.disable(self._forward)(x, h0, lengths)
         return self._forward(x, h0, lengths)
 
@@ -166,7 +169,7 @@ class RecurrentLayer(torch.nn.Module):
             check_shape("h0", h0, (1, batch, width), f"(1, B={batch}, state_size={width})")
             h0 = h0[0]
         tensors, lengths = (x, h0, *params.values()), host_array(lengths)
-        # Where no gradient can be asked for, the tape is let go at once.
+        # If no gradient can be requested, the tape is released at once.
         wanted = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
         output, h = _Recurrence.apply(self, lengths, *tensors) if wanted else self._run(lengths, *tensors)[:2]
         if self.output == "last":
@@ -174,7 +177,7 @@ class RecurrentLayer(torch.nn.Module):
         return output.transpose(0, 1) if self.batch_first else output, h[None]
 
     def _run(self, lengths: Any, x: Any, h0: Any, *params: Any) -> tuple[Any, Any, Tape]:
-        """Return h_1, ..., h_T (T, B, n), or None where they are not wanted, h_T (B, state_size), and the tape."""
+        """Return h_1, ..., h_T (T, B, n), or None if they are not requested, h_T (B, state_size), and the tape."""
         states, tape = forward(
             self.cell,
             {name: to_array(tensor) for name, tensor in zip(self._names, params, strict=True)},
@@ -185,7 +188,7 @@ class RecurrentLayer(torch.nn.Module):
             recompute_every=self.recompute_every,
         )
         output = to_tensor(states[1:][:, :, : self.cell.hidden_size]) if self.output == "every" else None
-        # A copy of its own: who writes into h_n must not write into the output, or into what the tape reads.
+        # A copy: writing into h_n must not change the output, or what the tape reads.
         return output, to_tensor(states[-1]).clone(), tape
 
     def extra_repr(self) -> str:
@@ -202,18 +205,18 @@ class _Recurrence(torch.autograd.Function):
         """See `RecurrentLayer._run`."""
         output, h, ctx.tape = layer._run(lengths, x, h0, *params)
         ctx.set_materialize_grads(False)
-        # The tape reads the memory of these. torch has them stored for the sake of its own check, in `saved_tensors`,
-        # that nobody wrote into them. With recompute_every the output is no memory of the tape.
+        # The tape reads the memory of these. They are stored so that torch checks, in `saved_tensors`, that nobody
+        # modified them. With recompute_every the output is not memory of the tape.
         ctx.save_for_backward(x, h0, output if layer.recompute_every is None else None, *params)
         return output, h
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, d_output: Any, d_h: Any) -> tuple[Any, ...]:
-        """Return the gradients of x, h0 and the parameters; None for those that nobody needs."""
+        """Return the gradients of x, h0 and the parameters; None for those not needed."""
         _, _, needs_x, needs_h0, *needs_params = ctx.needs_input_grad
         nothing = (None,) * len(ctx.needs_input_grad)
-        _ = ctx.saved_tensors  # raises where one was written into
+        _ = ctx.saved_tensors  # raises if one was modified
         if d_output is None and d_h is None:
             return nothing
         needs: dict[Wanted, bool] = {"params": any(needs_params), "x": needs_x, "h0": needs_h0}

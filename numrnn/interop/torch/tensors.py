@@ -1,4 +1,4 @@
-"""Tensors of torch as arrays and back, two names of the same memory, and the checks of arguments that are tensors."""
+"""Conversion of tensors to arrays and back, without copies, and checks of tensor arguments."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from numrnn.backend import Array, backend_module
 
-HOST = "cpu"  # the type of the device whose tensors are NumPy arrays; all others are CuPy's
+HOST = "cpu"  # type of the device whose tensors become NumPy arrays; all others become CuPy's
 DTYPES = (torch.float32, torch.float64)
 
 
@@ -26,7 +26,7 @@ def to_tensor(array: Array) -> Any:
 
 
 def host_array(lengths: Any) -> Any:
-    """Return a tensor of integers as an array on the host, all else as it is."""
+    """Return a tensor of integers as an array on the host, anything else unchanged."""
     return lengths.cpu().numpy() if isinstance(lengths, torch.Tensor) else lengths
 
 
@@ -51,7 +51,7 @@ def check_alike(named: Mapping[str, Any]) -> None:
 
 
 def check_shape(name: str, tensor: Any, wanted: Sequence[int | None], text: str) -> None:
-    """Check a shape, of which None stands for any size; `text` is how an error says it."""
+    """Check a shape, in which None stands for any size; errors show `text`."""
     got = tuple(tensor.shape)
     if len(got) != len(wanted) or any(w not in (None, g) for g, w in zip(got, wanted, strict=True)):
         raise ValueError(f"{name} must be {text}, got {got}")

@@ -1,4 +1,4 @@
-"""Weights between numrnn's cells and the layers of torch that compute the same.
+"""Conversion of weights between numrnn's cells and the equivalent layers of torch.
 
 | layer | cell | its two biases |
 |---|---|---|
@@ -7,7 +7,7 @@
 | AntisymmetricRNN of the package torchrecurrent | AntisymmetricCell, triangular=False | b is their sum |
 | `RecurrentLayer` | its own cell | it has one |
 
-Layers have one level and one direction. The gradient by each of two biases is the gradient by b.
+Layers have one level and one direction. The gradient with respect to each of two biases is that with respect to b.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from numrnn.cells import AntisymmetricCell, Cell, ElmanCell, LSTMCell
 from numrnn.cells.antisymmetric import AntisymmetricMatrix
 from numrnn.interop.torch.layer import RecurrentLayer
 
+__all__ = ["cell_from_torch", "params_from_torch", "params_to_torch"]
+
 KNOWN = "a RecurrentLayer, torch.nn.RNN with tanh, torch.nn.LSTM or torchrecurrent.AntisymmetricRNN"
 
 
@@ -38,7 +40,7 @@ class _Weights:
 
 
 def cell_from_torch(module: Any) -> Cell:
-    """Return the cell that computes what a layer of torch does.
+    """Return the cell that is equivalent to a layer of torch.
 
     Parameters
     ----------
@@ -61,7 +63,7 @@ def cell_from_torch(module: Any) -> Cell:
 
 
 def params_from_torch(module: Any) -> dict[str, np.ndarray]:
-    """Return a layer's parameters as those of the cell that computes the same.
+    """Return a layer's parameters as those of the equivalent cell.
 
     Parameters
     ----------
@@ -97,7 +99,7 @@ def params_from_torch(module: Any) -> dict[str, np.ndarray]:
 
 
 def params_to_torch(cell: Cell, params: Params, module: Any) -> None:
-    """Write a cell's parameters into a layer that computes the same; b into its first bias, 0 into the second.
+    """Write a cell's parameters into an equivalent layer: b into its first bias, 0 into the second.
 
     Parameters
     ----------
@@ -111,13 +113,13 @@ def params_to_torch(cell: Cell, params: Params, module: Any) -> None:
     Raises
     ------
     TypeError, ValueError
-        As `cell_from_torch`; if `params` are none of the cell, the layer computes another cell, or has no bias and b is
-        not 0.
+        As `cell_from_torch`; if `params` do not fit the cell, the layer computes another cell, or it has no bias and b
+        is not 0.
 
     Notes
     -----
-    Of a triangular antisymmetric cell, the entries of W that are no parameters are written as 0: torchrecurrent would
-    read them.
+    For a triangular antisymmetric cell, the entries of W that are not parameters are written as 0, since torchrecurrent
+    would read them.
     """
     cell.check_params(params)
     theirs = cell_from_torch(module)
@@ -148,7 +150,7 @@ def _array(tensor: Any) -> np.ndarray:
 
 
 def _weights(module: Any) -> _Weights:
-    """Return the parameters of a layer that is no RecurrentLayer."""
+    """Return the parameters of a layer that is not a RecurrentLayer."""
     kind = type(module)
     if isinstance(module, torch.nn.RNN | torch.nn.LSTM):
         _check_simple(module, nonlinearity=("tanh",), bidirectional=(False,), proj_size=(0,))
@@ -172,7 +174,7 @@ def _biases(module: Any, *names: str) -> tuple[Any, ...]:
 
 
 def _check_simple(module: Any, **allowed: tuple[Any, ...]) -> None:
-    """Check that a layer has one level, and attributes of the allowed values where it has them."""
+    """Check that a layer has one level, and that its attributes, if present, have allowed values."""
     for name, values in {"num_layers": (1,), **allowed}.items():
         if getattr(module, name, values[0]) not in values:
             raise ValueError(f"module must have {name}={values[0]!r}, got {getattr(module, name)!r}")

@@ -158,7 +158,7 @@ class Optimizer(ABC):
         rate = self.rate(step - 1, seconds)
         new_params: dict[str, Array] = {}
         new_state: State = {"step": step, **{slot: {} for slot in self.slots}}
-        with flush_subnormals():  # squares of small gradients are full of them
+        with flush_subnormals():  # squares of small gradients are often subnormal
             for name, p in params.items():
                 old = tuple(state[slot][name] for slot in self.slots)
                 own_rate = rate * self.multipliers.get(name, 1.0)

@@ -299,7 +299,7 @@ CHANGES = (
         "g = g + d_final",
         "g = g + d_final * (d_states is None)",
     ),
-    code(29, "gate that opens to 0.999", "cells.base:sigmoid", "0.5 + 0.5 *", "0.5 + 0.499 *", also=(5, 18, 32)),
+    code(29, "gate that opens to 0.999", "cells.sigmoid:sigmoid", "0.5 + 0.5 *", "0.5 + 0.499 *", also=(5, 18, 32)),
     code(
         30,
         "bias halved",
