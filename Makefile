@@ -51,9 +51,8 @@ doctest: $(VENV)/dev
 docs: $(VENV)/dev
 	$(BIN)/python -m tools.site --out site
 
-# Needs a Chromium, as Debian's package of that name, beside what it installs.
+# Needs a Chromium, as Debian's package of that name.
 look: docs
-	$(BIN)/python -m pip install --quiet "playwright>=1.50"
 	$(BIN)/python -m tools.site.look
 
 package: $(VENV)/dev

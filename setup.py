@@ -92,6 +92,7 @@ setup(
             "nbclient>=0.10",  # runs the notebooks as their readers do, in a kernel
             "nbformat>=5.10",
             "ipykernel>=6.29",
+            "playwright>=1.50",  # drives the system's Chromium through docs/play and the site
             "ruff>=0.8",
             "codespell>=2.3",
             "mypy>=1.13",

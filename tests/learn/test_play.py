@@ -1,5 +1,6 @@
 """docs/play: its pure functions against numrnn in node, and what the page draws against numrnn in Chromium."""
 
+import importlib.util
 import json
 import pathlib
 import re
@@ -19,7 +20,9 @@ SCRIPTS = [PLAY / name for name in ("model.js", "presets.js", "draw.js", "play.j
 V = np.array([[1.0], [-0.5]])
 EPS = np.finfo(float).eps
 needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
-needs_browser = pytest.mark.skipif(browser.find() is None, reason="no Chromium is installed")
+needs_browser = pytest.mark.skipif(
+    browser.find() is None or importlib.util.find_spec("playwright") is None, reason="no Chromium or no Playwright"
+)
 
 
 def cell_and_params(setting):

@@ -13,7 +13,7 @@ step sizes, 4 diffusions and 7 learning rates, {trials:,} settings. It does not 
 ## One run
 
 Seconds of an update with a batch of 128, on one core of {processor}, which is what a worker of `numrnn sweep` has: the
-median of {updates} updates. A run has the preset's updates, and the full grid {trials:,} runs of this length. The last
+shortest of {updates}. A run has the preset's updates, and the full grid {trials:,} runs of this length. The last
 two columns are from the logs of the committed runs on a GPU, which had the card alone.
 
 {rows}

@@ -4,7 +4,7 @@
 
 It looks for formulas that are not drawn, a page that scrolls sideways, pictures that are not loaded, errors of scripts,
 requests to other machines, and a search for "cotangent" that finds nothing. It needs a Chromium and the package
-playwright (`pip install playwright`, without its own browser). `--pictures` keeps a screenshot of every page.
+Playwright, which the extra `dev` installs. `--pictures` keeps a screenshot of every page.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import contextlib
 import functools
 import http.server
 import pathlib
-import shutil
 import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
 
+from tools import browser
+
 WIDTHS = (1280, 390)
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 TERM, FOUND_ON = "cotangent", ("derivation.html", "glossary.html")
 LOOK = """() => {
   const wide = document.documentElement.clientWidth;
@@ -70,28 +70,6 @@ def served(folder: pathlib.Path) -> Iterator[str]:
         server.shutdown()
 
 
-@contextlib.contextmanager
-def browser() -> Iterator[Any]:
-    """Yield a headless Chromium.
-
-    Raises
-    ------
-    RuntimeError
-        If there is none, or no playwright.
-    """
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        raise RuntimeError(f"no browser: one of {', '.join(BROWSERS)} must be on the PATH")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError as error:
-        raise RuntimeError("no playwright: pip install playwright") from error
-    with sync_playwright() as play:
-        opened = play.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield opened
-        opened.close()
-
-
 def faults_of_page(page: Any, address: str, raw_allowed: bool) -> list[str]:
     """Open a page and return what is wrong with it."""
     found: list[str] = []
@@ -135,7 +113,7 @@ def look(site: pathlib.Path, only: list[str], pictures: pathlib.Path | None) -> 
     """Open the pages and return a line for each fault."""
     found = []
     pages = only or sorted(path.relative_to(site).as_posix() for path in site.rglob("*.html"))
-    with served(site) as root, browser() as opened:
+    with served(site) as root, browser.launched() as opened:
         for width in WIDTHS:
             page = opened.new_page(viewport={"width": width, "height": 900})
             for name in pages:
