@@ -202,7 +202,7 @@ def test_loss_in_single_precision_is_recognised():
     x = rng.normal(size=6)
     report = check_gradient(loss, np.cos(x), x)
     assert report.passed
-    assert report["params"].note == "the loss computes in single precision: nothing finer can be seen"
+    assert report["params"].note == "the loss computes in single precision: finer differences are invisible"
     assert check_gradient(loss, 1.01 * np.cos(x), x).failed
 
 
