@@ -239,7 +239,7 @@ def test_gradient_wrong_in_float32_only_is_found():
 
     report = check_gradient(lambda p: np.sum(np.sin(p)), gradient, x)
     assert report.failed
-    assert "further from the float64 one than rounding explains" in report["params"].diagnosis
+    assert "differs from the float64 one by more than rounding explains" in report["params"].diagnosis
 
 
 def test_random_loss_is_inconclusive_and_told_so():
