@@ -1,9 +1,9 @@
 r"""The audit: whether real differences exclude a claimed slope, whatever the loss does between their steps.
 
 An error estimate of a difference is an estimate. A loss that computes in float32 inside, a kink near the point, or a
-scale of its own far below that of the parameters makes it too small by accident, and then a right gradient would look
-wrong. So before a slope is called wrong, the loss is evaluated on ladders of steps over twelve orders of magnitude, and
-the one-sided difference quotients :math:`l_k, r_k` of every step :math:`t_k` are compared with the claimed slope a:
+scale far below that of the parameters can make it too small by accident, and then a right gradient would look wrong. So
+before a slope is called wrong, the loss is evaluated on ladders of steps over twelve orders of magnitude, and the
+one-sided difference quotients :math:`l_k, r_k` of every step :math:`t_k` are compared with the claimed slope a:
 
 * The *resolution* of a step is the change of its quotients from and to its neighbours, plus their rounding. It shows
   curvature and noise of any kind: curvature falls with the step, noise grows.

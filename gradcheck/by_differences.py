@@ -154,7 +154,7 @@ class Differences:
             advice = "move the point away from it, or accept values between the slopes by subgradient=True"
             trial.hesitate(KINK, f"{text}; {advice}")
         elif outside or not kinks.complete:
-            more = "" if outside else "; the budget did not allow to look for others"
+            more = "" if outside else "; the budget did not suffice to look for others"
             trial.hesitate(KINK, f"{text}{more}")
         elif not between_along(self.claim.loss, kinks, g, self.directions, self.seed):
             trial.hesitate(KINK, f"{place}: between the slopes of each element, but not of all of them together")
@@ -183,7 +183,7 @@ class Differences:
         place = f"a kink at {kinks.name}{list(index) if index else ''}"
         place += f" and {more} other element{'s' if more > 1 else ''}" if more else ""
         if np.isnan(sides.left):
-            return place, f"{place}: the slopes to its sides do not settle"
+            return place, f"{place}: the slopes to its sides do not converge"
         return (
             place,
             f"{place}: slope {sides.left:.6g} to the left, {sides.right:.6g} to the right, gradient {g[index]:.6g}",

@@ -177,7 +177,7 @@ def _entry(claim: Claim, found: Found, trial: Trial, settings: Settings) -> Entr
             numeric=found.numeric.get(trial.name),
         )
     if verdict != FAILED and claim.loss.single and is_exact(found.method):
-        note = note or "the loss computes in single precision: nothing finer can be seen"
+        note = note or "the loss computes in single precision: finer differences are invisible"
     agreement = max(trial.agreement, default_rtol(claim, is_exact(found.method)))
     random_directions = 0 if settings.method == "elements" else len(trial.samples)
     return Entry(trial.name, verdict, worst, trial.tolerance, random_directions, diagnosis, note, reason, agreement)

@@ -85,7 +85,7 @@ class Claim:
 
     @property
     def coarser(self) -> bool:
-        """Whether the gradient was computed in a lower precision than the loss: in float32 beside a float64 loss."""
+        """Whether the gradient was computed in a lower precision than the loss: in float32 with a float64 loss."""
         return self.eps > self.loss.eps
 
     @property

@@ -76,7 +76,7 @@ def length_scale(values: Host) -> float:
 
 
 def dot(a: Host, b: Host) -> float:
-    """Return the sum of products, correctly rounded: the checker adds no rounding of its own."""
+    """Return the sum of products, correctly rounded: the checker itself adds no rounding."""
     left, right = _exponent(a), _exponent(b)
     with np.errstate(under="ignore"):
         products = _scaled(a, -left) * _scaled(b, -right)

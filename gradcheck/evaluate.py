@@ -144,7 +144,7 @@ class Function:
         try:
             given = self.tree.build(values)
         except Exception as error:  # a library without complex numbers, for instance
-            raise FunctionError(f"params could not be made anew: {type(error).__name__}: {error} ({place})") from error
+            raise FunctionError(f"params could not be recreated: {type(error).__name__}: {error} ({place})") from error
         try:
             result = self.function(*given) if self._unpacked else self.function(given)
         except Exception as error:
@@ -216,7 +216,7 @@ class Function:
                 raise
             self.dtype = "float32"
             self.loss()
-            return f"the loss refused float64 parameters ({error.__cause__}): float32 differences show little"
+            return f"the loss refused float64 parameters ({error.__cause__}): float32 differences are inaccurate"
         return None
 
     def repeat(self) -> None:

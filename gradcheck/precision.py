@@ -109,7 +109,7 @@ def _entry(name: str, single: Host, double: Host, error: float, allowed: float, 
     if error <= largest:
         text = "the values differ by no more than the rounding of a gradient as large as the largest"
         return Entry(name, INCONCLUSIVE, worst, tolerance, note=text, reason=ROUNDING)
-    text = "the float32 gradient is further from the float64 one than rounding explains"
+    text = "the float32 gradient differs from the float64 one by more than rounding explains"
     return Entry(name, FAILED, worst, tolerance, diagnosis=text)
 
 

@@ -48,8 +48,8 @@ ADVICE = {
     ZERO: "zero to rounding on both sides: nothing was tested; draw other parameters",
     ROUNDING: "rounding could explain the difference: choose a point where less cancels, or a higher precision",
     KINK: "the loss has a kink at or near the point: move the point away from it",
-    NOISE: "real differences of this loss show too little: let it take complex parameters, or use float64 inside",
-    STEPS: "the differences do not settle: the loss varies faster than their steps; let it take complex parameters",
+    NOISE: "real differences of this loss are too inaccurate: let it take complex parameters, or use float64 inside",
+    STEPS: "the differences do not converge: the loss varies faster than their steps; let it take complex parameters",
     DOMAIN: "too few steps stay inside the domain of the loss: move the point away from its border",
     RANDOM: "the loss is random: fix its random numbers",
 }

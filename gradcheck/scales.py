@@ -1,6 +1,6 @@
 """Blocks: the elements of a parameter that have about the same size.
 
-One step and one norm suit all elements of an array only if their sizes are similar. In an array that holds 1e5 beside
+One step and one norm suit all elements of an array only if their sizes are similar. In an array that holds both 1e5 and
 1e-5, a step that is small for one is ten thousand million times the other, and in their common norm the gradient with
 respect to the small one hides that with respect to the large one. Such an array is split, and each block is tried
 separately.

@@ -1,7 +1,7 @@
-"""The command: `numrnn COMMAND ...`, and `python -m numrnn COMMAND ...` alike.
+"""The command: `numrnn COMMAND ...`, or `python -m numrnn COMMAND ...`.
 
-`numrnn --cells own_cell.py COMMAND ...` takes cells of the user's own from a file or a module, which NUMRNN_CELLS may
-name, too. Processes that the command starts get them through that variable.
+`numrnn --cells own_cell.py COMMAND ...` adds the user's own cells from a file or a module, which NUMRNN_CELLS may also
+name. Processes started by the command get them through that variable.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ COMMANDS = {
     "mnist": ("numrnn.experiments.mnist", "sequential MNIST: train, test, draw; rows of the paper's Table 1"),
     "cifar10": ("numrnn.experiments.cifar10", "CIFAR-10 as a sequence: train, test, draw; rows of Table 2"),
     "sweep": ("numrnn.experiments.sweep", "search for settings, on many cores or machines"),
-    "demo": ("numrnn.experiments.demo", "the AntisymmetricRNN beside an LSTM, on images that come with the package"),
+    "demo": ("numrnn.experiments.demo", "the AntisymmetricRNN next to an LSTM, on images that come with the package"),
     "figure": ("numrnn.experiments.figures", "the paper's figures, and three more"),
     "stability": ("numrnn.stability_command", "a page on the stability of a trained network"),
     "gradcheck": ("gradcheck.__main__", "check a gradient of your own"),

@@ -19,7 +19,7 @@ END = struct.Struct("<4s4H2LH")  # of a zip archive without a comment; the fifth
 
 
 def largest_unpacked_size(size: int) -> int:
-    """Return the bytes to which an archive of so many bytes may unpack."""
+    """Return the number of bytes to which an archive of `size` bytes may unpack."""
     return max(HARMLESS_BYTES, LARGEST_RATIO * size)
 
 

@@ -1,7 +1,7 @@
-"""Commands with commands of their own, as `numrnn mnist` and `numrnn figure jacobian`.
+"""Commands with subcommands, such as `numrnn mnist` and `numrnn figure jacobian`.
 
-Each is a module with a `main(arguments, program=...)` that returns the exit status, imported when it is asked for: help
-comes at once, and no command needs a package that only another one uses.
+Each is a module with a `main(arguments, program=...)` that returns the exit status, imported when it is called: help
+appears at once, and no command needs a package that only another one uses.
 """
 
 from __future__ import annotations
@@ -67,11 +67,11 @@ def dispatch(
     Parameters
     ----------
     commands : mapping of str to (str, str)
-        Module of each command, and what it does.
+        Module and description of each command.
     arguments : sequence of str or None
-        Name of the command, and its arguments; None takes those of the process.
+        Name of the command, and its arguments; None means those of the process.
     program : str
-        What stands before the name of the command.
+        The words before the name of the command.
     description : str
         Heads the help.
     version : bool

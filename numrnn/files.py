@@ -1,7 +1,7 @@
 """Files that are written whole or not at all.
 
-A file is written under a temporary name beside its own, forced to the disk and renamed. Whenever the process is killed,
-and if the disk is full, the name has the old content or the new one.
+A file is written under a temporary name in the same folder, synchronised to the disk and renamed. Whenever the process
+is killed, and if the disk is full, the name has the old content or the new one.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write a text in UTF-8, whole or not at all, and its folder if there is none."""
+    """Write a text in UTF-8, whole or not at all, and create its folder if it is missing."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:

@@ -1,7 +1,7 @@
 """Locks on folders: one process at a time may write a run, a sweep or a download.
 
-A lock is `fcntl.flock` on a file of its own in the folder. The kernel releases it however its process ends, by kill -9
-too, and no lock survives a restart of the machine. The file says who holds it, for the message to a second process.
+A lock is `fcntl.flock` on a separate file in the folder. The kernel releases it however its process ends, even by kill
+-9, and no lock survives a restart of the machine. The file names the holder, for the message to a second process.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def locked(folder: str | os.PathLike[str], *, wait: bool = False) -> Iterator[No
     Warns
     -----
     RuntimeWarning
-        Once per process, if the file system or the platform has no locks; the work goes on without one.
+        Once per process, if the file system or the platform has no locks; the work continues without one.
     """
     folder = Path(folder)
     mine = (os.path.realpath(folder), os.getpid())

@@ -66,7 +66,7 @@ class DrawnSequences(Sequences):
         self.lengths = np.full(n, len(x), np.int64)
         labels = self.targets is not None and self.targets.startswith("label")
         if labels and n_outputs is None:
-            raise ValueError("n_outputs must be the number of classes where the targets are labels, got None")
+            raise ValueError("n_outputs must be the number of classes if the targets are labels, got None")
         self._n_outputs = check_integer("n_outputs", n_outputs, at_least=1) if labels else example.n_outputs
 
     def _draw(self, row: int) -> tuple[np.ndarray, np.ndarray]:

@@ -186,7 +186,7 @@ def _download(data: DataFiles, report: list[str]) -> dict[str, Path]:
         if found:  # by another process, if the file system has no locks
             return found
         if not isinstance(error, OSError) or (isinstance(error, FileNotFoundError) and error.errno is None):
-            raise  # with a message of its own
+            raise  # it has its own message
         raise FileNotFoundError(_message(data, report, f"The download failed: {error}")) from error
 
 

@@ -39,7 +39,7 @@ def checked_lengths(x: Any, lengths: Any) -> np.ndarray:
     """Return the length of each sequence, int64."""
     if isinstance(x, list):
         if lengths is not None:
-            raise ValueError("lengths must be None where x is a list: each array has its own")
+            raise ValueError("lengths must be None if x is a list: each array has its own")
         return np.array([len(one) for one in x], np.int64)
     n, steps = x.shape[:2]
     if lengths is None:

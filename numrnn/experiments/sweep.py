@@ -191,7 +191,7 @@ def run(config: Config, *, say: Callable[[str], Any] = lambda _: None) -> list[d
                 record = {"kind": "rung", "rung": rung, "step": updates, "of": len(going), "kept": kept}
                 if record not in recorded:
                     lines.append(record)
-                say(f"rung {rung}, after {updates} updates: {len(kept)} of {len(going)} go on")
+                say(f"rung {rung}, after {updates} updates: {len(kept)} of {len(going)} continue")
                 going = kept
     last = {name: result for (name, _), result in sorted(done.items(), key=lambda item: item[0][1]) if name in trials}
     ranked = sorted(last.values(), key=lambda r: (-r["rung"], r["status"], -r["validation_accuracy"]))

@@ -189,7 +189,7 @@ class TrainingCommand(ABC):
             result = self.run(config, resume=request.resume, overwrite=request.overwrite, quiet=quiet)
             if not result.training.interrupted:
                 return 0
-            print(f"stopped at update {result.training.step}; go on with --resume --out {config.out}")
+            print(f"stopped at update {result.training.step}; continue with --resume --out {config.out}")
             return INTERRUPTED
 
         return guarded(work)

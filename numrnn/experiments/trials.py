@@ -34,7 +34,7 @@ CHECKPOINTS_A_RUNG = 10  # a worker that dies loses at most a tenth of a rung
 class Space:
     """Values of the settings that are searched; Adam and AdamW have smaller learning rates.
 
-    Defaults: the paper's grid, and Adam beside its two optimisers.
+    Defaults: the paper's grid, and Adam in addition to its two optimisers.
     """
 
     optimizers: tuple[str, ...] = ("sgd", "adagrad", "adam")

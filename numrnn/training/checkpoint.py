@@ -167,13 +167,13 @@ def load_checkpoint(path: str | os.PathLike[str], *, backend: Backend | None = N
     arrays = _read_archive(path)
     stored = arrays.pop("checksum", None)
     if stored is None or "metadata" not in arrays:
-        raise CheckpointError(f"{path}: no numrnn checkpoint: it lacks the entries 'metadata' and 'checksum'")
+        raise CheckpointError(f"{path}: not a numrnn checkpoint: it lacks the entries 'metadata' and 'checksum'")
     if not np.array_equal(stored, entries.checksum(arrays)):
         raise CheckpointError(f"{path}: corrupted: its content does not match its checksum")
     try:
         return _from_entries(path, arrays, backend)
     except (ValueError, KeyError, TypeError, AttributeError) as error:  # from another writer that knew the checksum
-        raise CheckpointError(f"{path}: its metadata is no state of a run ({error!r})") from error
+        raise CheckpointError(f"{path}: its metadata is not the state of a run ({error!r})") from error
 
 
 def _from_entries(path: Path, arrays: dict[str, np.ndarray], backend: Backend | None) -> Checkpoint:
@@ -204,7 +204,7 @@ def _read_archive(path: Path) -> dict[str, np.ndarray]:
                 return {name: archive[name] for name in archive.files}
     except Exception as error:  # a damaged archive makes zipfile, zlib and numpy raise a dozen different types
         reason = f"{type(error).__name__}: {error}"
-        raise CheckpointError(f"{path}: truncated, corrupted or no .npz file ({reason})") from error
+        raise CheckpointError(f"{path}: truncated, corrupted or not an .npz file ({reason})") from error
 
 
 def list_checkpoints(directory: str | os.PathLike[str]) -> list[Path]:

@@ -145,9 +145,7 @@ class TrainingConfig:
                 )
             self._set("recompute_every", check_integer("recompute_every", self.recompute_every, at_least=1))
         if self.average == "tail" and self.seconds is not None:
-            raise ValueError(
-                "average must not be 'tail' where the length is in seconds: its last updates are not known"
-            )
+            raise ValueError("average must not be 'tail' if the length is in seconds: its last updates are unknown")
         for name in ("keep_best", "group_lengths"):
             self._set(name, check_bool(name, getattr(self, name)))
 
@@ -168,7 +166,7 @@ class TrainingConfig:
         return vars(InitialValues(**{name: getattr(self, name) for name in names}))
 
     def steps_per_epoch(self, n_sequences: int) -> int:
-        """Return the number of updates in an epoch of so many sequences, of which `validation_size` are held out.
+        """Return the number of updates in an epoch of `n_sequences` sequences, `validation_size` of them held out.
 
         Raises
         ------

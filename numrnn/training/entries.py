@@ -106,7 +106,7 @@ def as_json(metadata: Mapping[str, Any]) -> bytes:
     again = json.loads(text)
     for name, value in metadata.items():
         if (path := _changed(name, value, again[name])) is not None:
-            raise TypeError(f"{path} must be what JSON keeps as it is: strings as keys, numbers, strings, lists")
+            raise TypeError(f"{path} must be values that JSON keeps unchanged: string keys, numbers, strings, lists")
     return text.encode()
 
 

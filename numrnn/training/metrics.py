@@ -75,9 +75,9 @@ def read_json_lines(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
         try:
             record = json.loads(line)
         except ValueError as error:
-            raise ValueError(f"{path}: line {number} is no JSON: {error}") from None
+            raise ValueError(f"{path}: line {number} is not JSON: {error}") from None
         if not isinstance(record, dict):
-            raise ValueError(f"{path}: line {number} must be an object of JSON, got {line[:50]!r}")
+            raise ValueError(f"{path}: line {number} must be a JSON object, got {line[:50]!r}")
         records.append(record)
     return records
 

@@ -78,7 +78,7 @@ class Plan(Generic[M]):
         check_callable("clock", clock)
         if validation is not None:
             if config.validation_size:
-                raise ValueError("validation_size must be 0 where a validation set is given")
+                raise ValueError("validation_size must be 0 if a validation set is given")
             self.held_out = source_of(encoder, validation, model)
         self.own_metrics, self.callbacks = dict(metrics or {}), tuple(callbacks)
         for name, metric in self.own_metrics.items():

@@ -17,8 +17,8 @@ from numrnn.typing import Backend
 __all__ = ["load_model", "model_from_config"]
 
 KINDS: dict[str, type[Classifier] | type[Regressor]] = {kind.kind: kind for kind in (Classifier, Regressor)}
-# What the folder of a run may hold for use, and what comes before what: the tested network, that of the lowest
-# validation loss, and then the newest of those to go on from.
+# Files of a run's folder that hold a network, the preferred first: the tested one, that of the lowest validation loss.
+# The newest checkpoint comes after them.
 NAMES = ("final.npz", "best.npz")
 
 

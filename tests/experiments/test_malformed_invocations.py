@@ -393,6 +393,6 @@ def test_warnings_are_one_line_each_unless_errors_only_are_asked_for(tmp_path, f
     command = [sys.executable, "-c", LEVELS, str(tmp_path)]
     done = subprocess.run(command, cwd=files, env=environment, capture_output=True, text=True, check=True)
     lines = done.stderr.splitlines()
-    refused = f"warning: refused {tmp_path / 'checkpoint_00000002.npz'}: truncated, corrupted or no .npz file"
+    refused = f"warning: refused {tmp_path / 'checkpoint_00000002.npz'}: truncated, corrupted or not an .npz file"
     assert [line[: len(refused)] for line in lines] == ["info", refused, "warning", refused, "error"]
     assert done.stdout.count("sequences; written: predictions.npz") == 1

@@ -230,6 +230,6 @@ def test_a_damaged_line_of_results_is_named_and_nothing_is_cut_off(swept, tmp_pa
     lines = (out / sweep.RESULTS_FILE).read_bytes().splitlines(keepends=True)
     content = b"".join([lines[0], b"{" + lines[1], *lines[2:]])
     (tmp_path / sweep.RESULTS_FILE).write_bytes(content)
-    with pytest.raises(ValueError, match=r"results\.jsonl: line 2 is no JSON"):
+    with pytest.raises(ValueError, match=r"results\.jsonl: line 2 is not JSON"):
         sweep.run(dataclasses.replace(config, out=str(tmp_path)))
     assert (tmp_path / sweep.RESULTS_FILE).read_bytes() == content

@@ -258,7 +258,7 @@ def test_predict_names_what_does_not_fit(tmp_path, capsys):
     for checkpoint, path, message in (
         (out, narrow, "the sequences must have 3 features a step.*got 2"),
         (tmp_path, data, "no checkpoint in this folder can be read"),
-        (data, data, "no numrnn checkpoint"),
+        (data, data, "not a numrnn checkpoint"),
         (out, tmp_path / "none.npz", "none.npz"),
     ):
         assert main(["predict", str(checkpoint), str(path), "--out", str(tmp_path / "p.npz")]) == 1

@@ -202,7 +202,7 @@ def test_loss_in_single_precision_is_recognised():
     x = rng.normal(size=6)
     report = check_gradient(loss, np.cos(x), x)
     assert report.passed
-    assert report["params"].note == "the loss computes in single precision: nothing finer can be seen"
+    assert report["params"].note == "the loss computes in single precision: finer differences are invisible"
     assert check_gradient(loss, 1.01 * np.cos(x), x).failed
 
 
@@ -239,7 +239,7 @@ def test_gradient_wrong_in_float32_only_is_found():
 
     report = check_gradient(lambda p: np.sum(np.sin(p)), gradient, x)
     assert report.failed
-    assert "further from the float64 one than rounding explains" in report["params"].diagnosis
+    assert "differs from the float64 one by more than rounding explains" in report["params"].diagnosis
 
 
 def test_random_loss_is_inconclusive_and_told_so():

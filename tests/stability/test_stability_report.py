@@ -116,7 +116,7 @@ def test_a_file_that_is_missing(tmp_path, capsys):
 def test_a_file_that_is_no_checkpoint(tmp_path, capsys):
     np.savez(tmp_path / "other.npz", a=np.ones(2))
     assert main([str(tmp_path / "other.npz")]) == 2
-    assert "other.npz: no numrnn checkpoint" in capsys.readouterr().err
+    assert "other.npz: not a numrnn checkpoint" in capsys.readouterr().err
 
 
 def test_a_checkpoint_that_names_no_cell(checkpoint):

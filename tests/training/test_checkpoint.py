@@ -229,19 +229,19 @@ def test_a_renamed_entry_is_refused(saved, checkpoint):
 
 def test_an_npz_file_of_other_origin_is_refused(tmp_path):
     np.savez(tmp_path / "a.npz", W=np.ones(3))
-    with pytest.raises(CheckpointError, match=r"a\.npz: no numrnn checkpoint"):
+    with pytest.raises(CheckpointError, match=r"a\.npz: not a numrnn checkpoint"):
         load_checkpoint(tmp_path / "a.npz")
 
 
 def test_a_single_array_is_refused(tmp_path):
     np.save(tmp_path / "a.npy", np.ones(3))
-    with pytest.raises(CheckpointError, match=r"a\.npy: truncated, corrupted or no \.npz file"):
+    with pytest.raises(CheckpointError, match=r"a\.npy: truncated, corrupted or not an \.npz file"):
         load_checkpoint(tmp_path / "a.npy")
 
 
 def test_text_is_refused(tmp_path):
     (tmp_path / "a.npz").write_text("step,loss\n1,0.5\n")
-    with pytest.raises(CheckpointError, match=r"a\.npz: truncated, corrupted or no \.npz file"):
+    with pytest.raises(CheckpointError, match=r"a\.npz: truncated, corrupted or not an \.npz file"):
         load_checkpoint(tmp_path / "a.npz")
 
 

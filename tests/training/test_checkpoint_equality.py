@@ -76,7 +76,7 @@ def test_what_is_saved_loads_equal_or_is_refused(tmp_path_factory, params, optim
         ({"params": {"W": np.array([None])}}, TypeError, "params/W must hold numbers, got dtype object"),
         ({"params": {"W": np.ma.ones(2)}}, TypeError, "params/W must not be a masked array"),
         ({"average": {"W": np.array([np.nan])}}, ValueError, "got NaN or infinity in average/W"),
-        ({"config": {"a": {1: 2}}}, TypeError, r"config\.a must be what JSON keeps as it is"),
+        ({"config": {"a": {1: 2}}}, TypeError, r"config\.a must be values that JSON keeps unchanged"),
         ({"step": -1}, ValueError, "step must be an integer >= 0, got -1"),
         ({"step": 1.0}, TypeError, "step must be an integer >= 0, got 1.0"),
     ],

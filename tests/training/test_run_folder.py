@@ -178,7 +178,7 @@ def test_a_checkpoint_of_a_version_without_the_checksum_resumes(stopped, tmp_pat
     assert_same_run(make_trainer(out).run(resume=True), reference)
 
 
-# ---------------------------------------------------------------- files that are no state of a run
+# ---------------------------------------------------------------- files that are not the state of a run
 
 
 @pytest.mark.parametrize(
@@ -207,5 +207,5 @@ def test_a_bare_checkpoint_is_told_for_what_it_is(stopped, tmp_path):
 
 def test_a_line_of_metrics_that_is_no_object_is_named(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"step": 1}\n[2]\n')
-    with pytest.raises(ValueError, match=r"a\.jsonl: line 2 must be an object of JSON, got b'\[2\]'"):
+    with pytest.raises(ValueError, match=r"a\.jsonl: line 2 must be a JSON object, got b'\[2\]'"):
         read_json_lines(tmp_path / "a.jsonl")

@@ -374,7 +374,7 @@ def test_without_tqdm_a_run_in_seconds_shows_plain_lines(tmp_path, capsys, monke
         ({"seconds": "60"}, TypeError, "seconds must be .*, got '60'"),
         ({"seconds": 60, "epochs": 1}, ValueError, "exactly one of .* got epochs 1, iterations None, seconds 60"),
         ({"seconds": 60, "iterations": 9}, ValueError, "exactly one of .* got epochs None, iterations 9, seconds 60"),
-        ({"seconds": 60, "average": "tail"}, ValueError, "average must not be 'tail' where the length is in seconds"),
+        ({"seconds": 60, "average": "tail"}, ValueError, "average must not be 'tail' if the length is in seconds"),
     ],
 )
 def test_a_bad_length_in_seconds_is_refused(changes, error, message):
@@ -393,7 +393,7 @@ def test_an_optimiser_by_the_clock_asks_for_the_seconds():
     optimizer = SGD(TimedCosineSchedule(learning_rate=0.5, total_seconds=60))
     params = {"w": np.array([1.0])}
     state = optimizer.init(params)
-    with pytest.raises(TypeError, match="seconds must be a number where the learning rate is by the clock, got None"):
+    with pytest.raises(TypeError, match="seconds must be a number if the learning rate depends on time, got None"):
         optimizer.update(params, params, state)
     new, _ = optimizer.update(params, params, state, seconds=30)
     assert new["w"] == pytest.approx([0.75], rel=4 * EPS64)

@@ -39,13 +39,14 @@ FILES = (
     ("numrnn/engines/cuda/tape.py", "Products around the kernels", "What is computed for all steps at once."),
 )
 LANGUAGE = {".py": "python", ".cu": "cuda", ".cuh": "cuda"}
-INTRODUCTION = """{first} This is the whole of `{path}`. Each line that ends with a tag stands beside its equation of
+INTRODUCTION = """{first} This is the whole of `{path}`. Each line that ends with a tag is beside its equation of
 [the derivation]({derivation}){shapes}.
 """
 INDEX = """# Code beside equations
 
-Each file of the algorithm in full, every tagged line beside its equation. These pages are made from the code and from
-[the derivation](../docs/derivation.md) when the site is built, and the shapes are those that the code had when it ran.
+Each file of the algorithm in full, every tagged line beside its equation. These pages are generated from the code and
+from [the derivation](../docs/derivation.md) when the site is built, and the shapes are those that the code had when it
+ran.
 
 | file | what it holds |
 |---|---|
@@ -92,7 +93,7 @@ def check(known: Iterable[str], found: Mapping[str, list[tags.TaggedLine]]) -> N
         If they differ; the message names the tags, or the files.
     """
     if strangers := set(found) ^ set(known):
-        raise ValueError(f"tags that stand in the derivation or in the code, but not in both: {sorted(strangers)}")
+        raise ValueError(f"tags of the derivation or of the code, but not of both: {sorted(strangers)}")
     if strangers := {line.path.as_posix() for lines in found.values() for line in lines} ^ {path for path, *_ in FILES}:
         raise ValueError(f"files with tags and FILES of tools/site/companion.py differ: {sorted(strangers)}")
 

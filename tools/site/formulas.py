@@ -1,7 +1,7 @@
 r"""Sphinx extension: formulas as MathML, converted while the site is built.
 
 A browser draws them itself; no script and no network is needed. `\tag{F2}` becomes the number of its equation, with the
-anchor `eq-F2`. On the page of the derivation the lines of code stand beside it, elsewhere the number leads to the
+anchor `eq-F2`. On the page of the derivation the lines of code are beside it; elsewhere the number leads to the
 derivation. A tag in a sentence, "(F2)", becomes a link to its equation.
 """
 

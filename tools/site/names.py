@@ -75,7 +75,7 @@ def exists(name: str) -> bool:
 def name_role(
     name: str, rawtext: str, text: str, lineno: int, inliner: Any, options: Any = None, content: Any = ()
 ) -> Any:
-    """Return single backticks as code, with the class and module in which they stand."""
+    """Return single backticks as code, with the class and module that contain them."""
     env = inliner.document.settings.env
     context = [env.ref_context.get("py:module") or "", env.ref_context.get("py:class") or ""]
     return [nodes.literal(rawtext, text, classes=["name"], context=context)], []

@@ -47,7 +47,7 @@ def pages_of_repository(root: pathlib.Path = ROOT) -> dict[str, str]:
 
 PLAY = """# Play with the cell
 
-The cell in two dimensions, in this browser alone: <a href="play/index.html">open it on a page of its own</a>.
+The cell in two dimensions, in this browser only: <a href="play/index.html">open it on a separate page</a>.
 
 <iframe class="play" src="play/index.html" title="The cell in two dimensions, with sliders"></iframe>
 """

@@ -83,7 +83,7 @@ class Optimizer(ABC):
         step = check_integer("step", step, at_least=0)
         if isinstance(self.learning_rate, TimedCosineSchedule):
             if seconds is None:
-                raise TypeError("seconds must be a number where the learning rate is by the clock, got None")
+                raise TypeError("seconds must be a number if the learning rate depends on time, got None")
             return self.learning_rate(step, seconds)
         if callable(self.learning_rate):
             return check_number(f"learning_rate({step})", self.learning_rate(step), at_least=0)
