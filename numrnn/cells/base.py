@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 
-from numrnn.backend import Array, Params, array_namespace, from_numpy
+from numrnn.backend import Array, Params, array_namespace, from_numpy, on_device_of
 from numrnn.checks import (
     check_array,
     check_finite,
@@ -393,8 +393,9 @@ def checked(method: F) -> F:
     def wrapper(self: Cell, *args: Any, **kwargs: Any) -> Any:
         arguments = signature.bind(self, *args, **kwargs).arguments
         del arguments["self"]
-        self.check_step(**arguments)
-        return method(self, *args, **kwargs)
+        with on_device_of(*args, *kwargs.values()):
+            self.check_step(**arguments)
+            return method(self, *args, **kwargs)
 
     return wrapper  # type: ignore[return-value]
 
