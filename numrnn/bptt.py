@@ -157,7 +157,7 @@ def _make_tape(problem: Problem, engine: Engine, stacklevel: int = 3) -> Tape:
     if engine == "reference":
         return ReferenceTape(problem)
     cell = problem.cell
-    if isinstance(cell, Stack) and same_step(type(cell), Stack):
+    if isinstance(cell, Stack) and same_step(cell, Stack):
         # Called by `_run` of the tape, which its `run` calls.
         return LayeredTape(problem, cell, functools.partial(_make_tape, engine=engine, stacklevel=stacklevel + 2))
     fused = _fused_engine(problem.x)
