@@ -80,8 +80,9 @@ def forward(
         checked.
     engine : {"auto", "reference", "fused"}
         Implementation of the loops. "reference" supports everything. "fused" is faster; in float32 and float64 it
-        supports the cells of this package on NumPy arrays, and the antisymmetric and unstructured ones with up to 256
-        units on CuPy arrays. "auto" uses "fused" where it is supported. In a `Stack` each layer has its own engine.
+        supports the cells of this package on NumPy arrays, and on CuPy arrays the antisymmetric and unstructured ones
+        with up to 512 units in float32, 256 in float64. "auto" uses "fused" where it is supported. In a `Stack` each
+        layer has its own engine.
     recompute_every : int or "sqrt", optional
         Keep only every k-th state, k >= 1, and recompute the others, k at a time, when needed. "sqrt" sets k =
         ceil(sqrt(T)): the backward pass then never holds more than 2 sqrt(T) states.

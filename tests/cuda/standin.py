@@ -132,6 +132,9 @@ class StandinLauncher:
         self.device, self.text, self.seed = device, text, seed
         self.launched = []
 
+    def blocks_per_processor(self, layout, gates):
+        return 1
+
     def __call__(self, kernel, blocks, threads, shared_bytes, arguments):
         self.launched.append(kernel)
         seed = self.seed + 1000 * len(self.launched)  # another order for every launch

@@ -1,7 +1,7 @@
 r"""The CUDA engine: all T steps of a pass in one kernel launch, through CuPy.
 
 It computes what the reference engine in numrnn/bptt.py computes, for the antisymmetric and the unstructured cells,
-gated or not, in float32 and float64, up to 256 units. The work is divided as follows:
+gated or not, up to 512 units in float32 and 256 in float64. The work is divided as follows:
 
 1. Work without a recurrence is large products before or after the loop, by cuBLAS: V x + b for all t; dA, [dV | db] and
    dx from the deltas of all t.

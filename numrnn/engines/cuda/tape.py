@@ -51,9 +51,9 @@ def unsupported_reason(problem: Problem, launcher: Launcher | None = None) -> st
         plain = matrix is None or (type(matrix) in MATRICES and not overrides(matrix, type(matrix)))
         other = "" if plain else f" with the matrix {type(matrix).__name__}"
         return f"the cell {type(problem.cell).__name__}{other}"
-    n = problem.h0.shape[1]
-    if n > MOST_UNITS:
-        return f"more than {MOST_UNITS} units (there are {n})"
+    n, most = problem.h0.shape[1], MOST_UNITS[dtype_name(problem.h0)]
+    if n > most:
+        return f"more than {most} units in {dtype_name(problem.h0)} (there are {n})"
     device = (launcher or _launcher_of(problem.x)).device
     on = f"on a GPU of compute capability {device.capability // 10}.{device.capability % 10}"
     if device.capability < FIRST_CAPABILITY:
@@ -96,7 +96,8 @@ def _gates(problem: Problem) -> int:
 
 def _layout(problem: Problem, launcher: Launcher) -> Layout | None:
     batch, n = problem.h0.shape
-    return choose_layout(dtype_name(problem.h0), n, _gates(problem), batch, launcher.device)
+    sizes = dtype_name(problem.h0), n, _gates(problem), batch
+    return choose_layout(*sizes, launcher.device, launcher.blocks_per_processor)
 
 
 class CudaTape(Tape):
