@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from helpers import draw_params
 from standin import StandinLauncher
@@ -29,12 +31,13 @@ def draw(cell, rng, n_steps, batch, dtype):
     return params, *(rng.standard_normal(shape).astype(dtype) for shape in shapes)
 
 
-def standin_tape(cell, params, x, h0=None, *, lengths=None, every=None, launcher=None):
-    """Return the tape of a forward pass of the CUDA engine."""
+def standin_tape(cell, params, x, h0=None, *, lengths=None, every=None, launcher=None, rows=None):
+    """Return the tape of a forward pass of the CUDA engine; `rows` per block, by default as the engine chooses."""
     launcher = launcher or StandinLauncher()
     problem = check_problem(cell, params, x, h0, lengths, every)
     assert unsupported_reason(problem, launcher) is None
     tape = CudaTape(problem, launcher)
+    tape._layout = replace(tape._layout, rows=rows or tape._layout.rows)
     tape.run()
     return tape
 
@@ -46,16 +49,16 @@ def results(tape, d_states):
     return {"states": np.asarray(tape.states), **named, "dx": grads.x, "dh0": grads.h0, "dh": grads.states}
 
 
-def reference(cell, params, x, h0, d_states, lengths=None):
-    """Return the same from the reference engine, in float64."""
-    params, x, h0, d_states = (_double(a) for a in (params, x, h0, d_states))
+def reference(cell, params, x, h0, d_states, lengths=None, dtype=np.float64):
+    """Return the same from the reference engine, by default in float64."""
+    params, x, h0, d_states = (_as_type(a, dtype) for a in (params, x, h0, d_states))
     tape = bptt.ReferenceTape(check_problem(cell, params, x, h0, lengths, None))
     tape.run()
     return results(tape, d_states)
 
 
-def _double(array):
-    return {k: _double(v) for k, v in array.items()} if isinstance(array, dict) else array.astype(np.float64)
+def _as_type(array, dtype):
+    return {k: _as_type(v, dtype) for k, v in array.items()} if isinstance(array, dict) else array.astype(dtype)
 
 
 def largest_errors(got, wanted):
@@ -79,10 +82,10 @@ def tolerance(cell, params, n_steps, dtype):
     return 8 * (4 + n_steps) * expansion * float(np.finfo(dtype).eps)
 
 
-def assert_agrees(cell, params, x, h0, d_states, *, lengths=None, every=None, launcher=None, limit=None):
+def assert_agrees(cell, params, x, h0, d_states, *, lengths=None, limit=None, launcher=None, **options):
     """Assert that the engine gives what the float64 reference gives, and return the launcher."""
     launcher = launcher or StandinLauncher()
-    got = results(standin_tape(cell, params, x, h0, lengths=lengths, every=every, launcher=launcher), d_states)
+    got = results(standin_tape(cell, params, x, h0, lengths=lengths, launcher=launcher, **options), d_states)
     assert all(value.dtype == x.dtype for value in got.values())
     errors = largest_errors(got, reference(cell, params, x, h0, d_states, lengths))
     limit = limit or tolerance(cell, params, len(x), x.dtype)

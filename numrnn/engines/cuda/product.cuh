@@ -64,7 +64,7 @@ struct Place {
     __device__ bool exists(int k) const { return k < kept_units; }
 };
 
-// Element (i, j) of W - W^T, or of W: the recurrent matrix without diffusion, which the steps subtract.
+// Element (i, j) of W - W^T, or of W: the recurrent matrix without diffusion.
 enum Storage { FULL, TRIANGULAR, UNSTRUCTURED };
 
 template <typename T>
@@ -85,7 +85,9 @@ struct Matrix {
     static constexpr int REST_BYTES = (L::WEIGHTS - L::HELD) * L::THREADS * sizeof(Pack<T>);
 
     // The backward pass needs the transpose: for an antisymmetric matrix, the same registers with the opposite sign.
-    __device__ Matrix(const T* W, int n, int storage, bool transposed, const Place<L>& own, unsigned char* memory) {
+    // The diffusion is a part of it: zero on the diagonal times an infinite element would be NaN.
+    __device__ Matrix(const T* W, int n, int storage, T diffusion, bool transposed, const Place<L>& own,
+                      unsigned char* memory) {
         rest = reinterpret_cast<Pack<T>*>(memory) + threadIdx.x;
 #pragma unroll
         for (int p = 0; p < L::PACKS; ++p) {
@@ -97,6 +99,7 @@ struct Matrix {
                     const int i = own.first_unit + o, j = (p * L::LANES + own.lane) * L::PACK + e;
                     pack.value[e] = T(0);
                     if (i < n && j < n) pack.value[e] = recurrent(W, n, transposed ? j : i, transposed ? i : j, storage);
+                    if (i < n && j == i) pack.value[e] -= diffusion;  // (F1) (F9)
                 }
                 const int index = p * L::OUTPUTS + o;
                 if (index < L::HELD) {

@@ -10,7 +10,7 @@ import numpy as np
 
 from numrnn.backend import Array, array_namespace, astype, empty
 from numrnn.cells.antisymmetric import AntisymmetricMatrix, EulerStep
-from numrnn.cells.base import same_step
+from numrnn.cells.base import overrides, same_step
 from numrnn.cells.euler import as_euler
 from numrnn.cells.gated import GatedEulerStep
 from numrnn.cells.unstructured import UnstructuredMatrix
@@ -47,12 +47,13 @@ def unsupported_reason(problem: Problem, launcher: Launcher | None = None) -> st
     if dtype_name(problem.h0) not in SCALARS:
         return f"dtype {dtype_name(problem.h0)}"
     if _storage(problem) is None:
-        matrix = type(getattr(problem.cell, "matrix", None))
-        other = "" if matrix in (type(None), *MATRICES) else f" with the matrix {matrix.__name__}"
+        matrix = getattr(problem.cell, "matrix", None)
+        plain = matrix is None or (type(matrix) in MATRICES and not overrides(matrix, type(matrix)))
+        other = "" if plain else f" with the matrix {type(matrix).__name__}"
         return f"the cell {type(problem.cell).__name__}{other}"
-    n = problem.h0.shape[1]
-    if n > MOST_UNITS:
-        return f"more than {MOST_UNITS} units (there are {n})"
+    n, most = problem.h0.shape[1], MOST_UNITS[dtype_name(problem.h0)]
+    if n > most:
+        return f"more than {most} units in {dtype_name(problem.h0)} (there are {n})"
     device = (launcher or _launcher_of(problem.x)).device
     on = f"on a GPU of compute capability {device.capability // 10}.{device.capability % 10}"
     if device.capability < FIRST_CAPABILITY:
@@ -80,12 +81,13 @@ def _launcher_of(x: Array) -> Launcher:
 def _storage(problem: Problem) -> int | None:
     """Return how W stores the recurrent matrix, or None if the kernels do not support the matrix or the step."""
     cell: Any = problem.cell
-    if not any(same_step(type(cell), own) for own in (EulerStep, GatedEulerStep)):
+    if not any(same_step(cell, own) for own in (EulerStep, GatedEulerStep)):
         return None
-    # By type, not isinstance: a subclass may override `value`.
-    if type(cell.matrix) is AntisymmetricMatrix:
-        return TRIANGULAR if cell.matrix.triangular else FULL
-    return UNSTRUCTURED if type(cell.matrix) is UnstructuredMatrix else None
+    # By type, not isinstance: a subclass may override `value`, and so may the object itself.
+    matrix = cell.matrix
+    if type(matrix) not in MATRICES or overrides(matrix, type(matrix)):
+        return None
+    return UNSTRUCTURED if type(matrix) is UnstructuredMatrix else TRIANGULAR if matrix.triangular else FULL
 
 
 def _gates(problem: Problem) -> int:
@@ -94,7 +96,8 @@ def _gates(problem: Problem) -> int:
 
 def _layout(problem: Problem, launcher: Launcher) -> Layout | None:
     batch, n = problem.h0.shape
-    return choose_layout(dtype_name(problem.h0), n, _gates(problem), batch, launcher.device)
+    sizes = dtype_name(problem.h0), n, _gates(problem), batch
+    return choose_layout(*sizes, launcher.device, launcher.blocks_per_processor)
 
 
 class CudaTape(Tape):
@@ -204,7 +207,11 @@ class CudaTape(Tape):
         cell, layout, gates = self._cell, self._layout, self._gates
         batch, n = self.problem.h0.shape
         scalar = np.dtype(layout.dtype).type
-        numbers = (scalar(cell.step_size), scalar(cell.diffusion), *map(np.int32, (n, batch, stop - start, start)))
+        numbers = (
+            scalar(cell.step_size),
+            scalar(cell.matrix.diffusion),
+            *map(np.int32, (n, batch, stop - start, start)),
+        )
         self._launcher(
             layout.name(kernel, gates),
             layout.blocks(batch),
