@@ -33,6 +33,8 @@ __all__ = [
     "eye",
     "from_numpy",
     "is_array",
+    "on_device_of",
+    "on_their_device",
     "random_generators",
     "to_numpy",
     "zeros",
