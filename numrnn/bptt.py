@@ -34,6 +34,7 @@ from numrnn.cells.base import Cell, same_step, unchecked
 from numrnn.cells.stack import Stack
 from numrnn.checks import check_choice, shown
 from numrnn.engines import cpu, cuda
+from numrnn.engines.cuda.families import VARIABLE as UNPROVEN_VARIABLE
 from numrnn.layered import LayeredTape
 from numrnn.problem import Problem, check_cotangents, check_problem
 from numrnn.subnormals import flush_subnormals
@@ -160,14 +161,19 @@ def _make_tape(problem: Problem, engine: Engine, stacklevel: int = 3) -> Tape:
         # Called by `_run` of the tape, which its `run` calls.
         return LayeredTape(problem, cell, functools.partial(_make_tape, engine=engine, stacklevel=stacklevel + 2))
     fused = _fused_engine(problem.x)
-    reason = fused.unsupported_reason(problem)
-    if reason is None:
+    reason, advice = fused.unsupported_reason(problem), ""
+    if reason is not None:
+        if engine == "fused":
+            raise ValueError(f"engine='fused' does not support {reason}; use 'auto' or 'reference'")
+        text = f"does not support {reason}"
+    elif engine == "auto" and fused is cuda and (reason := cuda.unproven_reason(problem)) is not None:
+        text = f"supports {reason} by kernels that have not run on a GPU yet"
+        advice = f"; engine='fused' runs them, and so does 'auto' with {UNPROVEN_VARIABLE}=1 in the environment"
+    else:
         return fused.make_tape(problem)
-    if engine == "fused":
-        raise ValueError(f"engine='fused' does not support {reason}; use 'auto' or 'reference'")
     if fused is cuda and reason not in _warned:
         _warned.add(reason)
-        text = f"the CUDA engine does not support {reason}: the reference loop runs, one step at a time"
+        text = f"the CUDA engine {text}: the reference loop runs, one step at a time{advice}"
         warnings.warn(text, ReferenceLoopWarning, stacklevel=stacklevel)
     return ReferenceTape(problem)
 

@@ -3,7 +3,8 @@
 //
 // It is made to show races. Between two barriers a fiber runs as far as it can before another one starts; their order is
 // drawn anew all the time, and at every barrier the warps that stand still until no other can go on. Shared memory starts as NaN, and so does what lies behind it, which must stay so. A copy
-// that is asynchronous happens when it is waited for, no sooner.
+// that is asynchronous happens when it is waited for, no sooner. Messages between blocks arrive at a random time, in a
+// random order.
 
 #include <math.h>
 #include <setjmp.h>
@@ -16,6 +17,7 @@
 #include <algorithm>
 #include <deque>
 #include <functional>
+#include <map>
 #include <random>
 #include <type_traits>
 #include <utility>
@@ -48,6 +50,19 @@ struct Meeting {  // of the threads that a barrier waits for
 struct Block {
     std::vector<unsigned char> memory;
     Meeting meeting;
+    int running;  // fibers
+};
+
+struct Counter {  // of arrivals: its phase ends when one thread has said what to expect, and as many bytes have arrived
+    int pending = 1, bytes = 0, ended = 0;
+};
+
+struct Message {
+    Block* block;
+    unsigned char* to;
+    unsigned char value[32];
+    int bytes;
+    Counter* counter;
 };
 
 struct Warp {
@@ -62,6 +77,8 @@ struct Fiber {
     std::deque<std::vector<Copy>> groups;  // the last one is open
     Meeting* waits_for = nullptr;
     int round = 0;
+    Counter* counter = nullptr;  // whose phase of this parity it waits for
+    int parity = 0;
     bool ended = false, begun = false;
     jmp_buf place;
     ucontext_t start;
@@ -73,7 +90,12 @@ struct Cluster {
     std::vector<Block> blocks;
     std::vector<Warp> warps;
     Meeting meeting;
+    std::map<void*, Counter> counters;  // by address in a block's memory
+    std::vector<Message> messages;      // that have not arrived
+    int failure = 0;
 };
+
+enum Failure { NONE, DEADLOCK, MEMORY_OVERRUN, COUNTER_MISUSED, MESSAGE_LOST };
 
 inline Cluster* cluster;
 inline Fiber* current;
@@ -83,7 +105,27 @@ inline jmp_buf scheduler;
 inline ucontext_t scheduler_context;
 inline std::function<void()> run_kernel;
 
-inline bool met(const Fiber& fiber) { return !fiber.waits_for || fiber.waits_for->round != fiber.round; }
+inline bool met(const Fiber& fiber) {
+    if (fiber.counter) return fiber.counter->ended % 2 != fiber.parity;  // as the device sees it: two phases later it is missed
+    return !fiber.waits_for || fiber.waits_for->round != fiber.round;
+}
+
+inline void end_phase(Counter& counter) {
+    if (counter.pending > 0 || counter.bytes != 0) return;
+    ++counter.ended;
+    counter.pending = 1;
+}
+
+// Let one of the messages arrive.
+inline void deliver(size_t index) {
+    std::swap(cluster->messages[index], cluster->messages.back());
+    const Message message = cluster->messages.back();
+    cluster->messages.pop_back();
+    if (message.block->running == 0) cluster->failure = MESSAGE_LOST;
+    memcpy(message.to, message.value, message.bytes);
+    message.counter->bytes -= message.bytes;
+    end_phase(*message.counter);
+}
 
 inline void meet(Meeting& meeting) {
     if (++meeting.arrived == meeting.wanted) {
@@ -100,12 +142,14 @@ inline void meet(Meeting& meeting) {
 inline void enter() {
     run_kernel();
     current->ended = true;
+    --current->own_block->running;
     _longjmp(scheduler, 1);
 }
 
 inline void resume(Fiber& fiber) {
     current = &fiber;
     fiber.waits_for = nullptr;
+    fiber.counter = nullptr;
     if (_setjmp(scheduler)) return;
     if (fiber.begun) _longjmp(fiber.place, 1);
     fiber.begun = true;
@@ -122,20 +166,26 @@ inline bool run_cluster() {
         std::rotate(order.begin(), order.begin() + draw_order() % order.size(), order.end());
         if (draw_order() % 2) std::reverse(order.begin(), order.end());
         bool progress = false;
+        const unsigned post = draw_order() % 3;  // in this round no message arrives, or few do, or many
         for (Fiber* fiber : order) {
+            unsigned arriving = cluster->messages.empty() ? 0 : draw_order() % 8 * post;
+            for (; arriving > 0 && !cluster->messages.empty(); --arriving) {
+                deliver(draw_order() % cluster->messages.size());
+            }
             const size_t warp = fiber->warp - cluster->warps.data();
             if (fiber->ended || !met(*fiber) || held_back >> warp % 32 & 1) continue;
             resume(*fiber);
             progress = true;
             alive -= fiber->ended;
         }
-        if (!progress && held_back == 0) return false;
-        if (!progress) held_back = 0;
+        if (progress) continue;
+        if (held_back == 0 && cluster->messages.empty()) return false;
+        if (held_back == 0) deliver(draw_order() % cluster->messages.size());
+        held_back = 0;
     }
+    if (!cluster->messages.empty()) cluster->failure = MESSAGE_LOST;
     return true;
 }
-
-enum Failure { NONE, DEADLOCK, MEMORY_OVERRUN };
 
 inline int launch(int blocks, int threads, int blocks_of_cluster, size_t shared_bytes, unsigned seed,
                   std::function<void()> kernel) {
@@ -149,9 +199,11 @@ inline int launch(int blocks, int threads, int blocks_of_cluster, size_t shared_
         all.blocks.assign(blocks_of_cluster, Block());
         all.warps.assign(all.fibers.size() / LANES_OF_WARP, Warp());
         all.meeting = Meeting{static_cast<int>(all.fibers.size())};
+        all.counters.clear();
+        all.messages.clear();
         for (Block& block : all.blocks) {
             block.memory.assign(shared_bytes + GUARD_BYTES, 0xff);  // NaN in both precisions
-            block.meeting.wanted = threads;
+            block.meeting.wanted = block.running = threads;
         }
         for (Warp& warp : all.warps) warp.meeting.wanted = LANES_OF_WARP;
         for (size_t i = 0; i < all.fibers.size(); ++i) {
@@ -163,6 +215,7 @@ inline int launch(int blocks, int threads, int blocks_of_cluster, size_t shared_
             fiber.warp = &all.warps[i / LANES_OF_WARP];
             fiber.groups.assign(1, {});
             fiber.waits_for = nullptr;
+            fiber.counter = nullptr;
             fiber.ended = fiber.begun = false;
             getcontext(&fiber.start);
             fiber.start.uc_stack.ss_sp = fiber.stack.data();
@@ -170,7 +223,9 @@ inline int launch(int blocks, int threads, int blocks_of_cluster, size_t shared_
             fiber.start.uc_link = nullptr;
             makecontext(&fiber.start, enter, 0);
         }
-        if (!run_cluster()) return DEADLOCK;
+        const bool finished = run_cluster();
+        if (all.failure) return all.failure;
+        if (!finished) return DEADLOCK;
         for (Block& block : all.blocks) {
             for (size_t i = shared_bytes; i < block.memory.size(); ++i) {
                 if (block.memory[i] != 0xff) return MEMORY_OVERRUN;
@@ -226,6 +281,41 @@ void store_to_block(T* own, int rank, T value) {
 }
 
 inline void cluster_barrier() { standin::meet(standin::cluster->meeting); }
+
+using Arrivals = uint64_t;
+
+inline void create_arrivals(Arrivals* counter) { standin::cluster->counters[counter] = standin::Counter(); }
+
+inline void publish_arrivals() {}
+
+inline void expect_bytes(Arrivals* counter, int bytes) {
+    const auto found = standin::cluster->counters.find(counter);
+    if (found == standin::cluster->counters.end() || found->second.pending == 0) {
+        standin::cluster->failure = standin::COUNTER_MISUSED;
+        return;
+    }
+    --found->second.pending;
+    found->second.bytes += bytes;
+    standin::end_phase(found->second);
+}
+
+inline void await_bytes(Arrivals* counter, int parity) {
+    standin::Fiber* fiber = standin::current;
+    standin::Counter& awaited = standin::cluster->counters[counter];
+    if (awaited.ended % 2 != parity) return;
+    fiber->counter = &awaited;
+    fiber->parity = parity;
+    if (!_setjmp(fiber->place)) _longjmp(standin::scheduler, 1);
+}
+
+template <typename T, typename V>
+void send_to_block(T* own, int rank, V value, Arrivals* counter) {
+    standin::Block& block = standin::cluster->blocks[rank];
+    auto there = [&](void* here) { return block.memory.data() + (static_cast<unsigned char*>(here) - shared_memory()); };
+    standin::Message message{&block, there(own), {}, sizeof(V), &standin::cluster->counters[there(counter)]};
+    memcpy(message.value, &value, sizeof(V));
+    standin::cluster->messages.push_back(message);
+}
 
 template <typename T>
 void copy_async(T* to, const T* from, bool exists) {

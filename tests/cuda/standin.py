@@ -12,16 +12,24 @@ import tempfile
 
 import numpy as np
 
-from numrnn.engines.cuda.kernels import FILES, KERNELS, Device, source
+from numrnn.engines.cuda.kernels import FILES, KERNELS, Device, family_of, source
 
 HERE = pathlib.Path(__file__).parent
 HEADER = (HERE / "standin.h").read_text(encoding="utf-8")
-KERNEL_TEXT = source(FILES[1:])  # standin.h takes the place of device.cuh
+TEXTS = {family: source(family, device=False) for family in FILES}  # standin.h takes the place of device.cuh
+KERNEL_TEXT = TEXTS["euler"]
 COMPILE = ("g++", "-std=c++17", "-O1", "-fno-strict-aliasing", "-U_FORTIFY_SOURCE", "-fPIC", "-w")
-FAILURES = ("", "its threads wait for each other for ever", "it writes past its shared memory")
+FAILURES = (
+    "",
+    "its threads wait for each other for ever",
+    "it writes past its shared memory",
+    "it counts arrivals that it does not expect",
+    "a message comes to a block that has ended",
+)
 
 H200 = Device(capability=90, processors=132, shared_bytes=232_448)
 A100 = Device(capability=80, processors=108, shared_bytes=166_912)
+T4 = Device(capability=75, processors=40, shared_bytes=65_536)
 RTX_3090 = Device(capability=86, processors=82, shared_bytes=101_376)
 
 ENTRY = """
@@ -66,23 +74,25 @@ def compiled(kernels, text=KERNEL_TEXT):
 class StandinLauncher:
     """A launcher for NumPy arrays.
 
-    `text` is that of the kernels, `device` what they believe to run on, `seed` draws the order of threads. It keeps the
-    names of the kernels that it ran.
+    `text` is that of the kernels, by default of the family of each, `device` what they believe to run on, `seed` draws
+    the order of threads. It keeps the names of the kernels that it ran.
     """
 
-    def __init__(self, device=H200, text=KERNEL_TEXT, seed=0):
+    def __init__(self, device=H200, text=None, seed=0):
         self.device, self.text, self.seed = device, text, seed
         self.launched = []
 
     def __call__(self, kernel, blocks, threads, shared_bytes, arguments):
         self.launched.append(kernel)
-        parameters = kernel.partition("<")[2]
-        cluster = int(parameters.split(",")[4])
+        parameters, family = kernel.partition("<")[2], family_of(kernel)
+        cluster = int(parameters.split(",")[3 if family == "lstm" else 4])
         assert blocks % cluster == 0
         held = [self._argument(argument) for argument in arguments]
         addresses = (ctypes.c_void_p * len(held))(*[ctypes.addressof(value) for value in held])
-        both = tuple(f"{name}<{parameters}" for name in KERNELS)  # a pass needs both: one run of the compiler
-        entry = compiled(both, self.text)[kernel]
+        prefix = "" if family == "euler" else f"{family}_"
+        both = tuple(f"{prefix}{name}<{parameters}" for name in KERNELS)  # a pass needs both: one run of the compiler
+        copies = f"constexpr bool ASYNC_COPIES = {str(self.device.capability >= 80).lower()};\n"
+        entry = compiled(both, copies + (self.text or TEXTS[family]))[kernel]
         failure = entry(blocks, threads, cluster, ctypes.c_size_t(shared_bytes), self.seed, addresses)
         assert not failure, f"{kernel}: {FAILURES[failure]}"
 

@@ -69,7 +69,7 @@ MUTANTS = [
     Mutant("the diffusion is added", "Mh[k] - diffusion", "Mh[k] + diffusion"),
     Mutant("backward forgets the diffusion", "M_T_delta[k] - diffusion * delta_bar[k]", "M_T_delta[k]"),
     Mutant("the sign of M delta", "g[k] += M_T_delta[k]", "g[k] += -M_T_delta[k]"),
-    Mutant("backward takes M and not its transpose", "storage, true, own", "storage, false, own", "gated"),
+    Mutant("backward takes M and not its transpose", "storage, true}", "storage, false}", "gated"),
     Mutant("W in place of W - W^T", "return W[i * n + j] - W[j * n + i];", "return W[i * n + j];"),
     Mutant("a row stops one step late", "if (t < end) h[k]", "if (t <= end) h[k]"),
     Mutant("a row that has ended has a delta", "t < end ? step_size * g[k] : T(0)", "step_size * g[k]"),

@@ -18,6 +18,6 @@ Everything except the launch works with any array library: the tests run it on N
 the same kernel text on the CPU.
 """
 
-from numrnn.engines.cuda.tape import CudaTape, make_tape, unsupported_reason
+from numrnn.engines.cuda.tape import CudaTape, make_tape, unproven_reason, unsupported_reason
 
-__all__ = ["CudaTape", "make_tape", "unsupported_reason"]
+__all__ = ["CudaTape", "make_tape", "unproven_reason", "unsupported_reason"]

@@ -21,7 +21,7 @@ __global__ void CLUSTER_OF(CLUSTER)
     using L = Layout<T, UNITS, ROWS, CLUSTER, OUTPUTS, LANES, HELD>;
     const Place<L> own(n, batch);
     unsigned char* memory = shared_memory();
-    const Matrix<L> M(W, n, storage, false, own, memory);
+    const Matrix<L> M(own, memory, Recurrent<T>{W, n, storage, false});
     Exchange<L> exchange(memory + Matrix<L>::REST_BYTES);
     const Inputs<L, GATES> inputs(memory + Matrix<L>::REST_BYTES + Exchange<L>::BYTES);
 
@@ -84,7 +84,7 @@ __global__ void CLUSTER_OF(CLUSTER)
     using L = Layout<T, UNITS, ROWS, CLUSTER, OUTPUTS, LANES, HELD>;
     const Place<L> own(n, batch);
     unsigned char* memory = shared_memory();
-    const Matrix<L> M_T(W, n, storage, true, own, memory);
+    const Matrix<L> M_T(own, memory, Recurrent<T>{W, n, storage, true});
     Exchange<L> exchange(memory + Matrix<L>::REST_BYTES);
     const Inputs<L, GATES + 1> inputs(memory + Matrix<L>::REST_BYTES + Exchange<L>::BYTES);
 

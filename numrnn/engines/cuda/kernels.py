@@ -9,27 +9,41 @@ from __future__ import annotations
 import functools
 import pathlib
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-FILES = ("device.cuh", "product.cuh", "euler.cu")
+# The families of kernels, each with its files and the steps by which it prefetches inputs: a memory access takes longer
+# than a step.
+FILES = {
+    "euler": ("device.cuh", "product.cuh", "exchange.cuh", "euler.cu"),
+    "lean": ("device.cuh", "product.cuh", "loop.cuh", "lean.cu"),
+    "lstm": ("device.cuh", "product.cuh", "loop.cuh", "lstm.cu"),
+}
+AHEAD = {"euler": 3, "lean": 4, "lstm": 4}
 KERNELS = ("forward", "backward")
 OPTIONS = ("-std=c++17",)
-AHEAD = 3  # steps by which inputs are prefetched: a memory access takes longer than a step
 PACK_BYTES = 16  # the widest load from shared memory
-FIRST_CAPABILITY = 80  # asynchronous copies
 CLUSTER_CAPABILITY = 90  # clusters of blocks
+COUNTERS_BYTES = 16  # two arrival counters, of the kernels that exchange messages
 SCALARS = {"float32": "float", "float64": "double"}
 
 
+def family_of(kernel: str) -> str:
+    """Return the family of a kernel, from its name: `forward<...>` is of "euler", `lean_forward<...>` of "lean"."""
+    return kernel.partition("<")[0].rpartition("_")[0] or "euler"
+
+
 @functools.cache
-def source(files: tuple[str, ...] = FILES) -> str:
-    """Return the text of the kernels as one translation unit: they include nothing, so no toolkit is needed."""
+def source(family: str = "euler", *, device: bool = True) -> str:
+    """Return the text of a family as one translation unit: it includes nothing, so no toolkit is needed.
+
+    Without `device`, device.cuh is left out: the tests put their own functions in its place.
+    """
     folder = pathlib.Path(__file__).parent
-    return "\n".join(
-        [f"constexpr int AHEAD = {AHEAD};", *((folder / name).read_text(encoding="utf-8") for name in files)]
-    )
+    files = FILES[family] if device else FILES[family][1:]
+    texts = [(folder / name).read_text(encoding="utf-8") for name in files]
+    return "\n".join([f"constexpr int AHEAD = {AHEAD[family]};", *texts])
 
 
 @dataclass(frozen=True)
@@ -62,6 +76,8 @@ class Layout:
     outputs: int
     lanes: int
     held: int
+    first_capability: ClassVar[int] = 80  # asynchronous copies
+    most_held: ClassVar[int] = 45  # packs of weights in registers, without spilling others
 
     @property
     def threads(self) -> int:
@@ -85,7 +101,27 @@ class Layout:
         vectors = 2 * self.rows * self.units * size
         kept = max(1, self.rows * self.outputs // self.lanes)
         arrays = gates if kernel == "forward" else gates + 1
-        return rest + vectors + AHEAD * arrays * kept * self.threads * size
+        return rest + vectors + AHEAD["euler"] * arrays * kept * self.threads * size
+
+
+class LeanLayout(Layout):
+    """The same for the kernels of lean.cu: other names, and inputs only for threads that finish sums of their own."""
+
+    first_capability: ClassVar[int] = 75
+    most_held: ClassVar[int] = 40
+
+    def name(self, kernel: str, gates: int) -> str:
+        """Return the C++ name of an instantiation; `gates` is a number of enum Cell of lean.cu."""
+        return f"lean_{super().name(kernel, gates)}"
+
+    def shared_bytes(self, kernel: str, gates: int) -> int:
+        """Return the shared memory of a block: weights beyond the registers, vectors, counters, prefetched inputs."""
+        size = np.dtype(self.dtype).itemsize
+        weights = self.units * self.outputs // self.lanes * size // PACK_BYTES  # packs per thread
+        rest = (weights - self.held) * self.threads * PACK_BYTES
+        arrays = gates if kernel == "forward" else gates + 1
+        numbers = self.rows * (2 * self.units + AHEAD["lean"] * arrays * self.units // self.cluster)
+        return rest + numbers * size + COUNTERS_BYTES
 
 
 @dataclass(frozen=True)
@@ -100,9 +136,10 @@ class Tile:
     cluster: int = 1
     rows: tuple[int, ...] = (1, 2, 4)
 
-    def with_rows(self, rows: int) -> Layout:
-        """Return the layout with this many rows per block."""
-        return Layout(self.dtype, self.units, rows, self.cluster, self.outputs, self.lanes, self.held)
+    def with_rows(self, rows: int, kind: type[Layout] = Layout) -> Layout:
+        """Return the layout with this many rows per block, for the kernels of euler.cu or of lean.cu."""
+        held = min(self.held, kind.most_held)
+        return kind(self.dtype, self.units, rows, self.cluster, self.outputs, self.lanes, held)
 
 
 # Per dtype by width, then by preference: a device gets the first tile of a width that it can run.
@@ -121,23 +158,25 @@ TILES = (
 MOST_UNITS = max(tile.units for tile in TILES)
 
 
-def tiles_for(capability: int) -> list[Tile]:
+def tiles_for(capability: int, kind: type[Layout] = Layout) -> list[Tile]:
     """Return the tiles for devices of this compute capability, one for each dtype and width."""
     tiles: dict[tuple[str, int], Tile] = {}
     for tile in TILES:
-        if capability >= (FIRST_CAPABILITY if tile.cluster == 1 else CLUSTER_CAPABILITY):
+        if capability >= (kind.first_capability if tile.cluster == 1 else CLUSTER_CAPABILITY):
             tiles.setdefault((tile.dtype, tile.units), tile)
     return list(tiles.values())
 
 
-def choose_layout(dtype: str, n: int, gates: int, batch: int, device: Device) -> Layout | None:
+def choose_layout(
+    dtype: str, n: int, gates: int, batch: int, device: Device, kind: type[Layout] = Layout
+) -> Layout | None:
     """Return the layout for a problem, or None if the device supports none.
 
     It has the fewest rows per block with which all blocks run at once: fewer rows make a step shorter, more rows let
     the processors hold the whole batch.
     """
-    for tile in tiles_for(device.capability):
-        layouts = [tile.with_rows(rows) for rows in tile.rows]
+    for tile in tiles_for(device.capability, kind):
+        layouts = [tile.with_rows(rows, kind) for rows in tile.rows]
         fit = [layout for layout in layouts if layout.shared_bytes("backward", gates) <= device.shared_bytes]
         if tile.dtype == dtype and tile.units >= n and fit:
             at_once = [layout for layout in fit if layout.blocks(batch) <= device.processors]
@@ -171,7 +210,7 @@ class CupyLauncher:
         """Start a kernel on the current stream; see `Launcher`."""
         key = kernel, shared_bytes
         if key not in self._kernels:
-            module = self._cupy.RawModule(code=source(), options=OPTIONS, name_expressions=[kernel])
+            module = self._cupy.RawModule(code=source(family_of(kernel)), options=OPTIONS, name_expressions=[kernel])
             function = module.get_function(kernel)
             function.max_dynamic_shared_size_bytes = shared_bytes
             self._kernels[key] = function
