@@ -9,11 +9,13 @@ too: the tests run it with array-api-strict on its non-default device, which pro
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +26,7 @@ from numrnn.typing import Backend
 Array = Any  # an array of NumPy, CuPy or another array-API library; none of them shares a base class
 Params = Mapping[str, Array]
 DType = Any  # a dtype of the array's library, or what that library takes for one
+F = TypeVar("F", bound=Callable[..., Any])
 
 BACKENDS: tuple[Backend, ...] = get_args(Backend)
 OF_NUMPY = (np.ndarray, np.generic)
@@ -77,6 +80,31 @@ def is_array(obj: object) -> bool:
 def device_of(array: Array) -> object:
     """Return the device of `array` in its own library's terms, comparable with ==."""
     return getattr(array, "device", "cpu")
+
+
+def on_device_of(*values: Any) -> AbstractContextManager[Any]:
+    """Return a context in which the device of the first CuPy array among `values` is the current one.
+
+    CuPy allocates and launches on the current device, whatever the device of the operands: with several GPUs, work on
+    arrays outside this context would put its results elsewhere, on a stream without order to theirs. A mapping stands
+    for its first value; without a CuPy array the context does nothing.
+    """
+    for value in values:
+        array: Any = next(iter(value.values()), None) if isinstance(value, Mapping) else value
+        if type(array).__module__.partition(".")[0] == "cupy" and hasattr(array, "device"):
+            return array.device
+    return nullcontext()
+
+
+def on_their_device(function: F) -> F:
+    """Make a function run in `on_device_of` its arguments."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        with on_device_of(*args, *kwargs.values()):
+            return function(*args, **kwargs)
+
+    return wrapper  # type: ignore[return-value]
 
 
 def backend_module(backend: Backend | None = None) -> ModuleType:
@@ -142,8 +170,8 @@ def zeros(shape: Sequence[int], like: Array, dtype: DType = None) -> Array:
 def _make(function: str, argument: Any, like: Array, dtype: DType) -> Array:
     """Call an array-creation function of `like`'s library on `like`'s device."""
     xp = array_namespace(like)
-    if xp.__name__ == "cupy":  # CuPy allocates on the current device, which need not be that of `like`
-        with like.device:
+    if xp.__name__ == "cupy":
+        with on_device_of(like):
             return getattr(xp, function)(argument, dtype=dtype)
     return getattr(xp, function)(argument, dtype=dtype, device=like.device)
 

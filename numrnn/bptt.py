@@ -28,7 +28,7 @@ from typing import Any, Literal, overload
 
 import numpy as np
 
-from numrnn.backend import Array, Params, array_namespace, empty, zeros
+from numrnn.backend import Array, Params, array_namespace, empty, on_device_of, zeros
 from numrnn.blas import one_thread_each
 from numrnn.cells.base import Cell, same_step, unchecked
 from numrnn.cells.stack import Stack
@@ -142,11 +142,12 @@ def forward(
             raise ValueError("give recompute_every alone: checkpoint_every is its old name")
         warnings.warn("checkpoint_every is now called recompute_every", DeprecationWarning, stacklevel=2)
         recompute_every = checkpoint_every
-    problem = check_problem(cell, params, x, h0, lengths, recompute_every)
-    tape = _make_tape(problem, engine)
-    with flush_subnormals():
-        tape.run()
-    return tape.states, tape
+    with on_device_of(x):
+        problem = check_problem(cell, params, x, h0, lengths, recompute_every)
+        tape = _make_tape(problem, engine)
+        with flush_subnormals():
+            tape.run()
+        return tape.states, tape
 
 
 def _make_tape(problem: Problem, engine: Engine, stacklevel: int = 3) -> Tape:
@@ -157,7 +158,7 @@ def _make_tape(problem: Problem, engine: Engine, stacklevel: int = 3) -> Tape:
     if engine == "reference":
         return ReferenceTape(problem)
     cell = problem.cell
-    if isinstance(cell, Stack) and same_step(type(cell), Stack):
+    if isinstance(cell, Stack) and same_step(cell, Stack):
         # Called by `_run` of the tape, which its `run` calls.
         return LayeredTape(problem, cell, functools.partial(_make_tape, engine=engine, stacklevel=stacklevel + 2))
     fused = _fused_engine(problem.x)
@@ -242,8 +243,8 @@ def backward(
     named = isinstance(wrt, tuple | list | set | frozenset) and all(isinstance(one, str) for one in wrt)
     if not named or set(wrt) - set(GRADIENTS):
         raise ValueError(f"wrt must be a collection of {', '.join(map(repr, GRADIENTS))}, got {shown(wrt)}")
-    g, direct = check_cotangents(tape.problem, d_states, d_final)
-    with flush_subnormals():
+    with on_device_of(tape.problem.x), flush_subnormals():
+        g, direct = check_cotangents(tape.problem, d_states, d_final)
         if g.dtype != tape.problem.h0.dtype and not isinstance(tape, ReferenceTape):
             # A complex cotangent of a real pass is two real ones, by linearity; no fused engine supports it.
             tape = ReferenceTape(tape.problem)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from numrnn.backend import Array, array_namespace, astype, device_of, is_array, to_numpy
+from numrnn.backend import Array, array_namespace, astype, device_of, is_array, on_their_device, to_numpy
 
 LARGEST_INTEGER = 2**63 - 1  # what an array of numbers can hold, and more than any size or seed needs
 LONGEST_SHOWN = 80  # characters of a value in an error
@@ -151,6 +151,7 @@ def _tuple_text(items: Sequence[Any]) -> str:
     return "(" + ", ".join(map(str, items)) + ("," if len(items) == 1 else "") + ")"
 
 
+@on_their_device
 def check_finite(name: str, array: Array) -> None:
     """Raise ValueError naming the first NaN or infinity in `array`. Costs one pass and a device synchronisation."""
     if values_are_trusted():

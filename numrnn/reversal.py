@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from numrnn.backend import Array, array_namespace, asarray
+from numrnn.backend import Array, array_namespace, asarray, on_their_device
 from numrnn.checks import check_array
 from numrnn.problem import check_lengths
 
 
+@on_their_device
 def reverse(x: Array, lengths: Any = None) -> Array:
     """Return sequences in reverse time order; elements after a row's length keep their places.
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from numrnn.backend import Array, empty, to_numpy
+from numrnn.backend import Array, empty, on_device_of, to_numpy
 from numrnn.problem import Problem
 from numrnn.subnormals import flush_subnormals
 
@@ -100,7 +100,7 @@ class Tape(ABC):
     def recomputed(self, start: int) -> Array:
         """Return `segment(start)`; free if the last call was for the same segment."""
         if self._recomputed is None or self._recomputed[0] != start:
-            with flush_subnormals():
+            with on_device_of(self.problem.h0), flush_subnormals():
                 self._recomputed = start, self.segment(start)
         return self._recomputed[1]
 
@@ -136,8 +136,9 @@ class CheckpointedStates(Sequence[Array]):
         if isinstance(index, slice):
             wanted = range(*index.indices(len(self)))
             out = empty((len(wanted), *self.shape[1:]), like=self._tape.problem.h0)
-            for position, t in enumerate(wanted):
-                out[position, ...] = self[t]
+            with on_device_of(out):
+                for position, t in enumerate(wanted):
+                    out[position, ...] = self[t]
             return out
         t = range(len(self))[index]  # raises IndexError, and resolves negative indices
         if t == self._tape.problem.n_steps:

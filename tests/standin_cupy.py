@@ -4,6 +4,11 @@ To read an element of an array on a GPU is to wait for it. These arrays count ea
 `get`, a mask as an index, ...), refuse what CuPy refuses (mixing with NumPy arrays, becoming one in silence), and run
 the text of elementwise and reduction kernels, compiled by the C++ compiler of the machine. `install` puts the module in
 the place of CuPy; `waits` is what was counted, `launches` which kernels ran.
+
+There are two devices. As in CuPy, an array is allocated on the current one, `with Device(1):` makes another current,
+and an operation runs on the current one: where that is not the device of all its arrays, it raises WrongDeviceError. On
+a machine of several GPUs it would succeed, slowly, out of order and with its result elsewhere, or fail for want of peer
+access. Views, and copies to the host, run nowhere.
 """
 
 from __future__ import annotations
@@ -37,30 +42,43 @@ waits: list[str] = []  # what waited, one entry a wait
 launches: list[str] = []  # names of the kernels that ran
 
 
-class Device:
-    """The one device there is."""
+class WrongDeviceError(AssertionError):
+    """An operation ran while another device than that of its arrays was the current one."""
 
-    id = 0
+
+current = [0]  # the current device, and those that `with` will return to
+
+
+class Device:
+    """One of the devices; the current one by default."""
+
+    def __init__(self, index=None):
+        self.id = current[-1] if index is None else index
 
     def __enter__(self):
+        current.append(self.id)
         return self
 
     def __exit__(self, *_):
-        pass
+        current.pop()
 
     def __eq__(self, other):
-        return isinstance(other, Device)
+        return isinstance(other, Device) and self.id == other.id
 
     def __hash__(self):
-        return 0
+        return self.id
 
     def __str__(self):
-        return "<CUDA Device 0>"
+        return f"<CUDA Device {self.id}>"
 
 
 def bare(value):
-    """Return what the wall hides; refuse NumPy arrays, which live on the host."""
+    """Return what the wall hides, for an operation; refuse NumPy arrays, which live on the host."""
     if isinstance(value, ndarray):
+        if value._index != current[-1]:
+            raise WrongDeviceError(
+                f"device {current[-1]} is current at an operation on an array of device {value._index}"
+            )
         return value._hidden
     if isinstance(value, np.ndarray):
         raise TypeError("Unsupported type <class 'numpy.ndarray'>")
@@ -82,24 +100,27 @@ class ndarray:
     __array_priority__ = 100
     __array_ufunc__ = None
 
-    def __init__(self, hidden):
-        self._hidden = hidden
+    def __init__(self, hidden, index=None):
+        self._hidden, self._index = hidden, current[-1] if index is None else index
+
+    def _view(self, hidden):
+        return ndarray(hidden, self._index)
 
     shape, dtype, ndim, size = (
         property(lambda self, name=name: getattr(self._hidden, name)) for name in ("shape", "dtype", "ndim", "size")
     )
-    device = property(lambda self: Device())
-    T = property(lambda self: walled(self._hidden.T))
+    device = property(lambda self: Device(self._index))
+    T = property(lambda self: self._view(self._hidden.T))
 
     def __getitem__(self, index):
         for part in index if isinstance(index, tuple) else (index,):
             if isinstance(part, ndarray) and part.dtype == bool:
                 waits.append("mask")
         hidden = self._hidden[bare(index)]
-        return ndarray(hidden if isinstance(hidden, np.ndarray) else np.asarray(hidden))
+        return self._view(hidden if isinstance(hidden, np.ndarray) else np.asarray(hidden))
 
     def __setitem__(self, index, value):
-        self._hidden[bare(index)] = bare(value)
+        bare(self)[bare(index)] = bare(value)
 
     def __len__(self):
         return len(self._hidden)
@@ -121,10 +142,17 @@ class ndarray:
         return self._hidden.__dlpack_device__()
 
     def astype(self, dtype):
-        return walled(self._hidden.astype(dtype))
+        return walled(bare(self).astype(dtype))
 
     def copy(self):
-        return walled(self._hidden.copy())
+        return walled(bare(self).copy())
+
+    def sum(self, axis=None):
+        return walled(bare(self).sum(axis))
+
+    def reshape(self, *shape):
+        hidden = self._hidden.reshape(*shape)
+        return self._view(hidden) if np.shares_memory(hidden, self._hidden) else walled(bare(self).reshape(*shape))
 
     def __hash__(self):
         return id(self)
@@ -134,16 +162,16 @@ def _binary(name):
     function = getattr(operator, name)
 
     def forwards(self, other):
-        return NotImplemented if other is None else walled(function(self._hidden, bare(other)))
+        return NotImplemented if other is None else walled(function(bare(self), bare(other)))
 
     def backwards(self, other):
-        return walled(function(bare(other), self._hidden))
+        return walled(function(bare(other), bare(self)))
 
     return forwards, backwards
 
 
 def _unary(array, function):
-    return walled(function(array._hidden))
+    return walled(function(bare(array)))
 
 
 for _name in ("add", "sub", "mul", "truediv", "matmul", "pow", "and_", "or_"):
@@ -203,7 +231,7 @@ class ElementwiseKernel:
         if raw or is_output:
             assert value.dtype.name == kind, f"{self.name}: {name} must be {kind}, got {value.dtype}"
             assert value._hidden.flags.c_contiguous, f"{self.name}: {name} must be C-contiguous"
-            return value._hidden
+            return bare(value)
         return np.ascontiguousarray(np.broadcast_to(np.asarray(bare(value)).astype(kind), shape))
 
     def source(self, real):
@@ -274,15 +302,15 @@ class _Module(types.ModuleType):
 
 
 def asarray(values, dtype=None):
-    """Copy to the device."""
-    return ndarray(np.array(values._hidden if isinstance(values, ndarray) else values, dtype=dtype))
+    """Copy to the current device."""
+    return ndarray(np.array(bare(values) if isinstance(values, ndarray) else values, dtype=dtype))
 
 
 def make_module():
     """Return a new module that stands for CuPy."""
     module = _Module("cupy")
     runtime = types.SimpleNamespace(
-        getDeviceCount=lambda: 1, getDeviceProperties=lambda index: {"name": b"stand-in"}, CUDARuntimeError=RuntimeError
+        getDeviceCount=lambda: 2, getDeviceProperties=lambda index: {"name": b"stand-in"}, CUDARuntimeError=RuntimeError
     )
     module.__version__ = "0 (stand-in)"
     module.__spec__ = importlib.machinery.ModuleSpec("cupy", None)
@@ -302,4 +330,5 @@ def install(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", module)
     waits.clear()
     launches.clear()
+    current[:] = [0]
     return module

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import functools
 import inspect
+import types
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 
-from numrnn.backend import Array, Params, array_namespace, from_numpy
+from numrnn.backend import Array, Params, array_namespace, from_numpy, on_device_of
 from numrnn.checks import (
     check_array,
     check_finite,
@@ -393,8 +394,9 @@ def checked(method: F) -> F:
     def wrapper(self: Cell, *args: Any, **kwargs: Any) -> Any:
         arguments = signature.bind(self, *args, **kwargs).arguments
         del arguments["self"]
-        self.check_step(**arguments)
-        return method(self, *args, **kwargs)
+        with on_device_of(*args, *kwargs.values()):
+            self.check_step(**arguments)
+            return method(self, *args, **kwargs)
 
     return wrapper  # type: ignore[return-value]
 
@@ -405,11 +407,23 @@ def unchecked(method: F) -> F:
     return method if inner is None else functools.partial(inner, method.__self__)  # type: ignore[attr-defined, return-value]
 
 
-def same_step(kind: type[Cell], own: type[Cell]) -> bool:
-    """Tell whether cells of `kind` use the step and the adjoint of `own`: a subclass may override them or a helper."""
-    others = ("draw_params", "step_jvp", "jacobian")
-    parts = [name for name, value in vars(own).items() if inspect.isfunction(value) and name[:2] != "__"]
-    return issubclass(kind, own) and all(getattr(kind, name) is vars(own)[name] for name in parts if name not in others)
+def same_step(cell: Cell, own: type[Cell]) -> bool:
+    """Tell whether a cell uses the step and the adjoint of `own`: a subclass or the cell itself may override a part."""
+    return isinstance(cell, own) and not overrides(cell, own, besides=("draw_params", "step_jvp", "jacobian"))
+
+
+def overrides(one: object, own: type, besides: Sequence[str] = ()) -> bool:
+    """Tell whether an object has a method or a property of its own in place of one defined by its base class `own`.
+
+    It may come from its class, a base class in between, or the object's own attributes. `besides` need not agree.
+    """
+    kinds = (types.FunctionType, property, staticmethod, classmethod)
+    parts = {name: value for name, value in vars(own).items() if isinstance(value, kinds) and name[:2] != "__"}
+    return any(
+        name in vars(one) or inspect.getattr_static(type(one), name) is not value
+        for name, value in parts.items()
+        if name not in besides
+    )
 
 
 def sigmoid(u: Array) -> Array:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-from numrnn.backend import Array, Params
+from numrnn.backend import Array, Params, on_their_device
 
 __all__ = ["AVERAGES", "Average", "average_weight", "move_average"]
 
@@ -35,6 +35,7 @@ def average_weight(kind: Average, updates: int, step: int, total_steps: int) -> 
     return 1 / max(step - max(total_steps - updates, 0), 1)
 
 
+@on_their_device
 def move_average(average: Params, params: Params, weight: float) -> dict[str, Array]:
     """Return the average moved by `weight` towards the parameters; new arrays of the same dtypes."""
     # Not a + w (p - a), which is not exactly p for w = 1.

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from numrnn.backend import Array, array_namespace, asarray, astype
+from numrnn.backend import Array, array_namespace, asarray, astype, on_device_of
 from numrnn.checks import check_plain
 from numrnn.datasets.collection import Sequences
 from numrnn.kernels import has_kernel
@@ -189,9 +189,10 @@ class _Resident:
     def __call__(self, rows: np.ndarray, rng: np.random.Generator) -> Batch:
         # Row numbers of a data set are always in range: the device does not check them.
         index = asarray(np.ascontiguousarray(rows, np.int64), like=self._like)
-        x = self._x_of(index, rng)
-        labels = array_namespace(index).take(self._labels, index, axis=0)
-        x = x if x.dtype == self._like.dtype else astype(x, self._like.dtype)
+        with on_device_of(index):
+            x = self._x_of(index, rng)
+            labels = array_namespace(index).take(self._labels, index, axis=0)
+            x = x if x.dtype == self._like.dtype else astype(x, self._like.dtype)
         return Batch(x, labels, None, None, len(rows))
 
 

@@ -11,13 +11,14 @@ import functools
 import math
 import sys
 
-from numrnn.backend import Array, Params, array_namespace, astype
+from numrnn.backend import Array, Params, array_namespace, astype, on_their_device
 from numrnn.checks import check_arrays, check_number, dtype_name
 from numrnn.kernels import Kernel, Reduction, has_kernel
 
 __all__ = ["clip_by_global_norm", "clip_on_device", "global_norm", "norm_on_device"]
 
 
+@on_their_device
 def clip_by_global_norm(grads: Params, max_norm: float) -> tuple[dict[str, Array], float]:
     """Scale all gradients by one factor so that their common Euclidean norm is at most `max_norm`.
 
@@ -66,6 +67,7 @@ FACTOR = Kernel(
 SCALE = Kernel(name="scale", inputs="T g, float64 factor", outputs="T scaled", operation="scaled = g * T(factor);")
 
 
+@on_their_device
 def clip_on_device(grads: Params, max_norm: float) -> tuple[dict[str, Array], Array]:
     """Return the result of `clip_by_global_norm`, bit for bit, without synchronising: the norm has shape ().
 
@@ -102,6 +104,7 @@ def _norm_of(count: int) -> Kernel:
     return Kernel(name=f"norm_{count}", inputs=inputs, outputs="float64 length", operation=f"length = sqrt({total});")
 
 
+@on_their_device
 def norm_on_device(arrays: Params) -> Array:
     """Return the norm of `global_norm` as an array of shape (), float64, without synchronising; at least one array."""
     values = list(arrays.values())

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from numrnn.backend import Array, asarray
+from numrnn.backend import Array, asarray, on_their_device
 from numrnn.kernels import PHILOX, Kernel, has_kernel
 
 __all__ = ["drop_inputs"]
@@ -35,6 +35,7 @@ DROPOUT = Kernel(
 )
 
 
+@on_their_device
 def drop_inputs(x: Array, probability: float, rng: np.random.Generator) -> Array:
     """Return x with elements set to zero at random, and the others scaled to keep its mean.
 

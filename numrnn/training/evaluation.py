@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from numrnn.backend import Array, array_namespace, astype, empty, to_numpy
+from numrnn.backend import Array, array_namespace, astype, empty, on_their_device, to_numpy
 from numrnn.training.batches import Batches
 from numrnn.training.protocol import Lengths, Model
 from numrnn.training.results import Evaluation
@@ -16,6 +16,7 @@ from numrnn.typing import Engine
 __all__ = ["evaluate_rows", "outputs_of_rows"]
 
 
+@on_their_device
 def evaluate_rows(
     model: Model,
     params: dict[str, Array],
@@ -65,6 +66,7 @@ def evaluate_rows(
     return Evaluation(loss / total, accuracy, _joined(parts))
 
 
+@on_their_device
 def outputs_of_rows(
     model: Model,
     params: dict[str, Array],

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from numrnn.backend import Array, array_namespace, asarray, astype, empty, to_numpy, zeros
+from numrnn.backend import Array, array_namespace, asarray, astype, empty, on_their_device, to_numpy, zeros
 from numrnn.checks import dtype_name
 from numrnn.kernels import Kernel, has_kernel
 from numrnn.training.config import walk
@@ -87,6 +87,7 @@ class Ledger:
         The optimiser's state.
     """
 
+    @on_their_device
     def __init__(self, params: Mapping[str, Array], optimizer: Mapping[str, Any]) -> None:
         like = next(iter(params.values()))
         self.every = 1 if array_namespace(like).__name__ == "numpy" else WAIT_EVERY
@@ -108,6 +109,7 @@ class Ledger:
         """Whether it must be read before the next `note`."""
         return len(self._noted) == self.every
 
+    @on_their_device
     def note(
         self,
         step: int,

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from numrnn.backend import Array, array_namespace, asarray, astype, device_of, empty
+from numrnn.backend import Array, array_namespace, asarray, astype, device_of, empty, on_their_device
 from numrnn.checks import check_array, check_beside, check_finite, check_same_kind, dtype_name, values_are_trusted
 from numrnn.kernels import Kernel, has_kernel
 
@@ -23,6 +23,7 @@ __all__ = ["accuracy", "check_labels", "correct_rows", "mean_squared_error", "so
 INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 
 
+@on_their_device
 def softmax_cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
     """Return the mean cross-entropy of the softmax of `logits`, and its gradient.
 
@@ -108,6 +109,7 @@ def _cross_entropy_in_one_launch(logits: Array, labels: Array) -> tuple[Array, A
     return xp.sum(losses) / batch, d_logits
 
 
+@on_their_device
 def mean_squared_error(outputs: Array, targets: Array) -> tuple[Array, Array]:
     """Return the mean of (outputs - targets)^2 over batch and columns, and its gradient with respect to `outputs`.
 
@@ -142,6 +144,7 @@ def mean_squared_error(outputs: Array, targets: Array) -> tuple[Array, Array]:
     return loss, difference * (2 / size)
 
 
+@on_their_device
 def accuracy(logits: Array, labels: Array) -> float:
     """Return the fraction of rows whose largest logit is at the label, 0 to 1; of equal logits the first counts.
 
@@ -178,6 +181,7 @@ CORRECT = Kernel(
 )
 
 
+@on_their_device
 def correct_rows(logits: Array, labels: Array) -> Array:
     """Return the number of rows whose largest logit is at the label, an int64 of shape ().
 

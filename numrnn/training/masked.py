@@ -11,13 +11,14 @@ number, even NaN. The losses with one vector per row are in losses.py.
 
 from __future__ import annotations
 
-from numrnn.backend import Array, array_namespace, asarray, astype, device_of
+from numrnn.backend import Array, array_namespace, asarray, astype, device_of, on_their_device
 from numrnn.checks import check_array, check_beside, check_finite, check_same_kind, dtype_name, values_are_trusted
 from numrnn.training.losses import INTEGERS
 
 __all__ = ["check_mask", "correct_steps", "masked_cross_entropy", "masked_squared_error"]
 
 
+@on_their_device
 def masked_cross_entropy(logits: Array, labels: Array, mask: Array) -> tuple[Array, Array]:
     """Return the mean cross-entropy over the counted steps, and its gradient with respect to `logits`.
 
@@ -77,6 +78,7 @@ def masked_cross_entropy(logits: Array, labels: Array, mask: Array) -> tuple[Arr
     return loss, weights * (e / total - hit) / count
 
 
+@on_their_device
 def masked_squared_error(outputs: Array, targets: Array, mask: Array) -> tuple[Array, Array]:
     """Return the mean of (outputs - targets)^2 over the counted steps and columns, and its gradient.
 
@@ -114,6 +116,7 @@ def masked_squared_error(outputs: Array, targets: Array, mask: Array) -> tuple[A
     return xp.sum(difference * difference) / (count * K), difference * (2 / (count * K))
 
 
+@on_their_device
 def correct_steps(logits: Array, labels: Array, mask: Array) -> Array:
     """Return the number of counted steps whose largest logit is at the label, an int64 of shape (); unchecked."""
     xp = array_namespace(logits)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from numrnn.backend import Array, Params, array_namespace, astype
+from numrnn.backend import Array, Params, array_namespace, astype, on_their_device
 from numrnn.cells.base import Cell
 from numrnn.checks import check_array, check_beside, check_finite, check_integer, dtype_name
 from numrnn.training.losses import INTEGERS, accuracy, correct_rows, mean_squared_error, softmax_cross_entropy
@@ -80,6 +80,7 @@ class Classifier(ReadOut):
             raise ValueError(f"y must be {tuple(outputs.shape[:-1])} as the outputs are, got {tuple(y.shape)}")
         return correct_rows(outputs, y) if self.output == "last" else correct_steps(outputs, y, mask)
 
+    @on_their_device
     def predictions(self, outputs: Array) -> Array:
         """Return the index of the largest logit, (B,) or (T, B); of equal ones the first."""
         _check_outputs(outputs)
@@ -100,6 +101,7 @@ class Classifier(ReadOut):
         """Return the probability of each class, (B, K) or (T, B, K): the softmax of the logits."""
         return self.probabilities(self.outputs(params, x, lengths, engine=engine))
 
+    @on_their_device
     def probabilities(self, outputs: Array) -> Array:
         """Return the softmax of logits, (..., K), without overflow."""
         _check_outputs(outputs)
@@ -107,6 +109,7 @@ class Classifier(ReadOut):
         e = xp.exp(outputs - xp.max(outputs, axis=-1, keepdims=True))
         return e / xp.sum(e, axis=-1, keepdims=True)
 
+    @on_their_device
     def accuracy(
         self, params: Params, x: Array, labels: Array, *, lengths: Lengths = None, engine: Engine = "auto"
     ) -> float:

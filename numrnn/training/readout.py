@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from numrnn.backend import Array, Params, array_namespace, asarray, from_numpy, to_numpy, zeros
+from numrnn.backend import Array, Params, array_namespace, asarray, from_numpy, on_their_device, to_numpy, zeros
 from numrnn.bptt import backward, forward
 from numrnn.cells.base import Cell, complete_config
 from numrnn.checks import (
@@ -120,6 +120,7 @@ class ReadOut(ABC):
         W_out = (rng.standard_normal((K, n)) / n**0.5).astype(dtype)
         return params | {"W_out": from_numpy(W_out, backend), "b_out": from_numpy(np.zeros(K, dtype), backend)}
 
+    @on_their_device
     def outputs(self, params: Params, x: Array, lengths: Lengths = None, *, engine: Engine = "auto") -> Array:
         """Return the outputs for a batch of sequences, without a tape.
 
@@ -151,6 +152,7 @@ class ReadOut(ABC):
         check_finite(TOO_LARGE, outputs)
         return outputs
 
+    @on_their_device
     def loss(
         self,
         params: Params,
@@ -165,6 +167,7 @@ class ReadOut(ABC):
         outputs = self.outputs(params, x, lengths, engine=engine)
         return self.loss_of(outputs, y, self._mask(mask, lengths, outputs))[0]
 
+    @on_their_device
     def loss_and_gradient(
         self,
         params: Params,
@@ -219,6 +222,7 @@ class ReadOut(ABC):
         assert cell_grads is not None
         return loss, {**cell_grads, **readout_grads}, outputs
 
+    @on_their_device
     def state_gradients(
         self,
         params: Params,
@@ -241,6 +245,7 @@ class ReadOut(ABC):
         _, d_read = self._readout_vjp(params, read, d_outputs)
         return backward(tape, **self._cotangents(tape, d_read), wrt=("states",)).states
 
+    @on_their_device
     def predict(self, params: Params, x: Array, lengths: Lengths = None, *, engine: Engine = "auto") -> Array:
         """Return the predictions for a batch, (B, ...) or (T, B, ...); arguments as for `outputs`."""
         return self.predictions(self.outputs(params, x, lengths, engine=engine))

@@ -48,16 +48,16 @@ def results(tape, d_states):
     return {"states": np.asarray(tape.states), **named, "dx": grads.x, "dh0": grads.h0, "dh": grads.states}
 
 
-def reference(cell, params, x, h0, d_states, lengths=None):
-    """Return the same from the reference engine, in float64."""
-    params, x, h0, d_states = (_double(a) for a in (params, x, h0, d_states))
+def reference(cell, params, x, h0, d_states, lengths=None, dtype=np.float64):
+    """Return the same from the reference engine, by default in float64."""
+    params, x, h0, d_states = (_as_type(a, dtype) for a in (params, x, h0, d_states))
     tape = bptt.ReferenceTape(check_problem(cell, params, x, h0, lengths, None))
     tape.run()
     return results(tape, d_states)
 
 
-def _double(array):
-    return {k: _double(v) for k, v in array.items()} if isinstance(array, dict) else array.astype(np.float64)
+def _as_type(array, dtype):
+    return {k: _as_type(v, dtype) for k, v in array.items()} if isinstance(array, dict) else array.astype(dtype)
 
 
 def largest_errors(got, wanted):

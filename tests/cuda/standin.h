@@ -2,9 +2,11 @@
 // barrier and every shuffle hands over to the next one. Takes the place of numrnn/engines/cuda/device.cuh.
 //
 // It is made to show races. Between two barriers a fiber runs as far as it can before another one starts; their order is
-// drawn anew all the time, and at every barrier the warps that stand still until no other can go on. Shared memory starts as NaN, and so does what lies behind it, which must stay so. A copy
-// that is asynchronous happens when it is waited for, no sooner. Messages between blocks arrive at a random time, in a
-// random order.
+// drawn anew all the time, and at every barrier the warps that stand still until no other can go on. Shared memory becomes
+// NaN when its block starts: what another block wrote there before is lost, and what lies behind it must not change. A
+// block that has ended can be written to no more. An asynchronous copy happens at a random time, by chance at once and by
+// chance when it is waited for; it reads its source then. Messages between blocks arrive at a random time, in a random
+// order.
 
 #include <math.h>
 #include <setjmp.h>
@@ -39,8 +41,10 @@ struct Index {
 
 struct Copy {
     void* to;
-    uint64_t value;
+    const void* from;  // null for zeros
     size_t bytes;
+
+    void land() const { from ? (void)memcpy(to, from, bytes) : (void)memset(to, 0, bytes); }
 };
 
 struct Meeting {  // of the threads that a barrier waits for
@@ -49,8 +53,8 @@ struct Meeting {  // of the threads that a barrier waits for
 
 struct Block {
     std::vector<unsigned char> memory;
+    int waiting = 0, inside = 0;  // threads that have not started, and those that have and have not ended
     Meeting meeting;
-    int running;  // fibers
 };
 
 struct Counter {  // of arrivals: its phase ends when one thread has said what to expect, and as many bytes have arrived
@@ -92,10 +96,7 @@ struct Cluster {
     Meeting meeting;
     std::map<void*, Counter> counters;  // by address in a block's memory
     std::vector<Message> messages;      // that have not arrived
-    int failure = 0;
 };
-
-enum Failure { NONE, DEADLOCK, MEMORY_OVERRUN, COUNTER_MISUSED, MESSAGE_LOST };
 
 inline Cluster* cluster;
 inline Fiber* current;
@@ -105,8 +106,36 @@ inline jmp_buf scheduler;
 inline ucontext_t scheduler_context;
 inline std::function<void()> run_kernel;
 
+inline bool written_too_late;  // into the memory of a block that had ended
+inline bool misused;           // a counter of arrivals that expects nothing
+
+// A thread in its block: the first one finds the memory as it may be on a device.
+struct Presence {
+    Block& block = *current->own_block;
+
+    Presence() {
+        if (block.inside++ == 0 && block.waiting == static_cast<int>(block.meeting.wanted)) {
+            std::fill(block.memory.begin(), block.memory.end() - GUARD_BYTES, 0xff);
+        }
+        --block.waiting;
+    }
+    ~Presence() { --block.inside; }
+};
+
+// Let one of this thread's copies happen, or none.
+inline void land_by_chance(unsigned chance) {
+    auto& groups = current->groups;
+    if (groups.size() < 2 && groups.back().empty()) return;
+    if (draw_order() % chance) return;
+    auto& group = groups[draw_order() % groups.size()];
+    if (group.empty()) return;
+    std::swap(group[draw_order() % group.size()], group.back());
+    group.back().land();
+    group.pop_back();
+}
+
 inline bool met(const Fiber& fiber) {
-    if (fiber.counter) return fiber.counter->ended % 2 != fiber.parity;  // as the device sees it: two phases later it is missed
+    if (fiber.counter) return fiber.counter->ended % 2 != fiber.parity;  // two phases later it would miss it, as on a device
     return !fiber.waits_for || fiber.waits_for->round != fiber.round;
 }
 
@@ -121,13 +150,14 @@ inline void deliver(size_t index) {
     std::swap(cluster->messages[index], cluster->messages.back());
     const Message message = cluster->messages.back();
     cluster->messages.pop_back();
-    if (message.block->running == 0) cluster->failure = MESSAGE_LOST;
+    written_too_late |= message.block->waiting + message.block->inside == 0;
     memcpy(message.to, message.value, message.bytes);
     message.counter->bytes -= message.bytes;
     end_phase(*message.counter);
 }
 
 inline void meet(Meeting& meeting) {
+    land_by_chance(8);
     if (++meeting.arrived == meeting.wanted) {
         meeting.arrived = 0;
         ++meeting.round;
@@ -140,9 +170,8 @@ inline void meet(Meeting& meeting) {
 }
 
 inline void enter() {
-    run_kernel();
+    { Presence here; run_kernel(); }
     current->ended = true;
-    --current->own_block->running;
     _longjmp(scheduler, 1);
 }
 
@@ -183,14 +212,16 @@ inline bool run_cluster() {
         if (held_back == 0) deliver(draw_order() % cluster->messages.size());
         held_back = 0;
     }
-    if (!cluster->messages.empty()) cluster->failure = MESSAGE_LOST;
     return true;
 }
+
+enum Failure { NONE, DEADLOCK, MEMORY_OVERRUN, WRITTEN_TOO_LATE, COUNTER_MISUSED };
 
 inline int launch(int blocks, int threads, int blocks_of_cluster, size_t shared_bytes, unsigned seed,
                   std::function<void()> kernel) {
     run_kernel = kernel;
     draw_order.seed(seed);
+    written_too_late = misused = false;
     Cluster all;
     cluster = &all;
     all.fibers.resize(threads * blocks_of_cluster);
@@ -203,7 +234,8 @@ inline int launch(int blocks, int threads, int blocks_of_cluster, size_t shared_
         all.messages.clear();
         for (Block& block : all.blocks) {
             block.memory.assign(shared_bytes + GUARD_BYTES, 0xff);  // NaN in both precisions
-            block.meeting.wanted = block.running = threads;
+            block.waiting = threads;
+            block.meeting.wanted = threads;
         }
         for (Warp& warp : all.warps) warp.meeting.wanted = LANES_OF_WARP;
         for (size_t i = 0; i < all.fibers.size(); ++i) {
@@ -224,8 +256,9 @@ inline int launch(int blocks, int threads, int blocks_of_cluster, size_t shared_
             makecontext(&fiber.start, enter, 0);
         }
         const bool finished = run_cluster();
-        if (all.failure) return all.failure;
+        if (misused) return COUNTER_MISUSED;
         if (!finished) return DEADLOCK;
+        if (written_too_late || !all.messages.empty()) return WRITTEN_TOO_LATE;
         for (Block& block : all.blocks) {
             for (size_t i = shared_bytes; i < block.memory.size(); ++i) {
                 if (block.memory[i] != 0xff) return MEMORY_OVERRUN;
@@ -277,7 +310,9 @@ inline unsigned char* shared_memory() { return standin::current->own_block->memo
 template <typename T>
 void store_to_block(T* own, int rank, T value) {
     const size_t offset = reinterpret_cast<unsigned char*>(own) - shared_memory();
-    memcpy(standin::cluster->blocks[rank].memory.data() + offset, &value, sizeof(T));
+    standin::Block& block = standin::cluster->blocks[rank];
+    standin::written_too_late |= block.waiting + block.inside == 0;
+    memcpy(block.memory.data() + offset, &value, sizeof(T));
 }
 
 inline void cluster_barrier() { standin::meet(standin::cluster->meeting); }
@@ -291,7 +326,7 @@ inline void publish_arrivals() {}
 inline void expect_bytes(Arrivals* counter, int bytes) {
     const auto found = standin::cluster->counters.find(counter);
     if (found == standin::cluster->counters.end() || found->second.pending == 0) {
-        standin::cluster->failure = standin::COUNTER_MISUSED;
+        standin::misused = true;
         return;
     }
     --found->second.pending;
@@ -319,9 +354,12 @@ void send_to_block(T* own, int rank, V value, Arrivals* counter) {
 
 template <typename T>
 void copy_async(T* to, const T* from, bool exists) {
-    standin::Copy copy{to, 0, sizeof(T)};
-    if (exists) memcpy(&copy.value, from, sizeof(T));
-    standin::current->groups.back().push_back(copy);
+    const standin::Copy copy{to, exists ? from : nullptr, sizeof(T)};
+    if (standin::draw_order() % 2) {
+        copy.land();
+    } else {
+        standin::current->groups.back().push_back(copy);
+    }
 }
 
 inline void commit_copies() { standin::current->groups.emplace_back(); }
@@ -330,7 +368,7 @@ template <int younger>
 void await_copies() {
     auto& groups = standin::current->groups;
     while (groups.size() > younger + 1) {
-        for (const standin::Copy& copy : groups.front()) memcpy(copy.to, &copy.value, copy.bytes);
+        for (const standin::Copy& copy : groups.front()) copy.land();
         groups.pop_front();
     }
 }

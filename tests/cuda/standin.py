@@ -23,9 +23,23 @@ FAILURES = (
     "",
     "its threads wait for each other for ever",
     "it writes past its shared memory",
+    "it writes into the memory of a block that has ended",
     "it counts arrivals that it does not expect",
-    "a message comes to a block that has ended",
 )
+GUARD_BYTES = 4096  # on either side of an array
+NAN = 0xFF  # in every byte: NaN in both precisions, and -1 as an integer
+
+# The arrays among a kernel's arguments, in their order, and which of their rows along the first axis it has to fill.
+ARRAYS = {
+    "forward": ("W", "lengths", "states", "acts"),
+    "backward": ("W", "lengths", "acts", "direct", "deltas", "sums", "g", "all_g"),
+    "lstm_backward": ("W", "lengths", "states", "acts", "direct", "deltas", "g", "all_g"),
+}
+FILLED = {
+    "forward": {"states": slice(1, None)},
+    "backward": {"deltas": slice(None), "sums": slice(None), "all_g": slice(None)},
+}
+CHANGED = {"forward": {"states", "acts"}, "backward": {"deltas", "sums", "g", "all_g"}}
 
 H200 = Device(capability=90, processors=132, shared_bytes=232_448)
 A100 = Device(capability=80, processors=108, shared_bytes=166_912)
@@ -71,11 +85,51 @@ def compiled(kernels, text=KERNEL_TEXT):
     return {kernel: library[f"entry_{index}"] for index, kernel in enumerate(kernels)}
 
 
+class Guarded:
+    """A copy of an array with bytes on either side that must not change; a kernel computes on it.
+
+    Parameters
+    ----------
+    array : numpy.ndarray
+        C-contiguous, as CuPy passes an address and no strides.
+    filled : slice or None
+        Rows that the kernel has to fill: NaN until then, whatever they hold.
+    """
+
+    def __init__(self, array, filled):
+        assert array.flags.c_contiguous
+        self.array, self.bytes = array, array.nbytes
+        self.memory = np.full(self.bytes + 2 * GUARD_BYTES, NAN, np.uint8)
+        self.inner = self.memory[GUARD_BYTES : GUARD_BYTES + self.bytes]
+        self.inner[:] = array.reshape(-1).view(np.uint8)
+        if filled is not None:
+            self.inner.reshape(len(array), -1)[filled] = NAN
+        self.before = self.inner.copy()
+
+    @property
+    def address(self):
+        return ctypes.c_void_p(self.inner.ctypes.data)
+
+    def overrun(self):
+        """Tell whether something beside the array has been written."""
+        outside = self.memory[:GUARD_BYTES], self.memory[GUARD_BYTES + self.bytes :]
+        return any((part != NAN).any() for part in outside)
+
+    def changed(self):
+        return not np.array_equal(self.inner, self.before)
+
+    def give_back(self):
+        self.array.reshape(-1).view(np.uint8)[:] = self.inner
+
+
 class StandinLauncher:
     """A launcher for NumPy arrays.
 
     `text` is that of the kernels, by default of the family of each, `device` what they believe to run on, `seed` draws
     the order of threads. It keeps the names of the kernels that it ran.
+
+    A kernel computes on copies of its arrays: it must write nothing beside them and nothing into those that it only
+    reads, and what it has to fill is NaN before.
     """
 
     def __init__(self, device=H200, text=None, seed=0):
@@ -84,23 +138,51 @@ class StandinLauncher:
 
     def __call__(self, kernel, blocks, threads, shared_bytes, arguments):
         self.launched.append(kernel)
+        seed = self.seed + 1000 * len(self.launched)  # another order for every launch
         parameters, family = kernel.partition("<")[2], family_of(kernel)
         cluster = int(parameters.split(",")[3 if family == "lstm" else 4])
         assert blocks % cluster == 0
-        held = [self._argument(argument) for argument in arguments]
+        guarded = guard(kernel.partition("<")[0], arguments)
+        held = [guarded[i].address if i in guarded else _scalar(value) for i, value in enumerate(arguments)]
         addresses = (ctypes.c_void_p * len(held))(*[ctypes.addressof(value) for value in held])
         prefix = "" if family == "euler" else f"{family}_"
         both = tuple(f"{prefix}{name}<{parameters}" for name in KERNELS)  # a pass needs both: one run of the compiler
         copies = f"constexpr bool ASYNC_COPIES = {str(self.device.capability >= 80).lower()};\n"
         entry = compiled(both, copies + (self.text or TEXTS[family]))[kernel]
-        failure = entry(blocks, threads, cluster, ctypes.c_size_t(shared_bytes), self.seed, addresses)
+        failure = entry(blocks, threads, cluster, ctypes.c_size_t(shared_bytes), seed, addresses)
         assert not failure, f"{kernel}: {FAILURES[failure]}"
+        check(kernel, guarded)
 
-    @staticmethod
-    def _argument(value):
-        if isinstance(value, np.ndarray):
-            assert value.flags.c_contiguous  # CuPy passes an address and no strides
-            return ctypes.c_void_p(value.ctypes.data)
-        if value.dtype == np.uint64:  # a null pointer
-            return ctypes.c_void_p(int(value))
-        return np.ctypeslib.as_ctypes_type(value.dtype)(value.item())
+
+def guard(name, arguments):
+    """Return a `Guarded` for each array among a kernel's arguments, by position; one for what is given twice."""
+    # Pointers are arrays, or null as uint64; the names must be those of the kernel's parameters.
+    kind = name.rpartition("_")[2]
+    arrays = ARRAYS.get(name, ARRAYS[kind])
+    positions = [i for i, a in enumerate(arguments) if isinstance(a, np.ndarray) or a.dtype == np.uint64]
+    assert len(positions) == len(arrays), f"{name} has other arrays than {', '.join(arrays)}"
+    guarded, by_address = {}, {}
+    for position, label in zip(positions, arrays, strict=True):
+        array = arguments[position]
+        if isinstance(array, np.ndarray):
+            place = array.ctypes.data, array.nbytes
+            if place not in by_address:
+                by_address[place] = Guarded(array, FILLED[kind].get(label))
+                by_address[place].label, by_address[place].may_change = label, label in CHANGED[kind]
+            guarded[position] = by_address[place]
+    return guarded
+
+
+def check(kernel, guarded):
+    """Give the arrays back, after checking what a kernel has written."""
+    for one in {id(value): value for value in guarded.values()}.values():
+        assert not one.overrun(), f"{kernel}: it writes beside {one.label}"
+        assert one.may_change or not one.changed(), f"{kernel}: it writes into {one.label}, which it only reads"
+        if one.may_change:
+            one.give_back()
+
+
+def _scalar(value):
+    if value.dtype == np.uint64:  # a null pointer
+        return ctypes.c_void_p(int(value))
+    return np.ctypeslib.as_ctypes_type(value.dtype)(value.item())

@@ -73,7 +73,7 @@ MESSAGES = [
     Slip("no barrier in a block", "            __syncthreads();\n", "", "gated"),
 ]
 LOOP = [
-    Slip("inputs are read too soon", "own, Mh);\n            inputs.template await<AHEAD - 1>", "own, Mh);\n            inputs.template await<AHEAD>", "gated"),
+    Slip("inputs are read too soon", "own, Ah);\n            inputs.template await<AHEAD - 1>", "own, Ah);\n            inputs.template await<AHEAD>", "gated"),
     Slip("a slot of another array", "(round * ARRAYS + array)", "(round * ARRAYS)", "gated"),
     Slip("a copy has inputs", "if (counts) copy_async", "copy_async", "lstm"),
     Slip("the last steps fetch nothing", "fetch(round, t + AHEAD);", "fetch(round, t + AHEAD + 1);", "gated"),
@@ -85,7 +85,7 @@ ELMAN = [
     Slip("a row stops one step late", "t < end) h[k] = h_next", "t <= end) h[k] = h_next", "elman"),
     Slip("a row that has ended has a delta", "&& t < end ? step_size", "? step_size", "elman"),
     Slip("its activation without tanh", "h_next = c[k] = tanh_of(u)", "h_next = c[k] = u", "elman"),
-    Slip("W in place of its transpose", "storage, true}", "storage, false}", "elman"),
+    Slip("W in place of its transpose", "diffusion, true}", "diffusion, false}", "elman"),
 ]
 LSTM = [
     Slip("input and forget gate change places", "enum Gate { INPUT, FORGET,", "enum Gate { FORGET, INPUT,"),

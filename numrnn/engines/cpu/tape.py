@@ -50,7 +50,7 @@ def unsupported_reason(problem: Problem) -> str | None:
 
 
 def _slice_class(problem: Problem) -> type[Slice] | None:
-    kind = next((kind for own, kind in SLICES.items() if same_step(type(problem.cell), own)), None)
+    kind = next((kind for own, kind in SLICES.items() if same_step(problem.cell, own)), None)
     return None if kind is None else kind.for_cell(problem.cell)
 
 

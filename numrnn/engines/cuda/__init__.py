@@ -8,8 +8,8 @@ gated or not, in float32 and float64, up to 256 units. The work is divided as fo
 2. The recurrence is a kernel, numrnn/engines/cuda/euler.cu, launched once for all steps. It keeps the recurrent matrix
    in registers, so a step reads and writes only B n numbers of each array.
 
-The forward kernel computes M h - gamma h, and the backward kernel M^T delta - gamma delta, where M^T is -M for the
-antisymmetric cells: the same matrix in the same registers, by the same routine.
+The forward kernel computes A h, and the backward kernel A^T delta, by the same routine. For the antisymmetric cells A^T
+differs from A by the sign of all elements beside the diagonal.
 
 Memory: the states, c of the same size (for a gated cell c and z), and [x | 1]; in the backward pass also the deltas, of
 the size of c. With `recompute_every`: every k-th state, and the rest for k steps only, recomputed by the same kernel.

@@ -21,7 +21,7 @@ __global__ void CLUSTER_OF(CLUSTER)
     using L = Layout<T, UNITS, ROWS, CLUSTER, OUTPUTS, LANES, HELD>;
     const Place<L> own(n, batch);
     unsigned char* memory = shared_memory();
-    const Matrix<L> M(own, memory, Recurrent<T>{W, n, storage, false});
+    const Matrix<L> A(own, memory, Recurrent<T>{W, n, storage, diffusion, false});
     Exchange<L> exchange(memory + Matrix<L>::REST_BYTES);
     const Inputs<L, GATES> inputs(memory + Matrix<L>::REST_BYTES + Exchange<L>::BYTES);
 
@@ -40,29 +40,28 @@ __global__ void CLUSTER_OF(CLUSTER)
         commit_copies();
     };
 
-    T h[L::KEPT], Mh[L::KEPT];
+    T h[L::KEPT], Ah[L::KEPT];
 #pragma unroll
     for (int k = 0; k < L::KEPT; ++k) h[k] = own.exists(k) ? state[k] : T(0);
     for (int t = 0; t < AHEAD; ++t) fetch(t);
 
     for (int t = 0; t < steps; ++t) {
-        product(M, exchange.gather(t, h, own), own, Mh);
+        product(A, exchange.gather(t, h, own), own, Ah);
         await_copies<AHEAD - 1>();
 #pragma unroll
         for (int k = 0; k < L::KEPT; ++k) {
-            const T Ah = Mh[k] - diffusion * h[k];
-            const T u = Ah + *inputs.slot(t, 0, k);  // (F2) (F5)
+            const T u = Ah[k] + *inputs.slot(t, 0, k);  // (F2) (F5)
             T c = tanh_of(u);  // (F3)
             T h_next;
             if constexpr (GATES == 1) {
                 h_next = h[k] + step_size * c;  // (F4)
             } else {
-                const T u_z = Ah + *inputs.slot(t, 1, k);  // (F6)
+                const T u_z = Ah[k] + *inputs.slot(t, 1, k);  // (F6)
                 const T z = T(0.5) + T(0.5) * tanh_of(T(0.5) * u_z);  // (F7)
                 h_next = h[k] + step_size * z * c;  // (F8)
                 if (own.exists(k)) act[t * GATES * step + n + k] = z;
             }
-            if (t < end) h[k] = h_next;
+            if (own.exists(k) && t < end) h[k] = h_next;  // padding stays 0, whatever its zero weights make of infinity
             if (own.exists(k)) {
                 act[t * GATES * step + k] = c;
                 state[(t + 1) * step + k] = h[k];
@@ -84,7 +83,7 @@ __global__ void CLUSTER_OF(CLUSTER)
     using L = Layout<T, UNITS, ROWS, CLUSTER, OUTPUTS, LANES, HELD>;
     const Place<L> own(n, batch);
     unsigned char* memory = shared_memory();
-    const Matrix<L> M_T(own, memory, Recurrent<T>{W, n, storage, true});
+    const Matrix<L> A_T(own, memory, Recurrent<T>{W, n, storage, diffusion, true});
     Exchange<L> exchange(memory + Matrix<L>::REST_BYTES);
     const Inputs<L, GATES + 1> inputs(memory + Matrix<L>::REST_BYTES + Exchange<L>::BYTES);
 
@@ -108,7 +107,7 @@ __global__ void CLUSTER_OF(CLUSTER)
         commit_copies();
     };
 
-    T g[L::KEPT], delta_bar[L::KEPT], M_T_delta[L::KEPT];
+    T g[L::KEPT], delta_bar[L::KEPT], A_T_delta[L::KEPT];
 #pragma unroll
     for (int k = 0; k < L::KEPT; ++k) g[k] = own.exists(k) ? g_of_batch[place + k] : T(0);
     for (int i = 1; i <= AHEAD; ++i) fetch(steps - i);
@@ -117,7 +116,8 @@ __global__ void CLUSTER_OF(CLUSTER)
         await_copies<AHEAD - 1>();
 #pragma unroll
         for (int k = 0; k < L::KEPT; ++k) {
-            const T dh = t < end ? step_size * g[k] : T(0);  // a row that keeps its state passes g on
+            // A row that keeps its state passes g on; padding adds nothing to the vector.
+            const T dh = own.exists(k) && t < end ? step_size * g[k] : T(0);
             const T c = *inputs.slot(t, 0, k);
             if constexpr (GATES == 1) {
                 delta_bar[k] = (1 - c * c) * dh;  // (B1)
@@ -134,10 +134,10 @@ __global__ void CLUSTER_OF(CLUSTER)
                 }
             }
         }
-        product(M_T, exchange.gather(t, delta_bar, own), own, M_T_delta);
+        product(A_T, exchange.gather(t, delta_bar, own), own, A_T_delta);
 #pragma unroll
         for (int k = 0; k < L::KEPT; ++k) {
-            g[k] += M_T_delta[k] - diffusion * delta_bar[k];  // (B2) (B10)
+            g[k] += A_T_delta[k];  // (B2) (B10)
             g[k] += *inputs.slot(t, GATES, k);  // (B26)
             if (all_g && own.exists(k)) all_g[t * step + place + k] = g[k];
         }

@@ -36,7 +36,7 @@ __global__ void CLUSTER_OF(CLUSTER)
     constexpr int GATES = CELL == GATED ? 2 : 1;
     const Place<L> own(n, batch);
     unsigned char* memory = shared_memory();
-    const Matrix<L> M(own, memory, Recurrent<T>{W, n, storage, false});
+    const Matrix<L> A(own, memory, Recurrent<T>{W, n, storage, diffusion, false});
     const Mailbox<L> box(memory + Matrix<L>::REST_BYTES);
     Prefetch<L, GATES> inputs(memory + Matrix<L>::REST_BYTES + Mailbox<L>::BYTES, own);
 
@@ -61,7 +61,7 @@ __global__ void CLUSTER_OF(CLUSTER)
         inputs.close();
     };
 
-    T h[L::KEPT], Mh[L::KEPT], c[L::KEPT], z[L::KEPT];
+    T h[L::KEPT], Ah[L::KEPT], c[L::KEPT], z[L::KEPT];
 #pragma unroll
     for (int k = 0; k < L::KEPT; ++k) h[k] = own.exists(k) ? state[k] : T(0);
 #pragma unroll
@@ -73,22 +73,21 @@ __global__ void CLUSTER_OF(CLUSTER)
         for (int round = 0; round < AHEAD; ++round) {
             const int t = done + round;
             if (t == steps) break;
-            product(M, box.receive(round), own, Mh);
+            product(A, box.receive(round), own, Ah);
             inputs.template await<AHEAD - 1>();
 #pragma unroll
             for (int k = 0; k < L::KEPT; ++k) {
                 T h_next;
                 if constexpr (CELL == ELMAN) {
-                    const T u = Mh[k] + inputs.at(round, 0, k);  // (F10)
+                    const T u = Ah[k] + inputs.at(round, 0, k);  // (F10)
                     h_next = c[k] = tanh_of(u);  // (F11)
                 } else {
-                    const T Ah = Mh[k] - diffusion * h[k];
-                    const T u = Ah + inputs.at(round, 0, k);  // (F2) (F5)
+                    const T u = Ah[k] + inputs.at(round, 0, k);  // (F2) (F5)
                     c[k] = tanh_of(u);  // (F3)
                     if constexpr (CELL == UNGATED) {
                         h_next = h[k] + step_size * c[k];  // (F4)
                     } else {
-                        const T u_z = Ah + inputs.at(round, 1, k);  // (F6)
+                        const T u_z = Ah[k] + inputs.at(round, 1, k);  // (F6)
                         z[k] = T(0.5) + T(0.5) * tanh_of(T(0.5) * u_z);  // (F7)
                         h_next = h[k] + step_size * z[k] * c[k];  // (F8)
                     }
@@ -121,7 +120,7 @@ __global__ void CLUSTER_OF(CLUSTER)
     constexpr int GATES = CELL == GATED ? 2 : 1;
     const Place<L> own(n, batch);
     unsigned char* memory = shared_memory();
-    const Matrix<L> M_T(own, memory, Recurrent<T>{W, n, storage, true});
+    const Matrix<L> A_T(own, memory, Recurrent<T>{W, n, storage, diffusion, true});
     const Mailbox<L> box(memory + Matrix<L>::REST_BYTES);
     Prefetch<L, GATES + 1> inputs(memory + Matrix<L>::REST_BYTES + Mailbox<L>::BYTES, own);
 
@@ -154,7 +153,7 @@ __global__ void CLUSTER_OF(CLUSTER)
         inputs.close();
     };
 
-    T g[L::KEPT], delta_bar[L::KEPT], delta[L::KEPT], delta_z[L::KEPT], M_T_delta[L::KEPT];
+    T g[L::KEPT], delta_bar[L::KEPT], delta[L::KEPT], delta_z[L::KEPT], A_T_delta[L::KEPT];
 #pragma unroll
     for (int k = 0; k < L::KEPT; ++k) g[k] = own.exists(k) ? g_of_batch[place + k] : T(0);
 #pragma unroll
@@ -197,11 +196,11 @@ __global__ void CLUSTER_OF(CLUSTER)
             sum_out -= step;
             if (g_out) g_out -= step;
             fetch((round + AHEAD - 1) % AHEAD, s + AHEAD - 1);
-            product(M_T, box.receive(round), own, M_T_delta);
+            product(A_T, box.receive(round), own, A_T_delta);
 #pragma unroll
             for (int k = 0; k < L::KEPT; ++k) {
                 const T kept = CELL == ELMAN && t < end ? T(0) : g[k];
-                g[k] = kept + (M_T_delta[k] - diffusion * delta_bar[k]);  // (B2) (B10) (B17)
+                g[k] = kept + A_T_delta[k];  // (B2) (B10) (B17)
                 g[k] += inputs.at(round, GATES, k);  // (B26)
             }
         }

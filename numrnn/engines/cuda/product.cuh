@@ -65,7 +65,7 @@ struct Place {
     __device__ bool exists(int k) const { return k < kept_units; }
 };
 
-// Element (i, j) of W - W^T, or of W: the recurrent matrix without diffusion, which the steps subtract.
+// Element (i, j) of W - W^T, or of W: the recurrent matrix without diffusion.
 enum Storage { FULL, TRIANGULAR, UNSTRUCTURED };
 
 template <typename T>
@@ -75,16 +75,21 @@ __device__ T recurrent(const T* W, int n, int i, int j, int storage) {
     return i < j ? W[i * n + j] : (i > j ? -W[j * n + i] : T(0));  // (F1)
 }
 
-// Its elements, zero beyond n. The backward pass needs the transpose: for an antisymmetric matrix, the same registers
-// with the opposite sign.
+// The elements of A, zero beyond n. The backward pass needs the transpose: for an antisymmetric matrix, the same
+// registers with the opposite sign. The diffusion is a part of it: zero on the diagonal times an infinite element would
+// be NaN.
 template <typename T>
 struct Recurrent {
     const T* W;
     int n, storage;
+    T diffusion;
     bool transposed;
 
     __device__ T operator()(int i, int j) const {
-        return i < n && j < n ? recurrent(W, n, transposed ? j : i, transposed ? i : j, storage) : T(0);
+        if (i >= n || j >= n) return T(0);
+        T element = recurrent(W, n, transposed ? j : i, transposed ? i : j, storage);
+        if (i == j) element -= diffusion;  // (F1) (F9)
+        return element;
     }
 };
 

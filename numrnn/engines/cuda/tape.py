@@ -10,7 +10,7 @@ import numpy as np
 
 from numrnn.backend import Array, array_namespace, astype, empty
 from numrnn.cells.antisymmetric import AntisymmetricMatrix, EulerStep
-from numrnn.cells.base import same_step
+from numrnn.cells.base import overrides, same_step
 from numrnn.cells.elman import ElmanCell
 from numrnn.cells.gated import GatedEulerStep
 from numrnn.cells.lstm import LSTMCell
@@ -53,8 +53,9 @@ def unsupported_reason(problem: Problem, launcher: Launcher | None = None) -> st
         return f"dtype {dtype_name(problem.h0)}"
     families = _families(problem)
     if not families:
-        matrix = type(getattr(problem.cell, "matrix", None))
-        other = "" if matrix in (type(None), *MATRICES) else f" with the matrix {matrix.__name__}"
+        matrix = getattr(problem.cell, "matrix", None)
+        plain = matrix is None or (type(matrix) in MATRICES and not overrides(matrix, type(matrix)))
+        other = "" if plain else f" with the matrix {type(matrix).__name__}"
         return f"the cell {type(problem.cell).__name__}{other}"
     n, most = problem.cell.hidden_size, lstm.MOST_UNITS if "lstm" in families else MOST_UNITS
     if n > most:
@@ -100,20 +101,20 @@ def _launcher_of(x: Array) -> Launcher:
 def _storage(problem: Problem) -> int | None:
     """Return how W stores the recurrent matrix, or None if the kernels do not support the matrix or the step."""
     cell: Any = problem.cell
-    if not any(same_step(type(cell), own) for own in (EulerStep, GatedEulerStep)):
+    if not any(same_step(cell, own) for own in (EulerStep, GatedEulerStep)):
         return None
-    # By type, not isinstance: a subclass may override `value`.
-    if type(cell.matrix) is AntisymmetricMatrix:
-        return TRIANGULAR if cell.matrix.triangular else FULL
-    return UNSTRUCTURED if type(cell.matrix) is UnstructuredMatrix else None
+    # By type, not isinstance: a subclass may override `value`, and so may the object itself.
+    matrix = cell.matrix
+    if type(matrix) not in MATRICES or overrides(matrix, type(matrix)):
+        return None
+    return UNSTRUCTURED if type(matrix) is UnstructuredMatrix else TRIANGULAR if matrix.triangular else FULL
 
 
 def _families(problem: Problem) -> tuple[str, ...]:
     """Return the families of kernels for the cell, the one to use first; none for a cell without support."""
-    cell = type(problem.cell)
-    if same_step(cell, LSTMCell):
+    if same_step(problem.cell, LSTMCell):
         return ("lstm",)
-    if same_step(cell, ElmanCell):
+    if same_step(problem.cell, ElmanCell):
         return ("lean",)
     if _storage(problem) is None:
         return ()

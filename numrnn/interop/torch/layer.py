@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from numrnn.backend import Array, zeros
+from numrnn.backend import Array, on_their_device, zeros
 from numrnn.bptt import ENGINES, Engine, Wanted, backward, forward
 from numrnn.cells.base import Cell
 from numrnn.checks import check_integer
@@ -229,6 +229,7 @@ class _Recurrence(torch.autograd.Function):
         return None, None, *(to_tensor(g) if need else None for g, need in zip(found, wanted, strict=True))
 
 
+@on_their_device
 def _d_states(tape: Tape, d_output: Array) -> Array:
     """Return dL/dh_t of all states, (T + 1, B, state_size), from that of the outputs, (T, B, n)."""
     n_steps, batch, n = d_output.shape

@@ -9,7 +9,17 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from numrnn.backend import Array, Params, array_namespace, asarray, device_of, is_array, to_numpy, zeros
+from numrnn.backend import (
+    Array,
+    Params,
+    array_namespace,
+    asarray,
+    device_of,
+    is_array,
+    on_their_device,
+    to_numpy,
+    zeros,
+)
 from numrnn.checks import (
     as_host_array,
     check_array,
@@ -115,6 +125,7 @@ class Optimizer(ABC):
         slots = {slot: {name: zeros(p.shape, like=p) for name, p in params.items()} for slot in self.slots}
         return {"step": 0, **slots}
 
+    @on_their_device
     def update(
         self, params: Params, grads: Params, state: Mapping[str, Any], *, seconds: float | None = None
     ) -> tuple[dict[str, Array], State]:
