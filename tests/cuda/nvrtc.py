@@ -32,6 +32,15 @@ def compile_kernels(text, kernels, arch, options=()):
 
     Raises RuntimeError, with the log, if the text does not compile.
     """
+    return _compile(text, kernels, arch, options)[:2]
+
+
+def cubin(text, kernel, arch, options=()):
+    """Return the machine code of one instantiation."""
+    return _compile(text, [kernel], arch, options)[2]
+
+
+def _compile(text, kernels, arch, options):
     nvrtc = library()
     program = ctypes.c_void_p()
     assert not nvrtc.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"kernels.cu", 0, None, None)
@@ -46,8 +55,9 @@ def compile_kernels(text, kernels, arch, options=()):
         for kernel in kernels:
             name = ctypes.c_char_p()
             assert not nvrtc.nvrtcGetLoweredName(program, kernel.encode(), ctypes.byref(name))
-        assert _read(nvrtc.nvrtcGetCUBINSize, nvrtc.nvrtcGetCUBIN, program).startswith(b"\x7fELF")  # machine code
-        return _read(nvrtc.nvrtcGetPTXSize, nvrtc.nvrtcGetPTX, program).rstrip(b"\0").decode(), log
+        code = _read(nvrtc.nvrtcGetCUBINSize, nvrtc.nvrtcGetCUBIN, program)
+        assert code.startswith(b"\x7fELF")  # machine code
+        return _read(nvrtc.nvrtcGetPTXSize, nvrtc.nvrtcGetPTX, program).rstrip(b"\0").decode(), log, code
     finally:
         nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
 

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import KINDS, assert_agrees, draw, make_cell, results, standin_tape
 from standin import H200, T4, Device, StandinLauncher, missing
+from test_cuda_divergence import growing_states
 
 import gradcheck
 from numrnn import backward
@@ -106,6 +107,18 @@ def test_the_leaner_loop_gives_the_bits_of_the_loop_that_has_run_on_a_card(
             passes.append(results(tape, case[3]))
         assert launcher.launched[0].startswith("lean_" if value == "1" else "forward")
     assert all(np.array_equal(passes[0][name], passes[1][name]) for name in passes[0])
+
+
+@pytest.mark.parametrize(("kind", "n", "dtype"), [("antisymmetric", 29, "float32"), ("gated", 130, "float64")])
+def test_it_gives_those_bits_where_a_pass_overflows_too(kind, n, dtype, monkeypatch, rng):
+    case = growing_states(kind, n, np.dtype(dtype), rng)
+    passes = []
+    for value in ("0", "1"):
+        monkeypatch.setenv(VARIABLE, value)
+        with np.errstate(all="ignore"):
+            passes.append(results(standin_tape(*case[:4]), case[4]))
+    assert np.isinf(passes[0]["states"]).any()
+    assert all(np.array_equal(passes[0][name], passes[1][name], equal_nan=True) for name in passes[0])
 
 
 @pytest.mark.parametrize("kind", ["elman", "lstm"])

@@ -72,13 +72,17 @@ MESSAGES = [
     ),
     Slip("no barrier in a block", "            __syncthreads();\n", "", "gated"),
 ]
+WAIT_FORWARD = "own, Ah);\n            inputs.template await<AHEAD - 1>"
 LOOP = [
-    Slip("inputs are read too soon", "own, Ah);\n            inputs.template await<AHEAD - 1>", "own, Ah);\n            inputs.template await<AHEAD>", "gated"),
+    Slip("inputs are read too soon", WAIT_FORWARD, WAIT_FORWARD.replace("AHEAD - 1", "AHEAD"), "gated"),
     Slip("a slot of another array", "(round * ARRAYS + array)", "(round * ARRAYS)", "gated"),
-    Slip("a copy has inputs", "if (counts) copy_async", "copy_async", "lstm"),
-    Slip("the last steps fetch nothing", "fetch(round, t + AHEAD);", "fetch(round, t + AHEAD + 1);", "gated"),
+    Slip("threads with copies of a sum fetch too", "if (counts) copy_async", "copy_async"),
+    Slip("inputs of the step after", "fetch(round, t + AHEAD);", "fetch(round, t + AHEAD + 1);", "gated"),
+    Slip("the slot of a step that needs it still", "fetch((round + AHEAD - 1) % AHEAD,", "fetch(round,", "gated"),
     Slip("dL/dh of the step before", "g_out[step + k] = g[k]", "g_out[k] = g[k]", "gated"),
-]  # fmt: skip
+    Slip("a row of derivatives too many", "if (g_out && s > 0) g_out[step", "if (g_out) g_out[step", "gated"),
+    Slip("a third of the state", "if (gate < 2) state[gate * n]", "if (gate < 3) state[gate * n]"),
+]
 ELMAN = [
     Slip("the Elman network keeps g", "CELL == ELMAN && t < end ? T(0) : g[k]", "g[k]", "elman"),
     Slip("a row that has ended loses g", "CELL == ELMAN && t < end ?", "CELL == ELMAN ?", "elman"),
