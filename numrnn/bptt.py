@@ -81,8 +81,10 @@ def forward(
         checked.
     engine : {"auto", "reference", "fused"}
         Implementation of the loops. "reference" supports everything. "fused" is faster; in float32 and float64 it
-        supports the cells of this package on NumPy arrays, and the antisymmetric and unstructured ones with up to 256
-        units on CuPy arrays. "auto" uses "fused" where it is supported. In a `Stack` each layer has its own engine.
+        supports the cells of this package on NumPy arrays, and on CuPy arrays the antisymmetric and unstructured ones
+        and the Elman network with up to 512 units in float32, 256 in float64, and the LSTM with up to 128. "auto" uses
+        "fused" where it is supported; on a GPU, only kernels that have run on one, unless the environment has
+        NUMRNN_CUDA_UNPROVEN=1. In a `Stack` each layer has its own engine.
     recompute_every : int or "sqrt", optional
         Keep only every k-th state, k >= 1, and recompute the others, k at a time, when needed. "sqrt" sets k =
         ceil(sqrt(T)): the backward pass then never holds more than 2 sqrt(T) states.
@@ -101,13 +103,13 @@ def forward(
     TypeError
         If an argument is of a wrong type, an array not float32, float64 or complex128, or precisions are mixed.
     ValueError
-        If a shape, a length, the engine or `recompute_every` is wrong, T or B is 0, devices are mixed, or an input is
-        NaN or infinite.
+        If a shape, a length, the engine, `recompute_every` or NUMRNN_CUDA_UNPROVEN is wrong, T or B is 0, devices are
+        mixed, or an input is NaN or infinite.
 
     Warns
     -----
     ReferenceLoopWarning
-        If "auto" uses the reference loop on a GPU: once per reason.
+        If "auto" uses the reference loop on a GPU: once per reason, which may be that the kernel has not run on one.
     DeprecationWarning
         If `checkpoint_every` is given.
 

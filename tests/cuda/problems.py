@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from helpers import draw_params
 from standin import StandinLauncher
@@ -31,12 +33,14 @@ def draw(cell, rng, n_steps, batch, dtype):
     return params, *(rng.standard_normal(shape).astype(dtype) for shape in shapes)
 
 
-def standin_tape(cell, params, x, h0=None, *, lengths=None, every=None, launcher=None):
-    """Return the tape of a forward pass of the CUDA engine."""
+def standin_tape(cell, params, x, h0=None, *, lengths=None, every=None, launcher=None, rows=None):
+    """Return the tape of a forward pass of the CUDA engine; `rows` per block, by default as the engine chooses."""
     launcher = launcher or StandinLauncher()
     problem = check_problem(cell, params, x, h0, lengths, every)
     assert unsupported_reason(problem, launcher) is None
     tape = make_tape(problem, launcher)
+    if rows:
+        tape._recurrence._layout = replace(tape._recurrence._layout, rows=rows)
     tape.run()
     return tape
 
@@ -86,10 +90,10 @@ def tolerance(cell, params, n_steps, dtype):
     return 8 * (4 + n_steps) * growth**n_steps * float(np.finfo(dtype).eps)
 
 
-def assert_agrees(cell, params, x, h0, d_states, *, lengths=None, every=None, launcher=None, limit=None):
+def assert_agrees(cell, params, x, h0, d_states, *, lengths=None, limit=None, launcher=None, **options):
     """Assert that the engine gives what the float64 reference gives, and return the launcher."""
     launcher = launcher or StandinLauncher()
-    got = results(standin_tape(cell, params, x, h0, lengths=lengths, every=every, launcher=launcher), d_states)
+    got = results(standin_tape(cell, params, x, h0, lengths=lengths, launcher=launcher, **options), d_states)
     assert all(value.dtype == x.dtype for value in got.values())
     errors = largest_errors(got, reference(cell, params, x, h0, d_states, lengths))
     limit = limit or tolerance(cell, params, len(x), x.dtype)

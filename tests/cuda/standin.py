@@ -15,7 +15,7 @@ import numpy as np
 from numrnn.engines.cuda.kernels import FILES, KERNELS, Device, family_of, source
 
 HERE = pathlib.Path(__file__).parent
-HEADER = (HERE / "standin.h").read_text(encoding="utf-8")
+HEADER = "\n".join((HERE / name).read_text(encoding="utf-8") for name in ("standin.h", "standin_device.h"))
 TEXTS = {family: source(family, device=False) for family in FILES}  # standin.h takes the place of device.cuh
 KERNEL_TEXT = TEXTS["euler"]
 COMPILE = ("g++", "-std=c++17", "-O1", "-fno-strict-aliasing", "-U_FORTIFY_SOURCE", "-fPIC", "-w")
@@ -135,6 +135,9 @@ class StandinLauncher:
     def __init__(self, device=H200, text=None, seed=0):
         self.device, self.text, self.seed = device, text, seed
         self.launched = []
+
+    def blocks_per_processor(self, layout, gates):
+        return 1
 
     def __call__(self, kernel, blocks, threads, shared_bytes, arguments):
         self.launched.append(kernel)

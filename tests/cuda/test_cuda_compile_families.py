@@ -15,7 +15,7 @@ from numrnn.engines.cuda.lstm import LSTM_TILES, ROWS
 
 # One instantiation of the most registers for each generation that has instructions of its own; every one was compiled
 # once, as docs/cuda_engine.md tells.
-LEAN = {tile.with_rows(tile.rows[-1], LeanLayout) for tile in TILES}
+LEAN = {tile.with_rows(min(tile.rows[-1], LeanLayout.most_rows), LeanLayout) for tile in TILES}
 LSTM = {tile.with_rows(ROWS[-1]) for tile in LSTM_TILES}
 
 

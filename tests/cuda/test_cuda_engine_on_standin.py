@@ -17,15 +17,20 @@ from numrnn.engines.cuda.kernels import TILES, tiles_for
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 
-# So many processors that every block takes one row, or none, so that it takes the most.
-ONE_ROW, MANY_ROWS = 10**6, 0
+
+def launcher_of(tile, seed=0):
+    """Return a launcher for a device that runs a tile."""
+    return StandinLauncher(Device(90 if tile in tiles_for(90) else 80, 132, H200.shared_bytes), seed=seed)
 
 
-def device_of(tile, gates):
-    """Return a device that runs a tile, with one row a block or with many, so that both are met."""
-    capability = 90 if tile in tiles_for(90) else 80
-    processors = (ONE_ROW, MANY_ROWS)[(TILES.index(tile) + gates) % 2]
-    return Device(capability, processors, H200.shared_bytes)
+def rows_of(tile, gates):
+    """Return rows per block, so that all tiles and numbers of gates together meet them all."""
+    return tile.rows[(TILES.index(tile) + 2 * gates) % len(tile.rows)]
+
+
+def test_all_rows_are_met():
+    met = {rows_of(tile, gates) for tile in TILES for gates in (1, 2)}
+    assert met == {rows for tile in TILES for rows in tile.rows}
 
 
 def widths(tile):
@@ -51,16 +56,17 @@ def test_the_engine_equals_the_reference_to_rounding(tile, kind, width, sizes, t
     rng = np.random.default_rng(seed)
     case = draw(cell, rng, n_steps, batch, np.dtype(tile.dtype))
     lengths = rng.integers(1, n_steps + 1, batch) if padded else None
-    launcher = StandinLauncher(device_of(tile, 2 if "gated" in kind else 1), seed=seed)
-    assert_agrees(cell, *case, lengths=lengths, every=every, launcher=launcher)
+    rows = rows_of(tile, 2 if "gated" in kind else 1)
+    assert_agrees(cell, *case, lengths=lengths, every=every, launcher=launcher_of(tile, seed), rows=rows)
 
 
 @pytest.mark.parametrize("tile", TILES, ids=lambda t: f"{t.dtype}-{t.units}-{t.cluster}")
 @pytest.mark.parametrize("kind", ["antisymmetric", "gated"])
 def test_every_layout_is_right_at_its_full_width(tile, kind, rng):
     cell = make_cell(kind, 2, tile.units)
-    launcher = StandinLauncher(device_of(tile, 2 if kind == "gated" else 1))
-    assert_agrees(cell, *draw(cell, rng, 7, 5, np.dtype(tile.dtype)), launcher=launcher)
+    launcher, lengths = launcher_of(tile), rng.integers(1, 5, 9)
+    rows = rows_of(tile, 2 if kind == "gated" else 1)
+    assert_agrees(cell, *draw(cell, rng, 4, 9, np.dtype(tile.dtype)), lengths=lengths, launcher=launcher, rows=rows)
     assert all(
         name.split("<")[1].startswith("float" if tile.dtype == "float32" else "double") for name in launcher.launched
     )
@@ -111,9 +117,8 @@ def test_the_order_of_threads_changes_no_bit(rng):
 def test_a_row_does_not_depend_on_the_others_of_its_batch(rng):
     cell = make_cell("antisymmetric", 2, 40)
     params, x, h0, _ = draw(cell, rng, 5, 6, np.float64)
-    launcher = StandinLauncher(Device(90, MANY_ROWS, H200.shared_bytes))
-    whole = standin_tape(cell, params, x, h0, launcher=launcher).states
-    single = [standin_tape(cell, params, x[:, i : i + 1], h0[i : i + 1], launcher=launcher).states for i in range(6)]
+    whole = standin_tape(cell, params, x, h0, rows=4).states
+    single = [standin_tape(cell, params, x[:, i : i + 1], h0[i : i + 1], rows=4).states for i in range(6)]
     assert np.allclose(whole, np.concatenate(single, axis=1), rtol=1e-13, atol=0)
 
 
@@ -191,6 +196,15 @@ def test_a_complex_cotangent_of_a_real_pass_is_propagated_too(rng):
     u, v = rng.standard_normal(h0.shape), rng.standard_normal(h0.shape)
     both, real, imaginary = (backward(tape, d_final=d).params["W"] for d in (u + 1j * v, u, v))
     assert np.allclose(both, real + 1j * imaginary, rtol=1e-12, atol=1e-14)
+
+
+def test_500_units_need_padding_and_a_cluster_of_eight(rng):
+    """The rows are those of the gated case above: what is compiled once serves twice."""
+    cell = make_cell("gated", 3, 500)
+    tile = next(tile for tile in TILES if tile.units == 512)
+    case, lengths = draw(cell, rng, 3, 10, np.float32), rng.integers(1, 4, 10)
+    launcher = assert_agrees(cell, *case, lengths=lengths, rows=rows_of(tile, 2))
+    assert all(f", 512, {rows_of(tile, 2)}, 8, " in name for name in launcher.launched)
 
 
 @pytest.mark.parametrize("device", [A100, RTX_3090], ids=["A100", "RTX 3090"])

@@ -1,5 +1,7 @@
 """The kernels of lean.cu and lstm.cu, run by the CPU stand-in, give the numbers of the float64 reference."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -18,7 +20,6 @@ from numrnn.problem import check_problem
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 
-ONE_ROW, MANY_ROWS = 10**6, 0  # so many processors that every block takes one row, or none, so that it takes the most
 SIZES = st.tuples(st.integers(1, 9), st.integers(1, 6), st.integers(1, 3))
 
 
@@ -33,11 +34,17 @@ def width_in(tiles, tile, width):
     return low + round(width * (tile.units - low))
 
 
-def device_for(tile, tiles_of, rows):
-    """Return a device that takes a tile, without asynchronous copies for the narrowest float32 one."""
+def launcher_for(tile, tiles_of, seed):
+    """Return the launcher of a device that takes a tile, without asynchronous copies for the narrowest float32 one."""
     oldest = next(capability for capability in (75, 80, 90) if tile in tiles_of(capability))
     capability = 75 if tile.units == 32 and tile.dtype == "float32" else max(oldest, 80)
-    return Device(capability, rows, H200.shared_bytes)
+    return StandinLauncher(Device(capability, 132, H200.shared_bytes), seed=seed)
+
+
+def rows_of(tile):
+    """Return rows per block, so that all tiles together meet all that the leaner loop has."""
+    rows = [rows for rows in tile.rows if rows <= LeanLayout.most_rows]
+    return rows[TILES.index(tile) % len(rows)]
 
 
 def draw_case(kind, n, sizes, dtype, padded, seed):
@@ -54,7 +61,7 @@ def draw_case(kind, n, sizes, dtype, padded, seed):
 @settings(max_examples=20)
 @given(
     tile=st.sampled_from(LSTM_TILES),
-    rows=st.sampled_from([ONE_ROW, MANY_ROWS]),
+    rows=st.sampled_from(ROWS),
     width=st.floats(0, 1),
     sizes=SIZES,
     padded=st.booleans(),
@@ -64,8 +71,8 @@ def draw_case(kind, n, sizes, dtype, padded, seed):
 def test_the_lstm_equals_the_reference_to_rounding(tile, rows, width, sizes, padded, every, seed):
     n = width_in([t for t in LSTM_TILES if t.dtype == tile.dtype], tile, width)
     cell, case, lengths = draw_case("lstm", n, sizes, tile.dtype, padded, seed)
-    launcher = StandinLauncher(device_for(tile, lstm_tiles_for, rows), seed=seed)
-    assert_agrees(cell, *case, lengths=lengths, every=every, launcher=launcher)
+    launcher = launcher_for(tile, lstm_tiles_for, seed)
+    assert_agrees(cell, *case, lengths=lengths, every=every, launcher=launcher, rows=rows)
 
 
 @settings(max_examples=12)
@@ -79,8 +86,8 @@ def test_the_lstm_equals_the_reference_to_rounding(tile, rows, width, sizes, pad
 )
 def test_the_elman_network_equals_the_reference_to_rounding(tile, width, sizes, padded, every, seed):
     cell, case, lengths = draw_case("elman", width_in(TILES, tile, width), sizes, tile.dtype, padded, seed)
-    launcher = StandinLauncher(device_for(tile, lambda c: tiles_for(c, LeanLayout), MANY_ROWS), seed=seed)
-    assert_agrees(cell, *case, lengths=lengths, every=every, launcher=launcher)
+    launcher = launcher_for(tile, lambda capability: tiles_for(capability, LeanLayout), seed)
+    assert_agrees(cell, *case, lengths=lengths, every=every, launcher=launcher, rows=rows_of(tile))
 
 
 @settings(max_examples=16)
@@ -97,13 +104,14 @@ def test_the_leaner_loop_gives_the_bits_of_the_loop_that_has_run_on_a_card(
     tile, kind, width, sizes, padded, every, seed
 ):
     cell, case, lengths = draw_case(kind, width_in(TILES, tile, width), sizes, tile.dtype, padded, seed)
-    device = Device(90 if tile in tiles_for(90) else 80, (ONE_ROW, MANY_ROWS)[TILES.index(tile) % 2], H200.shared_bytes)
+    device = Device(90 if tile in tiles_for(90) else 80, 132, H200.shared_bytes)
     passes = []
     for value in ("0", "1"):
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv(VARIABLE, value)
             launcher = StandinLauncher(device, seed=seed)
-            tape = standin_tape(cell, *case[:3], lengths=lengths, every=every, launcher=launcher)
+            options = {"lengths": lengths, "every": every, "rows": rows_of(tile)}
+            tape = standin_tape(cell, *case[:3], launcher=launcher, **options)
             passes.append(results(tape, case[3]))
         assert launcher.launched[0].startswith("lean_" if value == "1" else "forward")
     assert all(np.array_equal(passes[0][name], passes[1][name]) for name in passes[0])
@@ -177,8 +185,8 @@ def test_a_layout_of_the_lstm_is_wide_enough_and_fills_the_device_before_it_make
         assert layout.blocks(batch) * layout.rows >= batch * layout.cluster
         assert max(layout.shared_bytes(kernel) for kernel in ("forward", "backward")) <= device.shared_bytes
         assert layout.threads <= 1024
-        if layout.blocks(batch) > device.processors:
-            assert layout.rows == ROWS[-1]
+        waves = {rows: replace(layout, rows=rows).waves(batch, device) for rows in ROWS}
+        assert waves[layout.rows] == min(waves.values())
 
 
 def test_a_card_without_asynchronous_copies_runs_what_fits_it(rng):

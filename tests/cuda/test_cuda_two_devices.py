@@ -53,7 +53,7 @@ class LauncherOfADevice:
 
     def __init__(self, index, seed=0):
         self.index, self.inner = index, StandinLauncher(seed=seed)
-        self.device = self.inner.device
+        self.device, self.blocks_per_processor = self.inner.device, self.inner.blocks_per_processor
 
     def __call__(self, kernel, blocks, threads, shared_bytes, arguments):
         assert current[-1] == self.index, f"device {current[-1]} is current at a launch on device {self.index}"

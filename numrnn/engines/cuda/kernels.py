@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import functools
 import pathlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 
@@ -24,9 +25,12 @@ AHEAD = {"euler": 3, "lean": 4, "lstm": 4}
 KERNELS = ("forward", "backward")
 OPTIONS = ("-std=c++17",)
 PACK_BYTES = 16  # the widest load from shared memory
+FIRST_CAPABILITY = 80  # asynchronous copies, which the kernels of euler.cu need
 CLUSTER_CAPABILITY = 90  # clusters of blocks
 COUNTERS_BYTES = 16  # two arrival counters, of the kernels that exchange messages
 SCALARS = {"float32": "float", "float64": "double"}
+GROUPS = {90: 8}  # most groups of processors (GPC) of a device, by compute capability
+MOST_GROUPS = 12  # of any other device
 
 
 def family_of(kernel: str) -> str:
@@ -64,9 +68,65 @@ class Device:
     processors: int
     shared_bytes: int
 
+    def clusters(self, blocks: int) -> int:
+        """Return a lower bound of the clusters of so many blocks that run at once, one block per processor.
+
+        The driver can count them, but CuPy 14 does not offer its function. Processors come in pairs, and a cluster lies
+        within one group of them, so each group has at most `blocks` - 2 processors to spare. Exact for clusters of two.
+        """
+        spare = GROUPS.get(self.capability, MOST_GROUPS) * max(blocks - 2, 0)
+        return max((self.processors - spare) // blocks, 1)
+
+
+class Blocks:
+    """What a layout says of a batch: `rows` of it are in a block, and `cluster` blocks share the matrix."""
+
+    rows: int
+    cluster: int
+
+    def blocks(self, batch: int) -> int:
+        """Return the number of blocks for a batch."""
+        return -(-batch // self.rows) * self.cluster
+
+    def waves(self, batch: int, device: Device, per_processor: int = 1) -> int:
+        """Return how often the device is filled with blocks until all have run.
+
+        Parameters
+        ----------
+        batch : int
+            Rows.
+        device : Device
+        per_processor : int
+            Blocks that run at once on a processor; those of clusters are counted as one.
+        """
+        at_once = device.processors * per_processor if self.cluster == 1 else device.clusters(self.cluster)
+        return -(-batch // (self.rows * at_once))
+
+
+Occupancy = Callable[[Any, int], int]  # of a layout and a number of gates: `Launcher.blocks_per_processor`
+Chosen = TypeVar("Chosen", bound=Blocks)
+
+
+def one_block(layout: Any, gates: int) -> int:
+    """Return 1: blocks per processor where nothing is known of it."""
+    return 1
+
+
+def fewest_waves(layouts: Sequence[Chosen], gates: int, batch: int, device: Device, per_processor: Occupancy) -> Chosen:
+    """Return the layout with the fewest rows per block with which all blocks run at once, or else the fewest waves.
+
+    All at once means each on a processor of its own: fewer rows make a step shorter, more rows let the processors hold
+    the whole batch. If the batch is too large for that, waves are counted with the blocks that share a processor, and
+    of layouts with equally many the one with the most rows is taken: it uses a weight more often.
+    """
+    for layout in layouts:
+        if layout.waves(batch, device) == 1:
+            return layout
+    return min(layouts, key=lambda one: (one.waves(batch, device, per_processor(one, gates)), -one.rows))
+
 
 @dataclass(frozen=True)
-class Layout:
+class Layout(Blocks):
     """How the matrix is spread over threads: the template parameters, as numrnn/engines/cuda/product.cuh explains."""
 
     dtype: str
@@ -76,17 +136,14 @@ class Layout:
     outputs: int
     lanes: int
     held: int
-    first_capability: ClassVar[int] = 80  # asynchronous copies
+    first_capability: ClassVar[int] = FIRST_CAPABILITY
     most_held: ClassVar[int] = 45  # packs of weights in registers, without spilling others
+    most_rows: ClassVar[int] = 8  # per block, without spilling
 
     @property
     def threads(self) -> int:
         """Threads of a block."""
         return self.units // self.cluster // self.outputs * self.lanes
-
-    def blocks(self, batch: int) -> int:
-        """Return the number of blocks for a batch."""
-        return -(-batch // self.rows) * self.cluster
 
     def name(self, kernel: str, gates: int) -> str:
         """Return the C++ name of an instantiation."""
@@ -109,6 +166,7 @@ class LeanLayout(Layout):
 
     first_capability: ClassVar[int] = 75
     most_held: ClassVar[int] = 40
+    most_rows: ClassVar[int] = 4
 
     def name(self, kernel: str, gates: int) -> str:
         """Return the C++ name of an instantiation; `gates` is a number of enum Cell of lean.cu."""
@@ -134,7 +192,7 @@ class Tile:
     lanes: int
     held: int
     cluster: int = 1
-    rows: tuple[int, ...] = (1, 2, 4)
+    rows: tuple[int, ...] = (1, 2, 4, 8)
 
     def with_rows(self, rows: int, kind: type[Layout] = Layout) -> Layout:
         """Return the layout with this many rows per block, for the kernels of euler.cu or of lean.cu."""
@@ -150,12 +208,13 @@ TILES = (
     Tile("float32", 256, outputs=4, lanes=8, held=32, cluster=2),
     # Without clusters: a quarter of the matrix is in shared memory, and two rows make reading it worthwhile.
     Tile("float32", 256, outputs=8, lanes=8, held=45, rows=(2,)),
+    Tile("float32", 512, outputs=4, lanes=16, held=32, cluster=8),
     Tile("float64", 32, outputs=4, lanes=8, held=8),
     Tile("float64", 64, outputs=4, lanes=8, held=16),
     Tile("float64", 128, outputs=4, lanes=8, held=32),
     Tile("float64", 256, outputs=4, lanes=16, held=32, cluster=4),
 )
-MOST_UNITS = max(tile.units for tile in TILES)
+MOST_UNITS = {dtype: max(tile.units for tile in TILES if tile.dtype == dtype) for dtype in SCALARS}
 
 
 def tiles_for(capability: int, kind: type[Layout] = Layout) -> list[Tile]:
@@ -168,19 +227,32 @@ def tiles_for(capability: int, kind: type[Layout] = Layout) -> list[Tile]:
 
 
 def choose_layout(
-    dtype: str, n: int, gates: int, batch: int, device: Device, kind: type[Layout] = Layout
+    dtype: str,
+    n: int,
+    gates: int,
+    batch: int,
+    device: Device,
+    per_processor: Occupancy = one_block,
+    kind: type[Layout] = Layout,
 ) -> Layout | None:
-    """Return the layout for a problem, or None if the device supports none.
+    """Return the layout for a problem, with rows by `fewest_waves`, or None if the device supports none.
 
-    It has the fewest rows per block with which all blocks run at once: fewer rows make a step shorter, more rows let
-    the processors hold the whole batch.
+    Parameters
+    ----------
+    dtype, n, gates, batch
+        The problem: float32 or float64, units, 1 or 2, rows of the batch.
+    device : Device
+    per_processor : callable
+        `Launcher.blocks_per_processor`, called only for a batch too large for one block per processor: it may have to
+        compile. By default one block.
+    kind : type
+        Layout or LeanLayout: for the kernels of euler.cu or of lean.cu.
     """
     for tile in tiles_for(device.capability, kind):
-        layouts = [tile.with_rows(rows, kind) for rows in tile.rows]
+        layouts = [tile.with_rows(rows, kind) for rows in tile.rows if rows <= kind.most_rows]
         fit = [layout for layout in layouts if layout.shared_bytes("backward", gates) <= device.shared_bytes]
         if tile.dtype == dtype and tile.units >= n and fit:
-            at_once = [layout for layout in fit if layout.blocks(batch) <= device.processors]
-            return at_once[0] if at_once else fit[-1]
+            return fewest_waves(fit, gates, batch, device, per_processor)
     return None
 
 
@@ -188,6 +260,9 @@ class Launcher(Protocol):
     """Runs kernels on a device; the tests have one that runs them on the CPU."""
 
     device: Device
+
+    def blocks_per_processor(self, layout: Any, gates: int) -> int:
+        """Return how many blocks of both kernels of a layout run at once on a processor, at least 1."""
 
     def __call__(self, kernel: str, blocks: int, threads: int, shared_bytes: int, arguments: tuple[Any, ...]) -> None:
         """Start a kernel, named as by `Layout.name`; arguments are C-contiguous arrays and NumPy scalars."""
@@ -208,13 +283,27 @@ class CupyLauncher:
 
     def __call__(self, kernel: str, blocks: int, threads: int, shared_bytes: int, arguments: tuple[Any, ...]) -> None:
         """Start a kernel on the current stream; see `Launcher`."""
+        self._function(kernel, shared_bytes)((blocks,), (threads,), arguments, shared_mem=shared_bytes)
+
+    def blocks_per_processor(self, layout: Any, gates: int) -> int:
+        """Return what the driver says of both kernels, compiled at the first call for a layout; see `Launcher`."""
+        occupancy = self._cupy.cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor
+        counts = []
+        for name in KERNELS if layout.cluster == 1 else ():
+            shared_bytes = layout.shared_bytes(name, gates)
+            function = self._function(layout.name(name, gates), shared_bytes).kernel
+            counts.append(occupancy(function.ptr, layout.threads, shared_bytes))
+        return max(min(counts, default=1), 1)
+
+    def _function(self, kernel: str, shared_bytes: int) -> Any:
+        """Return a compiled kernel that may use so much shared memory."""
         key = kernel, shared_bytes
         if key not in self._kernels:
             module = self._cupy.RawModule(code=source(family_of(kernel)), options=OPTIONS, name_expressions=[kernel])
             function = module.get_function(kernel)
             function.max_dynamic_shared_size_bytes = shared_bytes
             self._kernels[key] = function
-        self._kernels[key]((blocks,), (threads,), arguments, shared_mem=shared_bytes)
+        return self._kernels[key]
 
 
 @functools.cache

@@ -13,7 +13,17 @@ import numpy as np
 
 from numrnn.backend import Array, Params, array_namespace, astype
 from numrnn.engines.cuda.euler import Recurrence, split
-from numrnn.engines.cuda.kernels import AHEAD, CLUSTER_CAPABILITY, COUNTERS_BYTES, SCALARS, Device
+from numrnn.engines.cuda.kernels import (
+    AHEAD,
+    CLUSTER_CAPABILITY,
+    COUNTERS_BYTES,
+    SCALARS,
+    Blocks,
+    Device,
+    Occupancy,
+    fewest_waves,
+    one_block,
+)
 from numrnn.problem import Problem
 
 GATES = 4
@@ -22,7 +32,7 @@ FIRST_CAPABILITY = 75
 
 
 @dataclass(frozen=True)
-class LSTMLayout:
+class LSTMLayout(Blocks):
     """How W (4n, n) is spread over threads: the template parameters of lstm.cu. All weights are in registers."""
 
     dtype: str
@@ -36,16 +46,12 @@ class LSTMLayout:
         """Threads of a block."""
         return self.units // self.cluster * self.lanes
 
-    def blocks(self, batch: int) -> int:
-        """Return the number of blocks for a batch."""
-        return -(-batch // self.rows) * self.cluster
-
-    def name(self, kernel: str) -> str:
+    def name(self, kernel: str, gates: int = GATES) -> str:
         """Return the C++ name of an instantiation."""
         numbers = (self.units, self.rows, self.cluster, self.lanes)
         return f"lstm_{kernel}<{SCALARS[self.dtype]}, {', '.join(map(str, numbers))}>"
 
-    def shared_bytes(self, kernel: str) -> int:
+    def shared_bytes(self, kernel: str, gates: int = GATES) -> int:
         """Return the shared memory of a block: two vectors, their arrival counters, prefetched inputs."""
         size, units_here = np.dtype(self.dtype).itemsize, self.units // self.cluster
         # Forward a vector is h and a thread's input one gate; backward it is delta, and the inputs are the gates, c and
@@ -85,14 +91,15 @@ def lstm_tiles_for(capability: int) -> list[LSTMTile]:
     return [tile for tile in LSTM_TILES if capability >= tile.first_capability]
 
 
-def choose_lstm_layout(dtype: str, n: int, batch: int, device: Device) -> LSTMLayout | None:
-    """Return the layout for a problem, or None if the device supports none; rows as in `kernels.choose_layout`."""
+def choose_lstm_layout(
+    dtype: str, n: int, batch: int, device: Device, per_processor: Occupancy = one_block
+) -> LSTMLayout | None:
+    """Return the layout for a problem, or None if the device supports none; see `kernels.choose_layout`."""
     for tile in lstm_tiles_for(device.capability):
         layouts = [tile.with_rows(rows) for rows in ROWS]
         fit = [layout for layout in layouts if layout.shared_bytes("backward") <= device.shared_bytes]
         if tile.dtype == dtype and tile.units >= n and fit:
-            at_once = [layout for layout in fit if layout.blocks(batch) <= device.processors]
-            return at_once[0] if at_once else fit[-1]
+            return fewest_waves(fit, GATES, batch, device, per_processor)
     return None
 
 

@@ -22,7 +22,6 @@ from numrnn.engines.cuda.families import has_run, unproven_are_wanted
 from numrnn.engines.cuda.kernels import (
     MOST_UNITS,
     SCALARS,
-    Device,
     Launcher,
     Layout,
     LeanLayout,
@@ -57,15 +56,17 @@ def unsupported_reason(problem: Problem, launcher: Launcher | None = None) -> st
         plain = matrix is None or (type(matrix) in MATRICES and not overrides(matrix, type(matrix)))
         other = "" if plain else f" with the matrix {type(matrix).__name__}"
         return f"the cell {type(problem.cell).__name__}{other}"
-    n, most = problem.cell.hidden_size, lstm.MOST_UNITS if "lstm" in families else MOST_UNITS
+    n, dtype = problem.cell.hidden_size, dtype_name(problem.h0)
+    most = lstm.MOST_UNITS if "lstm" in families else MOST_UNITS[dtype]
     if n > most:
-        return f"more than {most} units (there are {n})"
-    device = (launcher or _launcher_of(problem.x)).device
+        return f"more than {most} units in {dtype} (there are {n})"
+    launcher = launcher or _launcher_of(problem.x)
+    device = launcher.device
     on = f"on a GPU of compute capability {device.capability // 10}.{device.capability % 10}"
     if device.capability < FIRST_CAPABILITY:
         return f"arrays {on}; it needs {FIRST_CAPABILITY / 10}"
-    if _choice(problem, device) is None:
-        return f"{n} units in {dtype_name(problem.h0)} {on} with {device.shared_bytes} bytes of shared memory per block"
+    if _choice(problem, launcher) is None:
+        return f"{n} units in {dtype} {on} with {device.shared_bytes} bytes of shared memory per block"
     return None
 
 
@@ -74,8 +75,8 @@ def unproven_reason(problem: Problem, launcher: Launcher | None = None) -> str |
 
     Parameters are those of `unsupported_reason`.
     """
-    device = (launcher or _launcher_of(problem.x)).device
-    chosen = _choice(problem, device)
+    launcher = launcher or _launcher_of(problem.x)
+    chosen, device = _choice(problem, launcher), launcher.device
     if chosen is None or unproven_are_wanted() or has_run(chosen[0], device.capability, problem.cell.hidden_size):
         return None
     units = f"{problem.cell.hidden_size} units"
@@ -88,8 +89,8 @@ def make_tape(problem: Problem, launcher: Launcher | None = None) -> CudaTape:
 
     Notes
     -----
-    `run` costs 2 T B n (n + m) flops, and T B ((1 + gates) n + m + 1) numbers of memory, where gates is 1, or 2 for a
-    gated cell. Neither `run` nor `propagate` synchronises with the device.
+    `run` costs 2 T B n (n + m) flops, and T B ((1 + gates) n + m + 1) numbers of memory, where gates is 1, 2 for a
+    gated cell, or 4 for the LSTM, whose states take n more. Neither `run` nor `propagate` synchronises with the device.
     """
     return CudaTape(problem, launcher or _launcher_of(problem.x))
 
@@ -121,24 +122,24 @@ def _families(problem: Problem) -> tuple[str, ...]:
     return ("lean", "euler") if unproven_are_wanted() else ("euler", "lean")
 
 
-def _choice(problem: Problem, device: Device) -> tuple[str, Layout | lstm.LSTMLayout] | None:
+def _choice(problem: Problem, launcher: Launcher) -> tuple[str, Layout | lstm.LSTMLayout] | None:
     """Return the family of kernels and the layout for a problem, or None if the device supports none."""
-    batch, n, dtype = len(problem.h0), problem.cell.hidden_size, dtype_name(problem.h0)
+    batch, n, dtype, device = len(problem.h0), problem.cell.hidden_size, dtype_name(problem.h0), launcher.device
     layout: Layout | lstm.LSTMLayout | None
     for family in _families(problem):
         if family == "lstm":
-            layout = lstm.choose_lstm_layout(dtype, n, batch, device)
+            layout = lstm.choose_lstm_layout(dtype, n, batch, device, launcher.blocks_per_processor)
         else:
             kind = LeanLayout if family == "lean" else Layout
-            layout = choose_layout(dtype, n, gates_of(problem), batch, device, kind)
+            layout = choose_layout(dtype, n, gates_of(problem), batch, device, launcher.blocks_per_processor, kind)
         if layout is not None:
             return family, layout
     return None
 
 
-def _recurrence(problem: Problem, device: Device) -> Recurrence:
+def _recurrence(problem: Problem, launcher: Launcher) -> Recurrence:
     """Return what the chosen kernels compute."""
-    chosen = _choice(problem, device)
+    chosen = _choice(problem, launcher)
     assert chosen is not None
     if isinstance(chosen[1], lstm.LSTMLayout):
         return lstm.LSTMRecurrence(problem, chosen[1])
@@ -154,7 +155,7 @@ class CudaTape(Tape):
         n_steps = problem.n_steps
         super().__init__(problem, n_steps if problem.every is None else min(problem.every, n_steps))
         self._launcher, self._xp = launcher, array_namespace(problem.x)
-        self._recurrence = _recurrence(problem, launcher.device)
+        self._recurrence = _recurrence(problem, launcher)
         self._kept: Any = None  # the one segment, if all states are kept
         self._checkpoints: list[Array] = []
 
