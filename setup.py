@@ -97,6 +97,8 @@ setup(
             "mypy>=1.13",
             # The compiler of the CUDA kernels, which needs no GPU to show that they compile: 58 MB.
             "nvidia-cuda-nvrtc>=13.0; platform_system == 'Linux' and platform_machine == 'x86_64'",
+            # Prints their machine code, whose instructions the tests count: 6 MB.
+            "nvidia-cuda-nvdisasm>=13.0; platform_system == 'Linux' and platform_machine == 'x86_64'",
         ],
         # torch first and pinned: it is an oracle for values, and a new version must not silently become one.
         # pyright is a second reader of the types, with a Node of its own: too large for CI.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.metadata
+from typing import NamedTuple
 
 PACKAGES = ("nvidia-cuda-nvrtc", "nvidia-cuda-nvrtc-cu12")
 
@@ -27,20 +28,26 @@ def library():
     return None
 
 
+class Program(NamedTuple):
+    """What a compilation gives: PTX, machine code, the compiler's log, and the mangled names of the kernels."""
+
+    ptx: str
+    cubin: bytes
+    log: str
+    names: dict[str, str]
+
+
 def compile_kernels(text, kernels, arch, options=()):
     """Compile instantiations for an architecture, as "sm_90"; return the PTX and the compiler's log.
 
     Raises RuntimeError, with the log, if the text does not compile.
     """
-    return _compile(text, kernels, arch, options)[:2]
+    program = compile_program(text, kernels, arch, options)
+    return program.ptx, program.log
 
 
-def cubin(text, kernel, arch, options=()):
-    """Return the machine code of one instantiation."""
-    return _compile(text, [kernel], arch, options)[2]
-
-
-def _compile(text, kernels, arch, options):
+def compile_program(text, kernels, arch, options=()):
+    """Compile as `compile_kernels`; return a `Program`."""
     nvrtc = library()
     program = ctypes.c_void_p()
     assert not nvrtc.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"kernels.cu", 0, None, None)
@@ -52,12 +59,16 @@ def _compile(text, kernels, arch, options):
         log = _read(nvrtc.nvrtcGetProgramLogSize, nvrtc.nvrtcGetProgramLog, program).rstrip(b"\0").decode()
         if failed:
             raise RuntimeError(log)
+        names = {}
         for kernel in kernels:
             name = ctypes.c_char_p()
             assert not nvrtc.nvrtcGetLoweredName(program, kernel.encode(), ctypes.byref(name))
-        code = _read(nvrtc.nvrtcGetCUBINSize, nvrtc.nvrtcGetCUBIN, program)
-        assert code.startswith(b"\x7fELF")  # machine code
-        return _read(nvrtc.nvrtcGetPTXSize, nvrtc.nvrtcGetPTX, program).rstrip(b"\0").decode(), log, code
+            names[kernel] = name.value.decode()
+        cubin = _read(nvrtc.nvrtcGetCUBINSize, nvrtc.nvrtcGetCUBIN, program)
+        assert cubin.startswith(b"\x7fELF")
+        return Program(
+            _read(nvrtc.nvrtcGetPTXSize, nvrtc.nvrtcGetPTX, program).rstrip(b"\0").decode(), cubin, log, names
+        )
     finally:
         nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
 

@@ -6,14 +6,11 @@ import subprocess
 
 import nvrtc
 import pytest
+from instructions import CASES, label, programs
 
 from numrnn.engines.cuda.kernels import KERNELS, OPTIONS, TILES, source, tiles_for
 
-ARCHITECTURES = {"sm_80": 80, "sm_90": 90}
-CASES = [(arch, tile) for arch, capability in ARCHITECTURES.items() for tile in tiles_for(capability)]
-EVERY_TILE = pytest.mark.parametrize(
-    ("arch", "tile"), CASES, ids=[f"{arch}-{tile.dtype}-{tile.units}" for arch, tile in CASES]
-)
+EVERY_TILE = pytest.mark.parametrize(("arch", "tile"), CASES, ids=[label(*case) for case in CASES])
 NEEDS_NVRTC = pytest.mark.skipif(
     nvrtc.library() is None, reason="NVRTC is not installed: pip install nvidia-cuda-nvrtc"
 )
@@ -43,10 +40,9 @@ def assert_all_in_registers(log, count, threads, label):
 @NEEDS_NVRTC
 @EVERY_TILE
 def test_nvrtc_compiles_every_instantiation_without_spills(arch, tile):
-    kernels = instantiations(tile)
-    _, log = nvrtc.compile_kernels(source(), kernels, arch, (*OPTIONS, "--ptxas-options=-v"))
+    log = "\n".join(program.log for program in programs(arch, tile))
     assert "warning" not in log.lower(), log
-    assert_all_in_registers(log, len(kernels), tile.with_rows(1).threads, f"{arch}, {tile}")
+    assert_all_in_registers(log, len(instantiations(tile)), tile.with_rows(1).threads, f"{arch}, {tile}")
 
 
 @NEEDS_NVRTC
