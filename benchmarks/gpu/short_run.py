@@ -28,12 +28,12 @@ def main() -> int:
         return 2
     cupy.cuda.set_allocator(None)  # an allocation of its own for every array, so that each bound is known
     rng, worst = np.random.default_rng(0), 0.0
-    for name in ("antisymmetric", "gated", "elman", "lstm"):
+    for name in ("antisymmetric", "gated"):
         for batch, n in SIZES:
-            cell = numrnn.CELLS[name](3, n // 2 if name == "lstm" else n)  # four gates have as many weights
+            cell = numrnn.CELLS[name](3, n)
             params = cell.init_params(rng, backend="numpy")
             x = rng.standard_normal((STEPS, batch, 3), dtype=np.float32)
-            d_final = rng.standard_normal((batch, cell.state_size), dtype=np.float32)
+            d_final = rng.standard_normal((batch, n), dtype=np.float32)
             results: list[Any] = []
             ways: tuple[tuple[Any, Engine], ...] = (
                 (cupy.asarray, "fused"),
