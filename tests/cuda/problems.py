@@ -40,7 +40,7 @@ def standin_tape(cell, params, x, h0=None, *, lengths=None, every=None, launcher
     assert unsupported_reason(problem, launcher) is None
     tape = make_tape(problem, launcher)
     if rows:
-        tape._recurrence._layout = replace(tape._recurrence._layout, rows=rows)
+        tape._recurrence.layout = replace(tape._recurrence.layout, rows=rows)
     tape.run()
     return tape
 

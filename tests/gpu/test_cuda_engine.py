@@ -5,12 +5,15 @@ import pytest
 from helpers import draw_params
 
 import numrnn
+from benchmarks.gpu.coverage import cases, not_reached
 from benchmarks.workloads import draw, select
 from numrnn import backward, forward
 from numrnn.backend import is_array, to_numpy
 from numrnn.bptt import GRADIENTS
+from numrnn.checks import trusted_values
 from numrnn.engines.cuda import CudaTape
 from numrnn.engines.cuda.families import VARIABLE
+from numrnn.engines.cuda.kernels import cupy_launcher
 
 SINGLE = 2e-5  # of the largest element: 168 roundings of float32, for sums over up to 784 steps and 131 rows
 DOUBLE = 1e-11
@@ -47,6 +50,7 @@ def assert_agrees(cupy, limit, cell, params, x, h0, d_states=None, d_final=None,
     errors = {k: np.max(np.abs(got[k] - v)) / sizes[k] for k, v in wanted.items()}
     worst = max(errors, key=lambda k: errors[k] if errors[k] == errors[k] else np.inf)
     assert errors[worst] <= limit, f"{worst}: {errors[worst]:.3g}"
+    return tape
 
 
 def move(to, array):
@@ -89,6 +93,53 @@ def test_every_cell_agrees_in_float64(kind, n, batch, cupy, rng):
         pytest.skip("256 units in float64 need clusters of blocks, of compute capability 9.0")
     *case, lengths = draw_ragged(kind, n, batch, 7, np.float64, rng)
     assert_agrees(cupy, DOUBLE, *case, lengths=lengths)
+
+
+@pytest.mark.parametrize("storage", ["antisymmetric", "unstructured"])
+def test_every_layout_agrees(storage, cupy, rng):
+    """tests/cuda/test_cuda_coverage.py shows which these are: every tile and number of rows, both precisions."""
+    launcher = cupy_launcher(cupy, cupy.cuda.Device().id)
+    found = cases(launcher.device, launcher.blocks_per_processor)
+    assert not_reached(launcher.device, found) == set()
+    for case in found:
+        kind = {1: storage, 2: "gated" if storage == "antisymmetric" else "gated-unstructured"}[case.gates]
+        *problem, lengths = draw_ragged(kind, case.n, case.batch, 9, np.dtype(case.dtype), rng)
+        limit = SINGLE if case.dtype == "float32" else DOUBLE
+        tape = assert_agrees(cupy, limit, *problem, lengths=lengths)
+        assert tape._recurrence.layout == case.layout
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("batch", [1, 3, 131, 200, 264, 512, 1024])
+def test_batches_of_every_kind_agree_with_ragged_lengths(batch, dtype, cupy, rng):
+    *case, lengths = draw_ragged("gated", 100, batch, 33, dtype, rng)
+    assert_agrees(cupy, SINGLE if dtype == np.float32 else DOUBLE, *case, lengths=lengths)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_two_streams_do_not_meet(dtype, cupy, rng):
+    """Passes in line on two streams at once give, bit for bit, what they give one after the other."""
+    problems = [draw_ragged(kind, 120, 100, 200, dtype, rng) for kind in ("antisymmetric", "gated")]
+    moved = [[move(cupy.asarray, a) for a in case[1:5]] for case in problems]
+    plain = [passes(case[0], *arrays, case[5]) for case, arrays in zip(problems, moved, strict=True)]
+    cupy.cuda.Device().synchronize()
+    streams = [cupy.cuda.Stream(non_blocking=True) for _ in problems]
+    for _ in range(3):
+        found = []
+        for case, arrays, stream in zip(problems, moved, streams, strict=True):
+            with stream, trusted_values():
+                found.append(passes(case[0], *arrays, case[5]))
+        for stream in streams:
+            stream.synchronize()
+        for got, wanted in zip(found, plain, strict=True):
+            assert all(np.array_equal(to_numpy(g), to_numpy(w)) for g, w in zip(got, wanted, strict=True))
+
+
+def passes(cell, params, x, h0, d_states, lengths):
+    """Return all arrays of a pass, on the device."""
+    states, tape = forward(cell, params, x, h0, lengths=lengths, engine="fused")
+    grads = backward(tape, d_states, wrt=GRADIENTS)
+    return [states, *grads.params.values(), grads.x, grads.h0, grads.states]
 
 
 @pytest.mark.parametrize("every", [1, 10, "sqrt"])

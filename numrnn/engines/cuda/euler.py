@@ -24,9 +24,11 @@ class Recurrence(ABC):
     ----------
     gates : int
         Pre-activations per unit; `acts` and `deltas` of a step have (B, gates n) numbers.
+    layout : Layout or LSTMLayout
     """
 
     gates: int
+    layout: Any
 
     @abstractmethod
     def launch(self, kernel: str, batch: int) -> tuple[str, int, int, int]:
@@ -61,14 +63,14 @@ class EulerRecurrence(Recurrence):
     """An Euler cell, or the Elman network, whose step is tanh(W h + V x + b): W unstructured, eps = 1, gamma = 0."""
 
     def __init__(self, problem: Problem, layout: Layout, storage: int) -> None:
-        self._cell, self._layout, self._storage = problem.cell, layout, storage
+        self._cell, self.layout, self._storage = problem.cell, layout, storage
         self.gates = gates_of(problem)
         self._is_euler = isinstance(problem.cell, EulerCell)
         self._variant = (GATED if self.gates == 2 else UNGATED) if self._is_euler else ELMAN
 
     def launch(self, kernel: str, batch: int) -> tuple[str, int, int, int]:
         """See `Recurrence.launch`."""
-        layout = self._layout
+        layout: Layout = self.layout
         shared = layout.shared_bytes(kernel, self.gates)
         return layout.name(kernel, self._variant), layout.blocks(batch), layout.threads, shared
 
@@ -81,7 +83,7 @@ class EulerRecurrence(Recurrence):
 
     def scalars(self) -> tuple[np.generic, ...]:
         """Storage of W, eps, gamma."""
-        scalar, cell = np.dtype(self._layout.dtype).type, self._cell
+        scalar, cell = np.dtype(self.layout.dtype).type, self._cell
         numbers = (cell.step_size, cell.matrix.diffusion) if isinstance(cell, EulerCell) else (1, 0)
         return np.int32(self._storage), *map(scalar, numbers)
 

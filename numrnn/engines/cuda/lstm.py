@@ -109,11 +109,11 @@ class LSTMRecurrence(Recurrence):
     gates = GATES
 
     def __init__(self, problem: Problem, layout: LSTMLayout) -> None:
-        self._n, self._layout = problem.cell.hidden_size, layout
+        self._n, self.layout = problem.cell.hidden_size, layout
 
     def launch(self, kernel: str, batch: int) -> tuple[str, int, int, int]:
         """See `Recurrence.launch`."""
-        layout = self._layout
+        layout: LSTMLayout = self.layout
         return layout.name(kernel), layout.blocks(batch), layout.threads, layout.shared_bytes(kernel)
 
     def weights(self, params: Params, dtype: Any) -> tuple[Array, Array, Array]:
@@ -143,8 +143,8 @@ class LSTMRecurrence(Recurrence):
 
     def _by_unit(self, rows: Array) -> Array:
         """Return the 4n rows with the gates of a unit side by side."""
-        return rows.reshape(GATES, self._n, -1).swapaxes(0, 1).reshape(rows.shape)
+        return array_namespace(rows).swapaxes(rows.reshape(GATES, self._n, -1), 0, 1).reshape(rows.shape)
 
     def _by_gate(self, rows: Array) -> Array:
         """Return the 4n rows with the units of a gate side by side."""
-        return rows.reshape(self._n, GATES, -1).swapaxes(0, 1).reshape(rows.shape)
+        return array_namespace(rows).swapaxes(rows.reshape(self._n, GATES, -1), 0, 1).reshape(rows.shape)

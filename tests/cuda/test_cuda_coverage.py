@@ -1,0 +1,68 @@
+"""What tests/gpu and the sanitizer's short run reach on a card: every layout, shown here without one."""
+
+import numpy as np
+import pytest
+import standin_cupy
+from standin import A100, H200, RTX_3090, Device, StandinLauncher, missing
+
+from benchmarks.gpu import short_run
+from benchmarks.gpu.coverage import BATCHES, cases, not_reached
+from numrnn.engines.cuda import tape
+from numrnn.engines.cuda.kernels import TILES
+
+DEVICES = {"H200": H200, "H100 PCIe": Device(90, 114, 232_448), "A100": A100, "RTX 3090": RTX_3090}
+
+
+def one(layout, gates):
+    return 1
+
+
+def two(layout, gates):
+    return 2
+
+
+@pytest.mark.parametrize("device", DEVICES.values(), ids=DEVICES)
+@pytest.mark.parametrize("occupancy", [one, two])
+def test_every_layout_is_reached_and_one_left_out_is_named(device, occupancy):
+    found = cases(device, occupancy)
+    assert not_reached(device, found) == set()
+    for index, left_out in enumerate(found):
+        named = not_reached(device, found[:index] + found[index + 1 :])
+        assert [(tile.with_rows(rows), gates) for tile, rows, gates in named] == [(left_out.layout, left_out.gates)]
+
+
+def test_both_kinds_of_cards_together_reach_every_tile():
+    found = [case for device in (H200, A100) for case in cases(device, one)]
+    reached = {(c.layout.dtype, c.layout.units, c.layout.cluster, c.layout.rows) for c in found}
+    assert reached == {(t.dtype, t.units, t.cluster, rows) for t in TILES for rows in t.rows}
+    assert {case.dtype for case in found} == {"float32", "float64"}
+    assert set(BATCHES) >= {1, 3, 131, 200, 264, 512, 1024}
+    assert all(case.n < case.layout.units for case in found)
+
+
+@pytest.mark.skipif(missing() is not None or standin_cupy.COMPILER is None, reason="needs g++ on the path")
+def test_the_short_run_compares_every_case_with_the_reference(monkeypatch, capsys):
+    """On the stand-ins, with the smallest layouts for the many of a card; and a wrong number ends it with 1."""
+    cupy = standin_cupy.install(monkeypatch)
+    cupy.cuda.set_allocator = lambda allocator: None
+    inner = StandinLauncher()
+
+    class Launcher:
+        device, blocks_per_processor = inner.device, staticmethod(one)
+
+        def __call__(self, kernel, blocks, threads, shared_bytes, arguments):
+            plain = tuple(a if isinstance(a, np.generic) else standin_cupy.bare(a) for a in arguments)
+            inner(kernel, blocks, threads, shared_bytes, plain)
+
+    for module in (tape, short_run):
+        monkeypatch.setattr(module, "cupy_launcher", lambda xp, index: Launcher())
+    monkeypatch.setattr(short_run, "train", lambda: None)
+    some = [case for case in cases(H200, one) if case.layout.units == 32 and case.layout.rows == 1]
+    monkeypatch.setattr(short_run, "cases", lambda device, occupancy: some)
+    monkeypatch.setattr(short_run, "OTHERS", (("elman", 29),))
+    monkeypatch.setattr(short_run, "IN_CLUSTERS", (("lstm", 29),))
+    assert short_run.main() == 0
+    assert len(inner.launched) == 2 * (len(some) + 4) == 16
+    assert "worst error" in capsys.readouterr().out
+    monkeypatch.setattr(short_run, "TOLERANCES", dict.fromkeys(short_run.TOLERANCES, 1e-30))
+    assert short_run.main() == 1
