@@ -13,8 +13,7 @@ from numrnn.engines.cuda.euler import ELMAN, GATED
 from numrnn.engines.cuda.kernels import KERNELS, OPTIONS, TILES, LeanLayout, source
 from numrnn.engines.cuda.lstm import LSTM_TILES, ROWS
 
-# One instantiation of the most registers for each generation that has instructions of its own; every one was compiled
-# once, as docs/cuda_engine.md tells.
+# With the most rows: they take the most registers. Each generation that has instructions of its own is met.
 LEAN = {tile.with_rows(min(tile.rows[-1], LeanLayout.most_rows), LeanLayout) for tile in TILES}
 LSTM = {tile.with_rows(ROWS[-1]) for tile in LSTM_TILES}
 
