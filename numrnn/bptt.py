@@ -34,6 +34,7 @@ from numrnn.cells.base import Cell, same_step, unchecked
 from numrnn.cells.stack import Stack
 from numrnn.checks import check_choice, shown
 from numrnn.engines import cpu, cuda
+from numrnn.engines.cuda.families import VARIABLE as UNPROVEN_VARIABLE
 from numrnn.layered import LayeredTape
 from numrnn.problem import Problem, check_cotangents, check_problem
 from numrnn.subnormals import flush_subnormals
@@ -83,8 +84,9 @@ def forward(
     engine : {"auto", "reference", "fused"}
         Implementation of the loops. "reference" supports everything. "fused" is faster; in float32 and float64 it
         supports the cells of this package on NumPy arrays, and on CuPy arrays the antisymmetric and unstructured ones
-        with up to 512 units in float32, 256 in float64. "auto" uses "fused" where it is supported. In a `Stack` each
-        layer has its own engine.
+        and the Elman network with up to 512 units in float32, 256 in float64, and the LSTM with up to 128. "auto" uses
+        "fused" where it is supported; on a GPU, only kernels that have run on one, unless the environment has
+        NUMRNN_CUDA_UNPROVEN=1. In a `Stack` each layer has its own engine.
     recompute_every : int or "sqrt", optional
         Keep only every k-th state, k >= 1, and recompute the others, k at a time, when needed. "sqrt" sets k =
         ceil(sqrt(T)): the backward pass then never holds more than 2 sqrt(T) states.
@@ -103,13 +105,13 @@ def forward(
     TypeError
         If an argument is of a wrong type, an array not float32, float64 or complex128, or precisions are mixed.
     ValueError
-        If a shape, a length, the engine or `recompute_every` is wrong, T or B is 0, devices are mixed, or an input is
-        NaN or infinite.
+        If a shape, a length, the engine, `recompute_every` or NUMRNN_CUDA_UNPROVEN is wrong, T or B is 0, devices are
+        mixed, or an input is NaN or infinite.
 
     Warns
     -----
     ReferenceLoopWarning
-        If "auto" uses the reference loop on a GPU: once per reason.
+        If "auto" uses the reference loop on a GPU: once per reason, which may be that the kernel has not run on one.
     DeprecationWarning
         If `checkpoint_every` is given.
 
@@ -164,14 +166,19 @@ def _make_tape(problem: Problem, engine: Engine, stacklevel: int = 3) -> Tape:
         # Called by `_run` of the tape, which its `run` calls.
         return LayeredTape(problem, cell, functools.partial(_make_tape, engine=engine, stacklevel=stacklevel + 2))
     fused = _fused_engine(problem.x)
-    reason = fused.unsupported_reason(problem)
-    if reason is None:
+    reason, advice = fused.unsupported_reason(problem), ""
+    if reason is not None:
+        if engine == "fused":
+            raise ValueError(f"engine='fused' does not support {reason}; use 'auto' or 'reference'")
+        text = f"does not support {reason}"
+    elif engine == "auto" and fused is cuda and (reason := cuda.unproven_reason(problem)) is not None:
+        text = f"supports {reason} by kernels that have not run on a GPU yet"
+        advice = f"; engine='fused' runs them, and so does 'auto' with {UNPROVEN_VARIABLE}=1 in the environment"
+    else:
         return fused.make_tape(problem)
-    if engine == "fused":
-        raise ValueError(f"engine='fused' does not support {reason}; use 'auto' or 'reference'")
     if fused is cuda and reason not in _warned:
         _warned.add(reason)
-        text = f"the CUDA engine does not support {reason}: the reference loop runs, one step at a time"
+        text = f"the CUDA engine {text}: the reference loop runs, one step at a time{advice}"
         warnings.warn(text, ReferenceLoopWarning, stacklevel=stacklevel)
     return ReferenceTape(problem)
 

@@ -26,6 +26,7 @@ from numrnn.backend import backend_module
 from numrnn.blas import AVX512_KERNELS, available_cores, one_thread_each
 from numrnn.commands import Parser, ended
 from numrnn.engines.cpu import processes
+from numrnn.engines.cuda import families
 from numrnn.subnormals import can_flush
 
 PACKAGES = ("numpy", "scipy", "threadpoolctl")
@@ -39,6 +40,7 @@ VARIABLES = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
     "NUMRNN_BACKEND",
+    families.VARIABLE,
     processes.VARIABLE,
 )
 

@@ -14,12 +14,15 @@ import numpy as np
 import numrnn
 from benchmarks.gpu.coverage import Case, cases
 from numrnn.backend import backend_module, to_numpy
+from numrnn.cells.base import Cell
 from numrnn.datasets import RowNoiseEncoder
-from numrnn.engines.cuda.kernels import cupy_launcher
+from numrnn.engines.cuda.kernels import CLUSTER_CAPABILITY, cupy_launcher
 from numrnn.training import Adam, Classifier, Trainer, TrainingConfig
 from numrnn.typing import Engine
 
 STEPS = 6
+OTHERS = (("elman", 29), ("elman", 125), ("lstm", 29), ("lstm", 61))  # cells and units that every card runs
+IN_CLUSTERS = (("lstm", 125),)
 TOLERANCES = {"float32": 2e-5, "float64": 1e-11}  # of the largest element, as in the tests of the engine
 
 
@@ -33,20 +36,27 @@ def main() -> int:
     cupy.cuda.set_allocator(None)  # an allocation of its own for every array, so that each bound is known
     launcher = cupy_launcher(cupy, cupy.cuda.Device().id)
     found = cases(launcher.device, launcher.blocks_per_processor)
-    errors = [error_of(cupy, case, seed) / TOLERANCES[case.dtype] for seed, case in enumerate(found)]
+    problems = [(cell_of(case), case.dtype, case.batch) for case in found]
+    others = OTHERS + (IN_CLUSTERS if launcher.device.capability >= CLUSTER_CAPABILITY else ())
+    problems += [(numrnn.CELLS[name](3, n), "float32", batch) for name, n in others for batch in (3, 131)]
+    errors = [error_of(cupy, *problem, seed) / TOLERANCES[problem[1]] for seed, problem in enumerate(problems)]
     train()
-    print(f"worst error {np.max(errors):.2g} of what is allowed, in {len(found)} layouts")
+    print(f"worst error {np.max(errors):.2g} of what is allowed, in {len(problems)} problems")
     return 0 if all(error <= 1 for error in errors) else 1  # a NaN is not
 
 
-def error_of(cupy: Any, case: Case, seed: int) -> float:
+def cell_of(case: Case) -> Cell:
+    """Return a cell that gets the layout of a case."""
+    return numrnn.CELLS["gated" if case.gates == 2 else "antisymmetric"](3, case.n)
+
+
+def error_of(cupy: Any, cell: Cell, name: str, batch: int, seed: int) -> float:
     """Return the worst error of a problem with ragged lengths, relative to the largest element of each array."""
-    rng, dtype = np.random.default_rng(seed), np.dtype(case.dtype)
-    cell = numrnn.CELLS["gated" if case.gates == 2 else "antisymmetric"](3, case.n)
+    rng, dtype = np.random.default_rng(seed), np.dtype(name)
     params = cell.init_params(rng, backend="numpy", dtype=dtype)
-    x = rng.standard_normal((STEPS, case.batch, 3)).astype(dtype)
-    d_states = rng.standard_normal((STEPS + 1, case.batch, case.n)).astype(dtype)
-    lengths = rng.integers(1, STEPS + 1, case.batch)
+    x = rng.standard_normal((STEPS, batch, 3)).astype(dtype)
+    d_states = rng.standard_normal((STEPS + 1, batch, cell.state_size)).astype(dtype)
+    lengths = rng.integers(1, STEPS + 1, batch)
     results: list[Any] = []
     ways: tuple[tuple[Any, Engine], ...] = (
         (cupy.asarray, "fused"),

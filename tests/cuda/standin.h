@@ -5,7 +5,8 @@
 // drawn anew all the time, and at every barrier the warps that stand still until no other can go on. Shared memory becomes
 // NaN when its block starts: what another block wrote there before is lost, and what lies behind it must not change. A
 // block that has ended can be written to no more. An asynchronous copy happens at a random time, by chance at once and by
-// chance when it is waited for; it reads its source then.
+// chance when it is waited for; it reads its source then. Messages between blocks arrive at a random time, in a random
+// order.
 
 #include <math.h>
 #include <setjmp.h>
@@ -18,6 +19,7 @@
 #include <algorithm>
 #include <deque>
 #include <functional>
+#include <map>
 #include <random>
 #include <type_traits>
 #include <utility>
@@ -55,6 +57,18 @@ struct Block {
     Meeting meeting;
 };
 
+struct Counter {  // of arrivals: its phase ends when one thread has said what to expect, and as many bytes have arrived
+    int pending = 1, bytes = 0, ended = 0;
+};
+
+struct Message {
+    Block* block;
+    unsigned char* to;
+    unsigned char value[32];
+    int bytes;
+    Counter* counter;
+};
+
 struct Warp {
     Meeting meeting;
     uint64_t given[2][LANES_OF_WARP];  // two rounds: a fast lane may give for the next one while slow ones read
@@ -67,6 +81,8 @@ struct Fiber {
     std::deque<std::vector<Copy>> groups;  // the last one is open
     Meeting* waits_for = nullptr;
     int round = 0;
+    Counter* counter = nullptr;  // whose phase of this parity it waits for
+    int parity = 0;
     bool ended = false, begun = false;
     jmp_buf place;
     ucontext_t start;
@@ -78,6 +94,8 @@ struct Cluster {
     std::vector<Block> blocks;
     std::vector<Warp> warps;
     Meeting meeting;
+    std::map<void*, Counter> counters;  // by address in a block's memory
+    std::vector<Message> messages;      // that have not arrived
 };
 
 inline Cluster* cluster;
@@ -89,6 +107,7 @@ inline ucontext_t scheduler_context;
 inline std::function<void()> run_kernel;
 
 inline bool written_too_late;  // into the memory of a block that had ended
+inline bool misused;           // a counter of arrivals that expects nothing
 
 // A thread in its block: the first one finds the memory as it may be on a device.
 struct Presence {
@@ -115,7 +134,27 @@ inline void land_by_chance(unsigned chance) {
     group.pop_back();
 }
 
-inline bool met(const Fiber& fiber) { return !fiber.waits_for || fiber.waits_for->round != fiber.round; }
+inline bool met(const Fiber& fiber) {
+    if (fiber.counter) return fiber.counter->ended % 2 != fiber.parity;  // two phases later it would miss it, as on a device
+    return !fiber.waits_for || fiber.waits_for->round != fiber.round;
+}
+
+inline void end_phase(Counter& counter) {
+    if (counter.pending > 0 || counter.bytes != 0) return;
+    ++counter.ended;
+    counter.pending = 1;
+}
+
+// Let one of the messages arrive.
+inline void deliver(size_t index) {
+    std::swap(cluster->messages[index], cluster->messages.back());
+    const Message message = cluster->messages.back();
+    cluster->messages.pop_back();
+    written_too_late |= message.block->waiting + message.block->inside == 0;
+    memcpy(message.to, message.value, message.bytes);
+    message.counter->bytes -= message.bytes;
+    end_phase(*message.counter);
+}
 
 inline void meet(Meeting& meeting) {
     land_by_chance(8);
@@ -139,6 +178,7 @@ inline void enter() {
 inline void resume(Fiber& fiber) {
     current = &fiber;
     fiber.waits_for = nullptr;
+    fiber.counter = nullptr;
     if (_setjmp(scheduler)) return;
     if (fiber.begun) _longjmp(fiber.place, 1);
     fiber.begun = true;
@@ -155,26 +195,33 @@ inline bool run_cluster() {
         std::rotate(order.begin(), order.begin() + draw_order() % order.size(), order.end());
         if (draw_order() % 2) std::reverse(order.begin(), order.end());
         bool progress = false;
+        const unsigned post = draw_order() % 3;  // in this round no message arrives, or few do, or many
         for (Fiber* fiber : order) {
+            unsigned arriving = cluster->messages.empty() ? 0 : draw_order() % 8 * post;
+            for (; arriving > 0 && !cluster->messages.empty(); --arriving) {
+                deliver(draw_order() % cluster->messages.size());
+            }
             const size_t warp = fiber->warp - cluster->warps.data();
             if (fiber->ended || !met(*fiber) || held_back >> warp % 32 & 1) continue;
             resume(*fiber);
             progress = true;
             alive -= fiber->ended;
         }
-        if (!progress && held_back == 0) return false;
-        if (!progress) held_back = 0;
+        if (progress) continue;
+        if (held_back == 0 && cluster->messages.empty()) return false;
+        if (held_back == 0) deliver(draw_order() % cluster->messages.size());
+        held_back = 0;
     }
     return true;
 }
 
-enum Failure { NONE, DEADLOCK, MEMORY_OVERRUN, WRITTEN_TOO_LATE };
+enum Failure { NONE, DEADLOCK, MEMORY_OVERRUN, WRITTEN_TOO_LATE, COUNTER_MISUSED };
 
 inline int launch(int blocks, int threads, int blocks_of_cluster, size_t shared_bytes, unsigned seed,
                   std::function<void()> kernel) {
     run_kernel = kernel;
     draw_order.seed(seed);
-    written_too_late = false;
+    written_too_late = misused = false;
     Cluster all;
     cluster = &all;
     all.fibers.resize(threads * blocks_of_cluster);
@@ -183,6 +230,8 @@ inline int launch(int blocks, int threads, int blocks_of_cluster, size_t shared_
         all.blocks.assign(blocks_of_cluster, Block());
         all.warps.assign(all.fibers.size() / LANES_OF_WARP, Warp());
         all.meeting = Meeting{static_cast<int>(all.fibers.size())};
+        all.counters.clear();
+        all.messages.clear();
         for (Block& block : all.blocks) {
             block.memory.assign(shared_bytes + GUARD_BYTES, 0xff);  // NaN in both precisions
             block.waiting = threads;
@@ -198,6 +247,7 @@ inline int launch(int blocks, int threads, int blocks_of_cluster, size_t shared_
             fiber.warp = &all.warps[i / LANES_OF_WARP];
             fiber.groups.assign(1, {});
             fiber.waits_for = nullptr;
+            fiber.counter = nullptr;
             fiber.ended = fiber.begun = false;
             getcontext(&fiber.start);
             fiber.start.uc_stack.ss_sp = fiber.stack.data();
@@ -205,8 +255,10 @@ inline int launch(int blocks, int threads, int blocks_of_cluster, size_t shared_
             fiber.start.uc_link = nullptr;
             makecontext(&fiber.start, enter, 0);
         }
-        if (!run_cluster()) return DEADLOCK;
-        if (written_too_late) return WRITTEN_TOO_LATE;
+        const bool finished = run_cluster();
+        if (misused) return COUNTER_MISUSED;
+        if (!finished) return DEADLOCK;
+        if (written_too_late || !all.messages.empty()) return WRITTEN_TOO_LATE;
         for (Block& block : all.blocks) {
             for (size_t i = shared_bytes; i < block.memory.size(); ++i) {
                 if (block.memory[i] != 0xff) return MEMORY_OVERRUN;
@@ -242,46 +294,3 @@ T shuffle_xor(T value, int distance) {
 }
 
 }  // namespace standin
-
-#define threadIdx (standin::current->thread)
-#define blockIdx (standin::current->block)
-
-inline void __syncthreads() { standin::meet(standin::current->own_block->meeting); }
-
-template <typename T>
-T __shfl_xor_sync(unsigned, T value, int distance) {
-    return standin::shuffle_xor(value, distance);
-}
-
-inline unsigned char* shared_memory() { return standin::current->own_block->memory.data(); }
-
-template <typename T>
-void store_to_block(T* own, int rank, T value) {
-    const size_t offset = reinterpret_cast<unsigned char*>(own) - shared_memory();
-    standin::Block& block = standin::cluster->blocks[rank];
-    standin::written_too_late |= block.waiting + block.inside == 0;
-    memcpy(block.memory.data() + offset, &value, sizeof(T));
-}
-
-inline void cluster_barrier() { standin::meet(standin::cluster->meeting); }
-
-template <typename T>
-void copy_async(T* to, const T* from, bool exists) {
-    const standin::Copy copy{to, exists ? from : nullptr, sizeof(T)};
-    if (standin::draw_order() % 2) {
-        copy.land();
-    } else {
-        standin::current->groups.back().push_back(copy);
-    }
-}
-
-inline void commit_copies() { standin::current->groups.emplace_back(); }
-
-template <int younger>
-void await_copies() {
-    auto& groups = standin::current->groups;
-    while (groups.size() > younger + 1) {
-        for (const standin::Copy& copy : groups.front()) copy.land();
-        groups.pop_front();
-    }
-}

@@ -12,17 +12,19 @@ import tempfile
 
 import numpy as np
 
-from numrnn.engines.cuda.kernels import FILES, KERNELS, Device, source
+from numrnn.engines.cuda.kernels import FILES, KERNELS, Device, family_of, source
 
 HERE = pathlib.Path(__file__).parent
-HEADER = (HERE / "standin.h").read_text(encoding="utf-8")
-KERNEL_TEXT = source(FILES[1:])  # standin.h takes the place of device.cuh
+HEADER = "\n".join((HERE / name).read_text(encoding="utf-8") for name in ("standin.h", "standin_device.h"))
+TEXTS = {family: source(family, device=False) for family in FILES}  # standin.h takes the place of device.cuh
+KERNEL_TEXT = TEXTS["euler"]
 COMPILE = ("g++", "-std=c++17", "-O1", "-fno-strict-aliasing", "-U_FORTIFY_SOURCE", "-fPIC", "-w")
 FAILURES = (
     "",
     "its threads wait for each other for ever",
     "it writes past its shared memory",
     "it writes into the memory of a block that has ended",
+    "it counts arrivals that it does not expect",
 )
 GUARD_BYTES = 4096  # on either side of an array
 NAN = 0xFF  # in every byte: NaN in both precisions, and -1 as an integer
@@ -31,6 +33,7 @@ NAN = 0xFF  # in every byte: NaN in both precisions, and -1 as an integer
 ARRAYS = {
     "forward": ("W", "lengths", "states", "acts"),
     "backward": ("W", "lengths", "acts", "direct", "deltas", "sums", "g", "all_g"),
+    "lstm_backward": ("W", "lengths", "states", "acts", "direct", "deltas", "g", "all_g"),
 }
 FILLED = {
     "forward": {"states": slice(1, None)},
@@ -40,6 +43,7 @@ CHANGED = {"forward": {"states", "acts"}, "backward": {"deltas", "sums", "g", "a
 
 H200 = Device(capability=90, processors=132, shared_bytes=232_448)
 A100 = Device(capability=80, processors=108, shared_bytes=166_912)
+T4 = Device(capability=75, processors=40, shared_bytes=65_536)
 RTX_3090 = Device(capability=86, processors=82, shared_bytes=101_376)
 
 ENTRY = """
@@ -121,14 +125,14 @@ class Guarded:
 class StandinLauncher:
     """A launcher for NumPy arrays.
 
-    `text` is that of the kernels, `device` what they believe to run on, `seed` draws the order of threads. It keeps the
-    names of the kernels that it ran.
+    `text` is that of the kernels, by default of the family of each, `device` what they believe to run on, `seed` draws
+    the order of threads. It keeps the names of the kernels that it ran.
 
     A kernel computes on copies of its arrays: it must write nothing beside them and nothing into those that it only
     reads, and what it has to fill is NaN before.
     """
 
-    def __init__(self, device=H200, text=KERNEL_TEXT, seed=0):
+    def __init__(self, device=H200, text=None, seed=0):
         self.device, self.text, self.seed = device, text, seed
         self.launched = []
 
@@ -138,14 +142,16 @@ class StandinLauncher:
     def __call__(self, kernel, blocks, threads, shared_bytes, arguments):
         self.launched.append(kernel)
         seed = self.seed + 1000 * len(self.launched)  # another order for every launch
-        parameters = kernel.partition("<")[2]
-        cluster = int(parameters.split(",")[4])
+        parameters, family = kernel.partition("<")[2], family_of(kernel)
+        cluster = int(parameters.split(",")[3 if family == "lstm" else 4])
         assert blocks % cluster == 0
         guarded = guard(kernel.partition("<")[0], arguments)
         held = [guarded[i].address if i in guarded else _scalar(value) for i, value in enumerate(arguments)]
         addresses = (ctypes.c_void_p * len(held))(*[ctypes.addressof(value) for value in held])
-        both = tuple(f"{name}<{parameters}" for name in KERNELS)  # a pass needs both: one run of the compiler
-        entry = compiled(both, self.text)[kernel]
+        prefix = "" if family == "euler" else f"{family}_"
+        both = tuple(f"{prefix}{name}<{parameters}" for name in KERNELS)  # a pass needs both: one run of the compiler
+        copies = f"constexpr bool ASYNC_COPIES = {str(self.device.capability >= 80).lower()};\n"
+        entry = compiled(both, copies + (self.text or TEXTS[family]))[kernel]
         failure = entry(blocks, threads, cluster, ctypes.c_size_t(shared_bytes), seed, addresses)
         assert not failure, f"{kernel}: {FAILURES[failure]}"
         check(kernel, guarded)
@@ -154,16 +160,18 @@ class StandinLauncher:
 def guard(name, arguments):
     """Return a `Guarded` for each array among a kernel's arguments, by position; one for what is given twice."""
     # Pointers are arrays, or null as uint64; the names must be those of the kernel's parameters.
+    kind = name.rpartition("_")[2]
+    arrays = ARRAYS.get(name, ARRAYS[kind])
     positions = [i for i, a in enumerate(arguments) if isinstance(a, np.ndarray) or a.dtype == np.uint64]
-    assert len(positions) == len(ARRAYS[name]), f"{name} has other arrays than {', '.join(ARRAYS[name])}"
+    assert len(positions) == len(arrays), f"{name} has other arrays than {', '.join(arrays)}"
     guarded, by_address = {}, {}
-    for position, label in zip(positions, ARRAYS[name], strict=True):
+    for position, label in zip(positions, arrays, strict=True):
         array = arguments[position]
         if isinstance(array, np.ndarray):
             place = array.ctypes.data, array.nbytes
             if place not in by_address:
-                by_address[place] = Guarded(array, FILLED[name].get(label))
-                by_address[place].label, by_address[place].may_change = label, label in CHANGED[name]
+                by_address[place] = Guarded(array, FILLED[kind].get(label))
+                by_address[place].label, by_address[place].may_change = label, label in CHANGED[kind]
             guarded[position] = by_address[place]
     return guarded
 

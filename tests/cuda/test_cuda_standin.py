@@ -106,11 +106,11 @@ READ_C = "const T c = *inputs.slot(t, 0, k);"
 END_OF_FORWARD = "        fetch(t + AHEAD);\n    }\n"
 LATE_STORE = "if constexpr (CLUSTER > 1) store_to_block(exchange.buffers, 0, h[0]);\n"
 MUTANTS = [
-    Mutant("the diffusion is forgotten", "pack.value[e] -= diffusion", "pack.value[e] -= 0"),
-    Mutant("the diffusion is added", "pack.value[e] -= diffusion", "pack.value[e] += diffusion"),
-    Mutant("the diffusion stands beside the diagonal", "if (i < n && j == i)", "if (i < n && j == i + 1)"),
+    Mutant("the diffusion is forgotten", "element -= diffusion", "element -= 0"),
+    Mutant("the diffusion is added", "element -= diffusion", "element += diffusion"),
+    Mutant("the diffusion stands beside the diagonal", "if (i == j)", "if (i + 1 == j)"),
     Mutant("the sign of A^T delta", "g[k] += A_T_delta[k]", "g[k] += -A_T_delta[k]"),
-    Mutant("backward takes A and not its transpose", "diffusion, true, own", "diffusion, false, own", "gated"),
+    Mutant("backward takes A and not its transpose", "diffusion, true}", "diffusion, false}", "gated"),
     Mutant("W in place of W - W^T", "return W[i * n + j] - W[j * n + i];", "return W[i * n + j];"),
     Mutant("a row stops one step late", "&& t < end) h[k]", "&& t <= end) h[k]"),
     Mutant("a row that has ended has a delta", "&& t < end ? step_size", "? step_size"),
@@ -157,7 +157,7 @@ MUTANTS = [
         "g_of_batch[place + k] = g[k];",
     ),
     Mutant("backward writes into the activations", READ_C, f"{READ_C} const_cast<T*>(acts)[place_act] = 0;"),
-    Mutant("columns beyond n have weights", "if (i < n && j < n)", "if (i < n && j <= n)"),
+    Mutant("columns beyond n have weights", "i >= n || j >= n", "i >= n || j > n"),
     Mutant("rows are one too far", "* L::ROWS + row_here;", "* L::ROWS + row_here + 1;"),
     Mutant(
         "blocks of a cluster take different rows",

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from numrnn.engines.cuda import families
+
 ROOT = pathlib.Path(__file__).parents[2]
 
 
@@ -160,3 +162,9 @@ def test_the_short_run_says_in_one_line_that_there_is_no_gpu(monkeypatch, capsys
     monkeypatch.setitem(sys.modules, "cupy", None)
     assert short_run.main() == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_its_commands_use_the_kernels_that_no_card_has_run_yet(gpu_proof):
+    assert families.VARIABLE == gpu_proof.UNPROVEN
+    code = f"import os, sys; sys.exit(os.environ.get('{families.VARIABLE}') != '1')"
+    assert gpu_proof.run([sys.executable, "-c", code], 60) == 0

@@ -73,6 +73,12 @@ def test_it_says_who_runs_the_slices_of_a_batch(monkeypatch):
     assert "in slices run by threads" in info.report_text(report)
 
 
+def test_it_shows_that_unproven_kernels_are_wanted(monkeypatch):
+    monkeypatch.setenv("NUMRNN_CUDA_UNPROVEN", "1")
+    text = info.report_text(info.collect(measure=False))
+    assert "NUMRNN_CUDA_UNPROVEN" in text
+
+
 def test_measuring_can_be_left_out():
     assert "sgemm_gflops" not in info.collect(measure=False)
 

@@ -31,6 +31,8 @@ FILES = (
     ("numrnn/engines/cpu/lipschitz.py", "The fused Lipschitz step", "The step as the CPU engine runs it."),
     ("numrnn/engines/cpu/slices.py", "The fused loops", "A slice of the batch through chunks of time."),
     ("numrnn/engines/cuda/euler.cu", "The CUDA kernels", "All steps of a pass in one launch."),
+    ("numrnn/engines/cuda/lean.cu", "The leaner CUDA kernels", "The same steps and the Elman network's."),
+    ("numrnn/engines/cuda/lstm.cu", "The CUDA kernels of the LSTM", "All steps of a pass in one launch."),
     (
         "numrnn/engines/cuda/product.cuh",
         "The product in the kernels",

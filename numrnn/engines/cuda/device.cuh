@@ -8,6 +8,13 @@
 #define CLUSTER_OF(blocks)
 #endif
 
+// Before sm_80 a copy into shared memory goes through a register, which the thread waits for.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+constexpr bool ASYNC_COPIES = true;
+#else
+constexpr bool ASYNC_COPIES = false;
+#endif
+
 __device__ inline unsigned char* shared_memory() {
     extern __shared__ __align__(16) unsigned char memory[];
     return memory;
@@ -52,4 +59,66 @@ __device__ inline void commit_copies() { asm volatile("cp.async.commit_group;" :
 template <int younger>
 __device__ inline void await_copies() {
     asm volatile("cp.async.wait_group %0;" ::"n"(younger) : "memory");
+}
+
+// An arrival counter ("mbarrier") in shared memory. Its phase ends when one thread has said how many bytes to expect, and
+// as many have arrived (sm_90).
+using Arrivals = unsigned long long;
+
+__device__ inline void create_arrivals(Arrivals* counter) {
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(shared_address(counter)) : "memory");
+}
+
+// Make the counters that this thread has created visible to the other blocks, at the next `cluster_barrier`.
+__device__ inline void publish_arrivals() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
+
+__device__ inline void expect_bytes(Arrivals* counter, int bytes) {
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(counter)), "r"(bytes)
+                 : "memory");
+}
+
+// Wait for the end of the phase of this parity, the first of which is 0. What has arrived lies in this block's own shared
+// memory, so the wait acquires at the scope of the block. At that of the cluster it would also invalidate the L1 cache at
+// every step, for loads of global memory that other blocks wrote: there are none.
+__device__ inline void await_bytes(Arrivals* counter, int parity) {
+    unsigned ended;
+    do {
+        asm volatile(
+            "{\n.reg .pred p;\nmbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}"
+            : "=r"(ended)
+            : "r"(shared_address(counter)), "r"(parity)
+            : "memory");
+    } while (!ended);
+}
+
+__device__ inline unsigned address_in_block(const void* own, int rank) {
+    unsigned remote;
+    asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(remote) : "r"(shared_address(own)), "r"(rank));
+    return remote;
+}
+
+// Send a value to a block of the cluster, to the place and the counter in its shared memory that `own` and `counter` have
+// in this block's. It arrives at some later time, in any order.
+template <typename T, typename V>
+__device__ inline void send_to_block(T* own, int rank, V value, Arrivals* counter) {
+    const unsigned to = address_in_block(own, rank), at = address_in_block(counter, rank);
+    static_assert(sizeof(V) == 4 || sizeof(V) == 8 || sizeof(V) % 16 == 0, "no such message");
+    if constexpr (sizeof(V) == 4) {
+        asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.f32 [%0], %1, [%2];" ::"r"(to), "f"(value),
+                     "r"(at)
+                     : "memory");
+    } else if constexpr (sizeof(V) == 8) {
+        asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.f64 [%0], %1, [%2];" ::"r"(to), "d"(value),
+                     "r"(at)
+                     : "memory");
+    } else {
+        const uint4* parts = reinterpret_cast<const uint4*>(&value);
+#pragma unroll
+        for (int i = 0; i < sizeof(V) / 16; ++i) {
+            asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.v4.u32 [%0], {%1, %2, %3, %4}, [%5];" ::"r"(
+                             to + 16 * i),
+                         "r"(parts[i].x), "r"(parts[i].y), "r"(parts[i].z), "r"(parts[i].w), "r"(at)
+                         : "memory");
+        }
+    }
 }

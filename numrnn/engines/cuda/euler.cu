@@ -21,7 +21,7 @@ __global__ void CLUSTER_OF(CLUSTER)
     using L = Layout<T, UNITS, ROWS, CLUSTER, OUTPUTS, LANES, HELD>;
     const Place<L> own(n, batch);
     unsigned char* memory = shared_memory();
-    const Matrix<L> A(W, n, storage, diffusion, false, own, memory);
+    const Matrix<L> A(own, memory, Recurrent<T>{W, n, storage, diffusion, false});
     Exchange<L> exchange(memory + Matrix<L>::REST_BYTES);
     const Inputs<L, GATES> inputs(memory + Matrix<L>::REST_BYTES + Exchange<L>::BYTES);
 
@@ -83,7 +83,7 @@ __global__ void CLUSTER_OF(CLUSTER)
     using L = Layout<T, UNITS, ROWS, CLUSTER, OUTPUTS, LANES, HELD>;
     const Place<L> own(n, batch);
     unsigned char* memory = shared_memory();
-    const Matrix<L> A_T(W, n, storage, diffusion, true, own, memory);
+    const Matrix<L> A_T(own, memory, Recurrent<T>{W, n, storage, diffusion, true});
     Exchange<L> exchange(memory + Matrix<L>::REST_BYTES);
     const Inputs<L, GATES + 1> inputs(memory + Matrix<L>::REST_BYTES + Exchange<L>::BYTES);
 

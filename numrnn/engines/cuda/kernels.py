@@ -8,31 +8,46 @@ from __future__ import annotations
 
 import functools
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 
-FILES = ("device.cuh", "product.cuh", "euler.cu")
+# The families of kernels, each with its files and the steps by which it prefetches inputs: a memory access takes longer
+# than a step.
+FILES = {
+    "euler": ("device.cuh", "product.cuh", "exchange.cuh", "euler.cu"),
+    "lean": ("device.cuh", "product.cuh", "loop.cuh", "lean.cu"),
+    "lstm": ("device.cuh", "product.cuh", "loop.cuh", "lstm.cu"),
+}
+AHEAD = {"euler": 3, "lean": 4, "lstm": 4}
 KERNELS = ("forward", "backward")
 OPTIONS = ("-std=c++17",)
-AHEAD = 3  # steps by which inputs are prefetched: a memory access takes longer than a step
 PACK_BYTES = 16  # the widest load from shared memory
-FIRST_CAPABILITY = 80  # asynchronous copies
+FIRST_CAPABILITY = 80  # asynchronous copies, which the kernels of euler.cu need
 CLUSTER_CAPABILITY = 90  # clusters of blocks
+COUNTERS_BYTES = 16  # two arrival counters, of the kernels that exchange messages
 SCALARS = {"float32": "float", "float64": "double"}
 GROUPS = {90: 8}  # most groups of processors (GPC) of a device, by compute capability
 MOST_GROUPS = 12  # of any other device
 
 
+def family_of(kernel: str) -> str:
+    """Return the family of a kernel, from its name: `forward<...>` is of "euler", `lean_forward<...>` of "lean"."""
+    return kernel.partition("<")[0].rpartition("_")[0] or "euler"
+
+
 @functools.cache
-def source(files: tuple[str, ...] = FILES) -> str:
-    """Return the text of the kernels as one translation unit: they include nothing, so no toolkit is needed."""
+def source(family: str = "euler", *, device: bool = True) -> str:
+    """Return the text of a family as one translation unit: it includes nothing, so no toolkit is needed.
+
+    Without `device`, device.cuh is left out: the tests put their own functions in its place.
+    """
     folder = pathlib.Path(__file__).parent
-    return "\n".join(
-        [f"constexpr int AHEAD = {AHEAD};", *((folder / name).read_text(encoding="utf-8") for name in files)]
-    )
+    files = FILES[family] if device else FILES[family][1:]
+    texts = [(folder / name).read_text(encoding="utf-8") for name in files]
+    return "\n".join([f"constexpr int AHEAD = {AHEAD[family]};", *texts])
 
 
 @dataclass(frozen=True)
@@ -63,22 +78,11 @@ class Device:
         return max((self.processors - spare) // blocks, 1)
 
 
-@dataclass(frozen=True)
-class Layout:
-    """How the matrix is spread over threads: the template parameters, as numrnn/engines/cuda/product.cuh explains."""
+class Blocks:
+    """What a layout says of a batch: `rows` of it are in a block, and `cluster` blocks share the matrix."""
 
-    dtype: str
-    units: int
     rows: int
     cluster: int
-    outputs: int
-    lanes: int
-    held: int
-
-    @property
-    def threads(self) -> int:
-        """Threads of a block."""
-        return self.units // self.cluster // self.outputs * self.lanes
 
     def blocks(self, batch: int) -> int:
         """Return the number of blocks for a batch."""
@@ -98,6 +102,49 @@ class Layout:
         at_once = device.processors * per_processor if self.cluster == 1 else device.clusters(self.cluster)
         return -(-batch // (self.rows * at_once))
 
+
+Occupancy = Callable[[Any, int], int]  # of a layout and a number of gates: `Launcher.blocks_per_processor`
+Chosen = TypeVar("Chosen", bound=Blocks)
+
+
+def one_block(layout: Any, gates: int) -> int:
+    """Return 1: blocks per processor where nothing is known of it."""
+    return 1
+
+
+def fewest_waves(layouts: Sequence[Chosen], gates: int, batch: int, device: Device, per_processor: Occupancy) -> Chosen:
+    """Return the layout with the fewest rows per block with which all blocks run at once, or else the fewest waves.
+
+    All at once means each on a processor of its own: fewer rows make a step shorter, more rows let the processors hold
+    the whole batch. If the batch is too large for that, waves are counted with the blocks that share a processor, and
+    of layouts with equally many the one with the most rows is taken: it uses a weight more often.
+    """
+    for layout in layouts:
+        if layout.waves(batch, device) == 1:
+            return layout
+    return min(layouts, key=lambda one: (one.waves(batch, device, per_processor(one, gates)), -one.rows))
+
+
+@dataclass(frozen=True)
+class Layout(Blocks):
+    """How the matrix is spread over threads: the template parameters, as numrnn/engines/cuda/product.cuh explains."""
+
+    dtype: str
+    units: int
+    rows: int
+    cluster: int
+    outputs: int
+    lanes: int
+    held: int
+    first_capability: ClassVar[int] = FIRST_CAPABILITY
+    most_held: ClassVar[int] = 45  # packs of weights in registers, without spilling others
+    most_rows: ClassVar[int] = 8  # per block, without spilling
+
+    @property
+    def threads(self) -> int:
+        """Threads of a block."""
+        return self.units // self.cluster // self.outputs * self.lanes
+
     def name(self, kernel: str, gates: int) -> str:
         """Return the C++ name of an instantiation."""
         numbers = (gates, self.units, self.rows, self.cluster, self.outputs, self.lanes, self.held)
@@ -111,7 +158,28 @@ class Layout:
         vectors = 2 * self.rows * self.units * size
         kept = max(1, self.rows * self.outputs // self.lanes)
         arrays = gates if kernel == "forward" else gates + 1
-        return rest + vectors + AHEAD * arrays * kept * self.threads * size
+        return rest + vectors + AHEAD["euler"] * arrays * kept * self.threads * size
+
+
+class LeanLayout(Layout):
+    """The same for the kernels of lean.cu: other names, and inputs only for threads that finish sums of their own."""
+
+    first_capability: ClassVar[int] = 75
+    most_held: ClassVar[int] = 40
+    most_rows: ClassVar[int] = 4
+
+    def name(self, kernel: str, gates: int) -> str:
+        """Return the C++ name of an instantiation; `gates` is a number of enum Cell of lean.cu."""
+        return f"lean_{super().name(kernel, gates)}"
+
+    def shared_bytes(self, kernel: str, gates: int) -> int:
+        """Return the shared memory of a block: weights beyond the registers, vectors, counters, prefetched inputs."""
+        size = np.dtype(self.dtype).itemsize
+        weights = self.units * self.outputs // self.lanes * size // PACK_BYTES  # packs per thread
+        rest = (weights - self.held) * self.threads * PACK_BYTES
+        arrays = gates if kernel == "forward" else gates + 1
+        numbers = self.rows * (2 * self.units + AHEAD["lean"] * arrays * self.units // self.cluster)
+        return rest + numbers * size + COUNTERS_BYTES
 
 
 @dataclass(frozen=True)
@@ -126,9 +194,10 @@ class Tile:
     cluster: int = 1
     rows: tuple[int, ...] = (1, 2, 4, 8)
 
-    def with_rows(self, rows: int) -> Layout:
-        """Return the layout with this many rows per block."""
-        return Layout(self.dtype, self.units, rows, self.cluster, self.outputs, self.lanes, self.held)
+    def with_rows(self, rows: int, kind: type[Layout] = Layout) -> Layout:
+        """Return the layout with this many rows per block, for the kernels of euler.cu or of lean.cu."""
+        held = min(self.held, kind.most_held)
+        return kind(self.dtype, self.units, rows, self.cluster, self.outputs, self.lanes, held)
 
 
 # Per dtype by width, then by preference: a device gets the first tile of a width that it can run.
@@ -148,11 +217,11 @@ TILES = (
 MOST_UNITS = {dtype: max(tile.units for tile in TILES if tile.dtype == dtype) for dtype in SCALARS}
 
 
-def tiles_for(capability: int) -> list[Tile]:
+def tiles_for(capability: int, kind: type[Layout] = Layout) -> list[Tile]:
     """Return the tiles for devices of this compute capability, one for each dtype and width."""
     tiles: dict[tuple[str, int], Tile] = {}
     for tile in TILES:
-        if capability >= (FIRST_CAPABILITY if tile.cluster == 1 else CLUSTER_CAPABILITY):
+        if capability >= (kind.first_capability if tile.cluster == 1 else CLUSTER_CAPABILITY):
             tiles.setdefault((tile.dtype, tile.units), tile)
     return list(tiles.values())
 
@@ -163,14 +232,10 @@ def choose_layout(
     gates: int,
     batch: int,
     device: Device,
-    per_processor: Callable[[Layout, int], int] = lambda layout, gates: 1,
+    per_processor: Occupancy = one_block,
+    kind: type[Layout] = Layout,
 ) -> Layout | None:
-    """Return the layout for a problem, or None if the device supports none.
-
-    It has the fewest rows per block with which all blocks run at once, each on a processor of its own: fewer rows make
-    a step shorter, more rows let the processors hold the whole batch. If the batch is too large for that, it has the
-    fewest waves, counting the blocks that share a processor, and of layouts with equally many the most rows: they use a
-    weight more often.
+    """Return the layout for a problem, with rows by `fewest_waves`, or None if the device supports none.
 
     Parameters
     ----------
@@ -180,15 +245,14 @@ def choose_layout(
     per_processor : callable
         `Launcher.blocks_per_processor`, called only for a batch too large for one block per processor: it may have to
         compile. By default one block.
+    kind : type
+        Layout or LeanLayout: for the kernels of euler.cu or of lean.cu.
     """
-    for tile in tiles_for(device.capability):
-        layouts = [tile.with_rows(rows) for rows in tile.rows]
+    for tile in tiles_for(device.capability, kind):
+        layouts = [tile.with_rows(rows, kind) for rows in tile.rows if rows <= kind.most_rows]
         fit = [layout for layout in layouts if layout.shared_bytes("backward", gates) <= device.shared_bytes]
         if tile.dtype == dtype and tile.units >= n and fit:
-            for layout in fit:
-                if layout.waves(batch, device) == 1:
-                    return layout
-            return min(fit, key=lambda one: (one.waves(batch, device, per_processor(one, gates)), -one.rows))
+            return fewest_waves(fit, gates, batch, device, per_processor)
     return None
 
 
@@ -197,7 +261,7 @@ class Launcher(Protocol):
 
     device: Device
 
-    def blocks_per_processor(self, layout: Layout, gates: int) -> int:
+    def blocks_per_processor(self, layout: Any, gates: int) -> int:
         """Return how many blocks of both kernels of a layout run at once on a processor, at least 1."""
 
     def __call__(self, kernel: str, blocks: int, threads: int, shared_bytes: int, arguments: tuple[Any, ...]) -> None:
@@ -221,7 +285,7 @@ class CupyLauncher:
         """Start a kernel on the current stream; see `Launcher`."""
         self._function(kernel, shared_bytes)((blocks,), (threads,), arguments, shared_mem=shared_bytes)
 
-    def blocks_per_processor(self, layout: Layout, gates: int) -> int:
+    def blocks_per_processor(self, layout: Any, gates: int) -> int:
         """Return what the driver says of both kernels, compiled at the first call for a layout; see `Launcher`."""
         occupancy = self._cupy.cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor
         counts = []
@@ -235,7 +299,7 @@ class CupyLauncher:
         """Return a compiled kernel that may use so much shared memory."""
         key = kernel, shared_bytes
         if key not in self._kernels:
-            module = self._cupy.RawModule(code=source(), options=OPTIONS, name_expressions=[kernel])
+            module = self._cupy.RawModule(code=source(family_of(kernel)), options=OPTIONS, name_expressions=[kernel])
             function = module.get_function(kernel)
             function.max_dynamic_shared_size_bytes = shared_bytes
             self._kernels[key] = function

@@ -6,25 +6,26 @@ constexpr int WARP = 32;
 
 // How the matrix is spread over threads. numrnn/engines/cuda/kernels.py chooses the numbers.
 //   T        float or double
-//   UNITS    n, rounded up to the width of a layout; entries beyond n are zero
+//   UNITS    rows of the matrix, rounded up to the width of a layout; entries beyond the matrix are zero
 //   ROWS     rows of the batch per block
 //   CLUSTER  blocks that share the matrix, each with UNITS / CLUSTER of its rows
 //   OUTPUTS  rows of the matrix per thread
-//   LANES    neighbouring threads that share those rows, each with UNITS / LANES of their columns
+//   LANES    neighbouring threads that share those rows, each with INPUTS / LANES of their columns
 //   HELD     packs (16 bytes) of a thread's weights in registers; the rest is in shared memory
-template <typename T_, int UNITS_, int ROWS_, int CLUSTER_, int OUTPUTS_, int LANES_, int HELD_>
+//   INPUTS   columns of the matrix, rounded up, and elements of the vector; as many as UNITS for a square matrix
+template <typename T_, int UNITS_, int ROWS_, int CLUSTER_, int OUTPUTS_, int LANES_, int HELD_, int INPUTS_ = UNITS_>
 struct Layout {
     using T = T_;
-    static constexpr int UNITS = UNITS_, ROWS = ROWS_, CLUSTER = CLUSTER_;
+    static constexpr int UNITS = UNITS_, ROWS = ROWS_, CLUSTER = CLUSTER_, INPUTS = INPUTS_;
     static constexpr int OUTPUTS = OUTPUTS_, LANES = LANES_, HELD = HELD_;
     static constexpr int THREADS = UNITS / CLUSTER / OUTPUTS * LANES;
     static constexpr int PACK = 16 / sizeof(T);
-    static constexpr int PACKS = UNITS / LANES / PACK;            // packs of a vector that a thread reads
+    static constexpr int PACKS = INPUTS / LANES / PACK;           // packs of a vector that a thread reads
     static constexpr int WEIGHTS = PACKS * OUTPUTS;               // packs of the matrix per thread
     static constexpr int SUMS = ROWS * OUTPUTS;                   // sums that the lanes of a group add up
     static constexpr int KEPT = SUMS > LANES ? SUMS / LANES : 1;  // sums that one lane finishes
     static constexpr int COPIES = LANES * KEPT / SUMS;            // lanes that finish the same sums; the first counts
-    static_assert(LANES <= WARP && ROWS <= LANES && HELD <= WEIGHTS && PACKS * PACK * LANES == UNITS, "no such layout");
+    static_assert(LANES <= WARP && ROWS <= LANES && HELD <= WEIGHTS && PACKS * PACK * LANES == INPUTS, "no such layout");
 };
 
 template <typename T>
@@ -74,7 +75,25 @@ __device__ T recurrent(const T* W, int n, int i, int j, int storage) {
     return i < j ? W[i * n + j] : (i > j ? -W[j * n + i] : T(0));  // (F1)
 }
 
-// A thread's part of the matrix: OUTPUTS rows by UNITS / LANES columns. Pack p starts at column (p LANES + lane) PACK,
+// The elements of A, zero beyond n. The backward pass needs the transpose: for an antisymmetric matrix, the same
+// registers with the opposite sign. The diffusion is a part of it: zero on the diagonal times an infinite element would
+// be NaN.
+template <typename T>
+struct Recurrent {
+    const T* W;
+    int n, storage;
+    T diffusion;
+    bool transposed;
+
+    __device__ T operator()(int i, int j) const {
+        if (i >= n || j >= n) return T(0);
+        T element = recurrent(W, n, transposed ? j : i, transposed ? i : j, storage);
+        if (i == j) element -= diffusion;  // (F1) (F9)
+        return element;
+    }
+};
+
+// A thread's part of the matrix: OUTPUTS rows by INPUTS / LANES columns. Pack p starts at column (p LANES + lane) PACK,
 // so that the lanes of a group read neighbouring packs of the vector at the same time, without bank conflicts.
 template <class L>
 struct Matrix {
@@ -84,10 +103,8 @@ struct Matrix {
 
     static constexpr int REST_BYTES = (L::WEIGHTS - L::HELD) * L::THREADS * sizeof(Pack<T>);
 
-    // The backward pass needs the transpose: for an antisymmetric matrix, the same registers with the opposite sign.
-    // The diffusion is a part of it: zero on the diagonal times an infinite element would be NaN.
-    __device__ Matrix(const T* W, int n, int storage, T diffusion, bool transposed, const Place<L>& own,
-                      unsigned char* memory) {
+    template <class Element>
+    __device__ Matrix(const Place<L>& own, unsigned char* memory, const Element& element) {
         rest = reinterpret_cast<Pack<T>*>(memory) + threadIdx.x;
 #pragma unroll
         for (int p = 0; p < L::PACKS; ++p) {
@@ -96,10 +113,7 @@ struct Matrix {
                 Pack<T> pack;
 #pragma unroll
                 for (int e = 0; e < L::PACK; ++e) {
-                    const int i = own.first_unit + o, j = (p * L::LANES + own.lane) * L::PACK + e;
-                    pack.value[e] = T(0);
-                    if (i < n && j < n) pack.value[e] = recurrent(W, n, transposed ? j : i, transposed ? i : j, storage);
-                    if (i < n && j == i) pack.value[e] -= diffusion;  // (F1) (F9)
+                    pack.value[e] = element(own.first_unit + o, (p * L::LANES + own.lane) * L::PACK + e);
                 }
                 const int index = p * L::OUTPUTS + o;
                 if (index < L::HELD) {
@@ -135,7 +149,7 @@ __device__ inline void reduce_scatter(T* sum, int lane) {
     }
 }
 
-// kept = the elements of matrix @ vector that this thread finishes; vector is (ROWS, UNITS), in shared memory.
+// kept = the elements of matrix @ vector that this thread finishes; vector is (ROWS, INPUTS), in shared memory.
 template <class L>
 __device__ inline void product(const Matrix<L>& matrix, const typename L::T* vector, const Place<L>& own,
                                typename L::T (&kept)[L::KEPT]) {
@@ -148,7 +162,7 @@ __device__ inline void product(const Matrix<L>& matrix, const typename L::T* vec
         Pack<T> in[L::ROWS];
 #pragma unroll
         for (int r = 0; r < L::ROWS; ++r) {
-            in[r] = reinterpret_cast<const Pack<T>*>(vector + r * L::UNITS)[p * L::LANES + own.lane];
+            in[r] = reinterpret_cast<const Pack<T>*>(vector + r * L::INPUTS)[p * L::LANES + own.lane];
         }
 #pragma unroll
         for (int o = 0; o < L::OUTPUTS; ++o) {
@@ -164,57 +178,3 @@ __device__ inline void product(const Matrix<L>& matrix, const typename L::T* vec
 #pragma unroll
     for (int k = 0; k < L::KEPT; ++k) kept[k] = sum[k];
 }
-
-// The vector that the next product reads, gathered from all threads, in two buffers: fast threads write the vector of the
-// next step while slow ones still read that of this step, so one barrier per step is enough.
-template <class L>
-struct Exchange {
-    using T = typename L::T;
-    T* buffers;
-
-    static constexpr int BYTES = 2 * L::ROWS * L::UNITS * sizeof(T);
-
-    // No block may write to another block's memory before that block has started.
-    __device__ explicit Exchange(unsigned char* memory) : buffers(reinterpret_cast<T*>(memory)) {
-        if constexpr (L::CLUSTER > 1) cluster_barrier();
-    }
-
-    // Gather every thread's elements, and return the vector (ROWS, UNITS).
-    __device__ const T* gather(int step, const T (&elements)[L::KEPT], const Place<L>& own) {
-        T* vector = buffers + step % 2 * (L::ROWS * L::UNITS);
-        if (own.counts) {
-#pragma unroll
-            for (int k = 0; k < L::KEPT; ++k) {
-                T* element = vector + own.row_here * L::UNITS + own.unit + k;
-                if constexpr (L::CLUSTER == 1) {
-                    *element = elements[k];
-                } else {
-#pragma unroll
-                    for (int rank = 0; rank < L::CLUSTER; ++rank) store_to_block(element, rank, elements[k]);
-                }
-            }
-        }
-        if constexpr (L::CLUSTER == 1) {
-            __syncthreads();
-        } else {
-            cluster_barrier();
-        }
-        return vector;
-    }
-};
-
-// A thread's prefetched inputs, copied from global to shared memory: ARRAYS numbers for each of its elements, for AHEAD
-// steps. A thread reads only what it fetched itself, so no barrier is needed.
-template <class L, int ARRAYS>
-struct Inputs {
-    using T = typename L::T;
-    T* own_column;
-
-    static constexpr int BYTES = AHEAD * ARRAYS * L::KEPT * L::THREADS * sizeof(T);
-
-    __device__ explicit Inputs(unsigned char* memory) : own_column(reinterpret_cast<T*>(memory) + threadIdx.x) {}
-
-    __device__ T* slot(int step, int array, int k) const {
-        return own_column + ((step % AHEAD * ARRAYS + array) * L::KEPT + k) * L::THREADS;
-    }
-};

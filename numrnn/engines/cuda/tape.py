@@ -11,16 +11,20 @@ import numpy as np
 from numrnn.backend import Array, array_namespace, astype, empty
 from numrnn.cells.antisymmetric import AntisymmetricMatrix, EulerStep
 from numrnn.cells.base import overrides, same_step
-from numrnn.cells.euler import as_euler
+from numrnn.cells.elman import ElmanCell
 from numrnn.cells.gated import GatedEulerStep
+from numrnn.cells.lstm import LSTMCell
 from numrnn.cells.unstructured import UnstructuredMatrix
 from numrnn.checks import dtype_name
+from numrnn.engines.cuda import lstm
+from numrnn.engines.cuda.euler import FULL, TRIANGULAR, UNSTRUCTURED, EulerRecurrence, Recurrence, gates_of
+from numrnn.engines.cuda.families import has_run, unproven_are_wanted
 from numrnn.engines.cuda.kernels import (
-    FIRST_CAPABILITY,
     MOST_UNITS,
     SCALARS,
     Launcher,
     Layout,
+    LeanLayout,
     choose_layout,
     cupy_launcher,
 )
@@ -28,7 +32,7 @@ from numrnn.problem import Problem
 from numrnn.tape import Gradients, Tape
 
 MATRICES = (AntisymmetricMatrix, UnstructuredMatrix)
-FULL, TRIANGULAR, UNSTRUCTURED = range(3)  # enum Storage of cuda/product.cuh
+FIRST_CAPABILITY = 75
 NULL = np.uint64(0)
 
 
@@ -46,32 +50,49 @@ def unsupported_reason(problem: Problem, launcher: Launcher | None = None) -> st
         return f"arrays of {array_namespace(problem.x).__name__}"
     if dtype_name(problem.h0) not in SCALARS:
         return f"dtype {dtype_name(problem.h0)}"
-    if _storage(problem) is None:
+    families = _families(problem)
+    if not families:
         matrix = getattr(problem.cell, "matrix", None)
         plain = matrix is None or (type(matrix) in MATRICES and not overrides(matrix, type(matrix)))
         other = "" if plain else f" with the matrix {type(matrix).__name__}"
         return f"the cell {type(problem.cell).__name__}{other}"
-    n, most = problem.h0.shape[1], MOST_UNITS[dtype_name(problem.h0)]
+    n, dtype = problem.cell.hidden_size, dtype_name(problem.h0)
+    most = lstm.MOST_UNITS if "lstm" in families else MOST_UNITS[dtype]
     if n > most:
-        return f"more than {most} units in {dtype_name(problem.h0)} (there are {n})"
-    device = (launcher or _launcher_of(problem.x)).device
+        return f"more than {most} units in {dtype} (there are {n})"
+    launcher = launcher or _launcher_of(problem.x)
+    device = launcher.device
     on = f"on a GPU of compute capability {device.capability // 10}.{device.capability % 10}"
     if device.capability < FIRST_CAPABILITY:
         return f"arrays {on}; it needs {FIRST_CAPABILITY / 10}"
-    if _layout(problem, launcher or _launcher_of(problem.x)) is None:
-        return f"{n} units in {dtype_name(problem.h0)} {on} with {device.shared_bytes} bytes of shared memory per block"
+    if _choice(problem, launcher) is None:
+        return f"{n} units in {dtype} {on} with {device.shared_bytes} bytes of shared memory per block"
     return None
 
 
-def make_tape(problem: Problem) -> CudaTape:
+def unproven_reason(problem: Problem, launcher: Launcher | None = None) -> str | None:
+    """Return what has not run on a card yet, of a supported problem; None if all has, or if that is wanted.
+
+    Parameters are those of `unsupported_reason`.
+    """
+    launcher = launcher or _launcher_of(problem.x)
+    chosen, device = _choice(problem, launcher), launcher.device
+    if chosen is None or unproven_are_wanted() or has_run(chosen[0], device.capability, problem.cell.hidden_size):
+        return None
+    units = f"{problem.cell.hidden_size} units"
+    on = f"a GPU of compute capability {device.capability // 10}.{device.capability % 10}"
+    return f"the cell {type(problem.cell).__name__} with {units} on {on}"
+
+
+def make_tape(problem: Problem, launcher: Launcher | None = None) -> CudaTape:
     """Return a tape for a problem for which `unsupported_reason` is None.
 
     Notes
     -----
-    `run` costs 2 T B n (n + m) flops, and T B ((1 + gates) n + m + 1) numbers of memory, where gates is 1, or 2 for a
-    gated cell. Neither `run` nor `propagate` synchronises with the device.
+    `run` costs 2 T B n (n + m) flops, and T B ((1 + gates) n + m + 1) numbers of memory, where gates is 1, 2 for a
+    gated cell, or 4 for the LSTM, whose states take n more. Neither `run` nor `propagate` synchronises with the device.
     """
-    return CudaTape(problem, _launcher_of(problem.x))
+    return CudaTape(problem, launcher or _launcher_of(problem.x))
 
 
 def _launcher_of(x: Array) -> Launcher:
@@ -90,14 +111,41 @@ def _storage(problem: Problem) -> int | None:
     return UNSTRUCTURED if type(matrix) is UnstructuredMatrix else TRIANGULAR if matrix.triangular else FULL
 
 
-def _gates(problem: Problem) -> int:
-    return 2 if "V_z" in problem.params else 1
+def _families(problem: Problem) -> tuple[str, ...]:
+    """Return the families of kernels for the cell, the one to use first; none for a cell without support."""
+    if same_step(problem.cell, LSTMCell):
+        return ("lstm",)
+    if same_step(problem.cell, ElmanCell):
+        return ("lean",)
+    if _storage(problem) is None:
+        return ()
+    return ("lean", "euler") if unproven_are_wanted() else ("euler", "lean")
 
 
-def _layout(problem: Problem, launcher: Launcher) -> Layout | None:
-    batch, n = problem.h0.shape
-    sizes = dtype_name(problem.h0), n, _gates(problem), batch
-    return choose_layout(*sizes, launcher.device, launcher.blocks_per_processor)
+def _choice(problem: Problem, launcher: Launcher) -> tuple[str, Layout | lstm.LSTMLayout] | None:
+    """Return the family of kernels and the layout for a problem, or None if the device supports none."""
+    batch, n, dtype, device = len(problem.h0), problem.cell.hidden_size, dtype_name(problem.h0), launcher.device
+    layout: Layout | lstm.LSTMLayout | None
+    for family in _families(problem):
+        if family == "lstm":
+            layout = lstm.choose_lstm_layout(dtype, n, batch, device, launcher.blocks_per_processor)
+        else:
+            kind = LeanLayout if family == "lean" else Layout
+            layout = choose_layout(dtype, n, gates_of(problem), batch, device, launcher.blocks_per_processor, kind)
+        if layout is not None:
+            return family, layout
+    return None
+
+
+def _recurrence(problem: Problem, launcher: Launcher) -> Recurrence:
+    """Return what the chosen kernels compute."""
+    chosen = _choice(problem, launcher)
+    assert chosen is not None
+    if isinstance(chosen[1], lstm.LSTMLayout):
+        return lstm.LSTMRecurrence(problem, chosen[1])
+    storage = UNSTRUCTURED if isinstance(problem.cell, ElmanCell) else _storage(problem)
+    assert storage is not None
+    return EulerRecurrence(problem, chosen[1], storage)
 
 
 class CudaTape(Tape):
@@ -106,11 +154,8 @@ class CudaTape(Tape):
     def __init__(self, problem: Problem, launcher: Launcher) -> None:
         n_steps = problem.n_steps
         super().__init__(problem, n_steps if problem.every is None else min(problem.every, n_steps))
-        self._launcher, self._xp, self._cell = launcher, array_namespace(problem.x), as_euler(problem.cell)
-        layout, storage = _layout(problem, launcher), _storage(problem)
-        assert layout is not None
-        assert storage is not None
-        self._layout, self._storage, self._gates = layout, np.int32(storage), _gates(problem)
+        self._launcher, self._xp = launcher, array_namespace(problem.x)
+        self._recurrence = _recurrence(problem, launcher)
         self._kept: Any = None  # the one segment, if all states are kept
         self._checkpoints: list[Array] = []
 
@@ -119,9 +164,7 @@ class CudaTape(Tape):
         problem = self.problem
         with self._device():
             xp, params, dtype = self._xp, problem.params, problem.h0.dtype
-            self._W = xp.ascontiguousarray(params["W"], dtype)
-            self._V = astype(_joined(xp, [params[name] for name in ("V", "V_z")[: self._gates]]), dtype)
-            b = astype(_joined(xp, [params[name] for name in ("b", "b_z")[: self._gates]]), dtype)
+            self._W, self._V, b = self._recurrence.weights(params, dtype)
             self._V_b = xp.concatenate([self._V, b[:, None]], axis=1)  # (gates n, m + 1), for [x | 1]
             active = problem.active
             self._lengths = NULL if active is None else xp.ascontiguousarray(astype(active, np.int32).sum(0), np.int32)
@@ -156,16 +199,16 @@ class CudaTape(Tape):
             totals: list[Array] = []
             for start in reversed(self.starts()):
                 states, acts, inputs = self._segment(start)
-                deltas, sums = self._run_back(start, acts, g, direct, all_g)
+                deltas, sums = self._run_back(start, states, acts, g, direct, all_g)
                 stop = start + len(acts)
                 if "params" in wrt:
-                    dA = _flat(sums).T @ _flat(states[:-1])  # (B5) (B14)
-                    dV_b = _flat(deltas).T @ _flat(inputs)  # (B4) (B12) (B13)
+                    dA = _flat(sums).T @ _flat(self._recurrence.hidden(states[:-1]))  # (B5) (B14) (B18) (B25)
+                    dV_b = _flat(deltas).T @ _flat(inputs)  # (B4) (B12) (B13) (B18) (B25)
                     parts = [dA, dV_b]
                     totals = [a + b for a, b in zip(totals, parts, strict=True)] if totals else parts  # (B27)
                 if dx is not None:
-                    xp.dot(_flat(deltas), self._V, out=_flat(dx[start:stop]))  # (B3) (B11)
-            params = self._collect(*totals) if totals else None
+                    xp.dot(_flat(deltas), self._V, out=_flat(dx[start:stop]))  # (B3) (B11) (B17) (B24)
+            params = self._recurrence.gradients(*totals) if totals else None
         return Gradients(params, dx, g if "h0" in wrt else None, all_g)
 
     def _device(self) -> Any:
@@ -180,59 +223,36 @@ class CudaTape(Tape):
             return self._run(start, self._checkpoints[start // self.every])
 
     def _run(self, start: int, h: Array) -> tuple[Array, Array, Array]:
-        """Return states (steps + 1, B, n), activations (steps, B, gates, n) and [x | 1] of a segment, starting at h."""
+        """Return states (steps + 1, B, state_size), activations (steps, B, gates n) and [x | 1] of a segment from h."""
         stop = min(start + self.every, self.problem.n_steps)
-        batch, n = h.shape
-        states = empty((stop - start + 1, batch, n), like=h)
+        states = empty((stop - start + 1, *h.shape), like=h)
         states[0] = h
-        acts = empty((stop - start, batch, self._gates, n), like=h)
+        acts = empty((stop - start, len(h), len(self._V)), like=h)
         x = self.problem.x[start:stop]
         inputs = self._xp.concatenate([x, self._xp.ones((*x.shape[:2], 1), x.dtype)], axis=2)
         self._xp.dot(_flat(inputs), self._V_b.T, out=_flat(acts))
         self._launch("forward", start, stop, states, acts)
         return states, acts, inputs
 
-    def _run_back(self, start: int, acts: Array, g: Array, direct: Any, all_g: Any) -> tuple[Array, Array]:
-        """Propagate g back over a segment in place; return the deltas, shaped as acts, and their sums over gates."""
+    def _run_back(
+        self, start: int, states: Array, acts: Array, g: Array, direct: Any, all_g: Any
+    ) -> tuple[Array, Array]:
+        """Propagate g back over a segment in place; return the cotangents of V x + b and of W h."""
         stop = start + len(acts)
         deltas = empty(acts.shape, like=acts)
-        sums = empty((*acts.shape[:2], acts.shape[3]), like=acts) if self._gates == 2 else deltas[:, :, 0]
+        sums = self._recurrence.sums(deltas)
         direct = NULL if direct is None else self._xp.ascontiguousarray(direct[start:stop])
         all_g = NULL if all_g is None else all_g[start:stop]
-        self._launch("backward", start, stop, acts, direct, deltas, sums, g, all_g)
+        arrays = self._recurrence.backward_arrays(states, acts, direct, deltas, sums)
+        self._launch("backward", start, stop, *arrays, g, all_g)
         return deltas, sums
 
     def _launch(self, kernel: str, start: int, stop: int, *arrays: Any) -> None:
         """Run a kernel over the steps from `start` to `stop`."""
-        cell, layout, gates = self._cell, self._layout, self._gates
-        batch, n = self.problem.h0.shape
-        scalar = np.dtype(layout.dtype).type
-        numbers = (
-            scalar(cell.step_size),
-            scalar(cell.matrix.diffusion),
-            *map(np.int32, (n, batch, stop - start, start)),
-        )
-        self._launcher(
-            layout.name(kernel, gates),
-            layout.blocks(batch),
-            layout.threads,
-            layout.shared_bytes(kernel, gates),
-            (self._W, self._storage, *numbers, self._lengths, *arrays),
-        )
-
-    def _collect(self, dA: Array, dV_b: Array) -> dict[str, Array]:
-        """Return the gradients of the parameters under their names."""
-        n = self._cell.hidden_size
-        params = {"W": self._cell.matrix.adjoint(dA)}
-        for gate, (V, b) in enumerate((("V", "b"), ("V_z", "b_z"))[: self._gates]):
-            rows = dV_b[gate * n : (gate + 1) * n]
-            params |= {V: self._xp.ascontiguousarray(rows[:, :-1]), b: rows[:, -1].copy()}
-        return params
-
-
-def _joined(xp: Any, arrays: list[Array]) -> Array:
-    """Return the arrays stacked vertically; a single one unchanged."""
-    return arrays[0] if len(arrays) == 1 else xp.concatenate(arrays)
+        batch, n = len(self.problem.h0), self.problem.cell.hidden_size
+        numbers = map(np.int32, (n, batch, stop - start, start))
+        arguments = (self._W, *self._recurrence.scalars(), *numbers, self._lengths, *arrays)
+        self._launcher(*self._recurrence.launch(kernel, batch), arguments)
 
 
 def _flat(array: Array) -> Array:

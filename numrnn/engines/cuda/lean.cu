@@ -1,0 +1,214 @@
+// The steps of euler.cu and that of the Elman network, in a leaner loop: what other threads wait for is sent before
+// anything is stored, pointers move from step to step, and AHEAD steps are unrolled. Bit for bit the numbers of euler.cu.
+// These kernels have not run on a card yet; when they have, they replace euler.cu. Arguments and arrays are as there.
+
+enum Cell { ELMAN, UNGATED, GATED };
+
+template <typename T>
+__device__ inline T tanh_of(T u);
+template <>
+__device__ inline float tanh_of(float u) { return tanhf(u); }
+template <>
+__device__ inline double tanh_of(double u) { return tanh(u); }
+
+// Put a thread's elements of the vector of a step into the memory of every block of the cluster.
+template <class L>
+__device__ inline void send_all(const Mailbox<L>& box, int round, const typename L::T (&elements)[L::KEPT],
+                                const Place<L>& own) {
+    if (own.counts) {
+#pragma unroll
+        for (int k = 0; k < L::KEPT; ++k) {
+#pragma unroll
+            for (int rank = 0; rank < L::CLUSTER; ++rank) {
+                box.send(round, own.row_here * L::INPUTS + own.unit + k, rank, elements[k]);
+            }
+        }
+    }
+}
+
+// Forward; see euler.cu. The Elman network is a step of size 1 that forgets the state before it.
+template <typename T, int CELL, int UNITS, int ROWS, int CLUSTER, int OUTPUTS, int LANES, int HELD>
+__global__ void CLUSTER_OF(CLUSTER)
+    __launch_bounds__(Layout<T, UNITS, ROWS, CLUSTER, OUTPUTS, LANES, HELD>::THREADS, 1)
+    lean_forward(const T* W, int storage, T step_size, T diffusion, int n, int batch, int steps, int first,
+                 const int* lengths, T* states, T* acts) {
+    using L = Layout<T, UNITS, ROWS, CLUSTER, OUTPUTS, LANES, HELD>;
+    constexpr int GATES = CELL == GATED ? 2 : 1;
+    const Place<L> own(n, batch);
+    unsigned char* memory = shared_memory();
+    const Matrix<L> A(own, memory, Recurrent<T>{W, n, storage, diffusion, false});
+    const Mailbox<L> box(memory + Matrix<L>::REST_BYTES);
+    Prefetch<L, GATES> inputs(memory + Matrix<L>::REST_BYTES + Mailbox<L>::BYTES, own);
+
+    const size_t step = static_cast<size_t>(batch) * n;  // stride of states from one step to the next
+    const bool exists = own.kept_units > 0;
+    T* state = states + (exists ? static_cast<size_t>(own.row) * n + own.unit : 0);
+    T* act = acts + (exists ? static_cast<size_t>(own.row) * GATES * n + own.unit : 0);
+    const T* coming = act;
+    const int end = lengths && exists ? lengths[own.row] - first : steps;
+
+    auto fetch = [&](int round, int t) {
+        if (t < steps) {
+#pragma unroll
+            for (int gate = 0; gate < GATES; ++gate) {
+#pragma unroll
+                for (int k = 0; k < L::KEPT; ++k) {
+                    inputs.fetch(round, gate, k, coming + gate * n + (own.exists(k) ? k : 0), own.exists(k));
+                }
+            }
+            coming += GATES * step;
+        }
+        inputs.close();
+    };
+
+    T h[L::KEPT], Ah[L::KEPT], c[L::KEPT], z[L::KEPT];
+#pragma unroll
+    for (int k = 0; k < L::KEPT; ++k) h[k] = own.exists(k) ? state[k] : T(0);
+#pragma unroll
+    for (int round = 0; round < AHEAD; ++round) fetch(round, round);
+    send_all(box, 0, h, own);
+
+    for (int done = 0; done < steps; done += AHEAD) {
+#pragma unroll
+        for (int round = 0; round < AHEAD; ++round) {
+            const int t = done + round;
+            if (t == steps) break;
+            product(A, box.receive(round), own, Ah);
+            inputs.template await<AHEAD - 1>();
+#pragma unroll
+            for (int k = 0; k < L::KEPT; ++k) {
+                T h_next;
+                if constexpr (CELL == ELMAN) {
+                    const T u = Ah[k] + inputs.at(round, 0, k);  // (F10)
+                    h_next = c[k] = tanh_of(u);  // (F11)
+                } else {
+                    const T u = Ah[k] + inputs.at(round, 0, k);  // (F2) (F5)
+                    c[k] = tanh_of(u);  // (F3)
+                    if constexpr (CELL == UNGATED) {
+                        h_next = h[k] + step_size * c[k];  // (F4)
+                    } else {
+                        const T u_z = Ah[k] + inputs.at(round, 1, k);  // (F6)
+                        z[k] = T(0.5) + T(0.5) * tanh_of(T(0.5) * u_z);  // (F7)
+                        h_next = h[k] + step_size * z[k] * c[k];  // (F8)
+                    }
+                }
+                if (own.exists(k) && t < end) h[k] = h_next;  // padding stays 0, whatever zero weights make of infinity
+            }
+            if (t + 1 < steps) send_all(box, (round + 1) % AHEAD, h, own);
+            state += step;
+#pragma unroll
+            for (int k = 0; k < L::KEPT; ++k) {
+                if (own.exists(k)) {
+                    act[k] = c[k];
+                    if constexpr (CELL == GATED) act[n + k] = z[k];
+                    state[k] = h[k];
+                }
+            }
+            act += GATES * step;
+            fetch(round, t + AHEAD);
+        }
+    }
+}
+
+// Backward; see euler.cu.
+template <typename T, int CELL, int UNITS, int ROWS, int CLUSTER, int OUTPUTS, int LANES, int HELD>
+__global__ void CLUSTER_OF(CLUSTER)
+    __launch_bounds__(Layout<T, UNITS, ROWS, CLUSTER, OUTPUTS, LANES, HELD>::THREADS, 1)
+    lean_backward(const T* W, int storage, T step_size, T diffusion, int n, int batch, int steps, int first,
+                  const int* lengths, const T* acts, const T* direct, T* deltas, T* sums, T* g_of_batch, T* all_g) {
+    using L = Layout<T, UNITS, ROWS, CLUSTER, OUTPUTS, LANES, HELD>;
+    constexpr int GATES = CELL == GATED ? 2 : 1;
+    const Place<L> own(n, batch);
+    unsigned char* memory = shared_memory();
+    const Matrix<L> A_T(own, memory, Recurrent<T>{W, n, storage, diffusion, true});
+    const Mailbox<L> box(memory + Matrix<L>::REST_BYTES);
+    Prefetch<L, GATES + 1> inputs(memory + Matrix<L>::REST_BYTES + Mailbox<L>::BYTES, own);
+
+    // Pointers to what belongs to step steps - 1; they move back from step to step.
+    const size_t step = static_cast<size_t>(batch) * n, back = static_cast<size_t>(steps - 1) * step;
+    const bool exists = own.kept_units > 0;
+    const size_t place = exists ? static_cast<size_t>(own.row) * n + own.unit : 0;
+    const size_t place_act = exists ? static_cast<size_t>(own.row) * GATES * n + own.unit : 0;
+    const T* coming = acts + GATES * back + place_act;
+    const T* coming_direct = direct ? direct + back + place : acts;
+    T* delta_out = deltas + GATES * back + place_act;
+    T* sum_out = sums + back + place;
+    T* g_out = all_g ? all_g + back + place : nullptr;
+    const int end = lengths && exists ? lengths[own.row] - first : steps;
+
+    auto fetch = [&](int round, int s) {  // the inputs of step t = steps - 1 - s
+        if (s < steps) {
+#pragma unroll
+            for (int k = 0; k < L::KEPT; ++k) {
+                const int at = own.exists(k) ? k : 0;
+#pragma unroll
+                for (int gate = 0; gate < GATES; ++gate) {
+                    inputs.fetch(round, gate, k, coming + gate * n + at, own.exists(k));
+                }
+                inputs.fetch(round, GATES, k, coming_direct + at, direct && own.exists(k));
+            }
+            coming -= GATES * step;
+            if (direct) coming_direct -= step;
+        }
+        inputs.close();
+    };
+
+    T g[L::KEPT], delta_bar[L::KEPT], delta[L::KEPT], delta_z[L::KEPT], A_T_delta[L::KEPT];
+#pragma unroll
+    for (int k = 0; k < L::KEPT; ++k) g[k] = own.exists(k) ? g_of_batch[place + k] : T(0);
+#pragma unroll
+    for (int round = 0; round < AHEAD - 1; ++round) fetch(round, round);
+
+    for (int done = 0; done < steps; done += AHEAD) {
+#pragma unroll
+        for (int round = 0; round < AHEAD; ++round) {
+            const int s = done + round, t = steps - 1 - s;
+            if (s == steps) break;
+            inputs.template await<AHEAD - 2>();
+#pragma unroll
+            for (int k = 0; k < L::KEPT; ++k) {
+                // A row that keeps its state passes g on; padding adds nothing to the vector.
+                const T dh = own.exists(k) && t < end ? step_size * g[k] : T(0);
+                const T c = inputs.at(round, 0, k);
+                if constexpr (CELL != GATED) {
+                    delta_bar[k] = (1 - c * c) * dh;  // (B1) (B16)
+                } else {
+                    const T z = inputs.at(round, 1, k);
+                    delta[k] = z * (1 - c * c) * dh;  // (B7)
+                    delta_z[k] = z * (1 - z) * c * dh;  // (B8)
+                    delta_bar[k] = delta[k] + delta_z[k];  // (B9)
+                }
+            }
+            send_all(box, round, delta_bar, own);
+#pragma unroll
+            for (int k = 0; k < L::KEPT; ++k) {
+                if (!own.exists(k)) continue;
+                if constexpr (CELL != GATED) {
+                    delta_out[k] = delta_bar[k];
+                } else {
+                    delta_out[k] = delta[k];
+                    delta_out[n + k] = delta_z[k];
+                    sum_out[k] = delta_bar[k];
+                }
+                if (g_out && s > 0) g_out[step + k] = g[k];
+            }
+            delta_out -= GATES * step;
+            sum_out -= step;
+            if (g_out) g_out -= step;
+            fetch((round + AHEAD - 1) % AHEAD, s + AHEAD - 1);
+            product(A_T, box.receive(round), own, A_T_delta);
+#pragma unroll
+            for (int k = 0; k < L::KEPT; ++k) {
+                const T kept = CELL == ELMAN && t < end ? T(0) : g[k];
+                g[k] = kept + A_T_delta[k];  // (B2) (B10) (B17)
+                g[k] += inputs.at(round, GATES, k);  // (B26)
+            }
+        }
+    }
+#pragma unroll
+    for (int k = 0; k < L::KEPT; ++k) {
+        if (!own.exists(k)) continue;
+        g_of_batch[place + k] = g[k];
+        if (all_g) all_g[place + k] = g[k];
+    }
+}

@@ -1,0 +1,150 @@
+"""What the kernels of lstm.cu compute, and their layouts.
+
+In W, V, b, activations and deltas the kernels have the four gates of a unit side by side; in the parameters, all units
+of a gate are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from numrnn.backend import Array, Params, array_namespace, astype
+from numrnn.engines.cuda.euler import Recurrence, split
+from numrnn.engines.cuda.kernels import (
+    AHEAD,
+    CLUSTER_CAPABILITY,
+    COUNTERS_BYTES,
+    SCALARS,
+    Blocks,
+    Device,
+    Occupancy,
+    fewest_waves,
+    one_block,
+)
+from numrnn.problem import Problem
+
+GATES = 4
+ROWS = (1, 2)  # per block: a lane finishes one of the four gates of a row, so that eight lanes have two rows at most
+FIRST_CAPABILITY = 75
+
+
+@dataclass(frozen=True)
+class LSTMLayout(Blocks):
+    """How W (4n, n) is spread over threads: the template parameters of lstm.cu. All weights are in registers."""
+
+    dtype: str
+    units: int
+    rows: int
+    cluster: int
+    lanes: int
+
+    @property
+    def threads(self) -> int:
+        """Threads of a block."""
+        return self.units // self.cluster * self.lanes
+
+    def name(self, kernel: str, gates: int = GATES) -> str:
+        """Return the C++ name of an instantiation."""
+        numbers = (self.units, self.rows, self.cluster, self.lanes)
+        return f"lstm_{kernel}<{SCALARS[self.dtype]}, {', '.join(map(str, numbers))}>"
+
+    def shared_bytes(self, kernel: str, gates: int = GATES) -> int:
+        """Return the shared memory of a block: two vectors, their arrival counters, prefetched inputs."""
+        size, units_here = np.dtype(self.dtype).itemsize, self.units // self.cluster
+        # Forward a vector is h and a thread's input one gate; backward it is delta, and the inputs are the gates, c and
+        # the loss's direct derivatives with respect to h and c.
+        vector, inputs = (self.units, GATES) if kernel == "forward" else (GATES * self.units, GATES + 3)
+        return size * self.rows * (2 * vector + AHEAD["lstm"] * inputs * units_here) + COUNTERS_BYTES
+
+
+@dataclass(frozen=True)
+class LSTMTile:
+    """A layout without the rows per block."""
+
+    dtype: str
+    units: int
+    lanes: int = 8
+    cluster: int = 1
+    first_capability: int = FIRST_CAPABILITY
+
+    def with_rows(self, rows: int) -> LSTMLayout:
+        """Return the layout with this many rows per block."""
+        return LSTMLayout(self.dtype, self.units, rows, self.cluster, self.lanes)
+
+
+LSTM_TILES = (
+    LSTMTile("float32", 32),
+    LSTMTile("float32", 64),
+    LSTMTile("float32", 128, cluster=2, first_capability=CLUSTER_CAPABILITY),
+    LSTMTile("float64", 32),
+    LSTMTile("float64", 64, first_capability=80),  # before, it spills
+    LSTMTile("float64", 128, cluster=4, first_capability=CLUSTER_CAPABILITY),
+)
+MOST_UNITS = max(tile.units for tile in LSTM_TILES)
+
+
+def lstm_tiles_for(capability: int) -> list[LSTMTile]:
+    """Return the tiles for devices of this compute capability."""
+    return [tile for tile in LSTM_TILES if capability >= tile.first_capability]
+
+
+def choose_lstm_layout(
+    dtype: str, n: int, batch: int, device: Device, per_processor: Occupancy = one_block
+) -> LSTMLayout | None:
+    """Return the layout for a problem, or None if the device supports none; see `kernels.choose_layout`."""
+    for tile in lstm_tiles_for(device.capability):
+        layouts = [tile.with_rows(rows) for rows in ROWS]
+        fit = [layout for layout in layouts if layout.shared_bytes("backward") <= device.shared_bytes]
+        if tile.dtype == dtype and tile.units >= n and fit:
+            return fewest_waves(fit, GATES, batch, device, per_processor)
+    return None
+
+
+class LSTMRecurrence(Recurrence):
+    """The LSTM; see numrnn/cells/lstm.py."""
+
+    gates = GATES
+
+    def __init__(self, problem: Problem, layout: LSTMLayout) -> None:
+        self._n, self.layout = problem.cell.hidden_size, layout
+
+    def launch(self, kernel: str, batch: int) -> tuple[str, int, int, int]:
+        """See `Recurrence.launch`."""
+        layout: LSTMLayout = self.layout
+        return layout.name(kernel), layout.blocks(batch), layout.threads, layout.shared_bytes(kernel)
+
+    def weights(self, params: Params, dtype: Any) -> tuple[Array, Array, Array]:
+        """See `Recurrence.weights`."""
+        W, V, b = (self._by_unit(params[name]) for name in ("W", "V", "b"))
+        return array_namespace(W).ascontiguousarray(W, dtype), astype(V, dtype), astype(b, dtype)
+
+    def scalars(self) -> tuple[np.generic, ...]:
+        """Nothing."""
+        return ()
+
+    def hidden(self, states: Array) -> Array:
+        """See `Recurrence.hidden`."""
+        return states[..., : self._n]
+
+    def sums(self, deltas: Array) -> Array:
+        """See `Recurrence.sums`."""
+        return deltas
+
+    def backward_arrays(self, states: Array, acts: Array, direct: Any, deltas: Array, sums: Array) -> tuple[Any, ...]:
+        """See `Recurrence.backward_arrays`."""
+        return states, acts, direct, deltas
+
+    def gradients(self, dA: Array, dV_b: Array) -> dict[str, Array]:
+        """See `Recurrence.gradients`."""
+        return {"W": self._by_gate(dA), **split(self._by_gate(dV_b))}
+
+    def _by_unit(self, rows: Array) -> Array:
+        """Return the 4n rows with the gates of a unit side by side."""
+        return array_namespace(rows).swapaxes(rows.reshape(GATES, self._n, -1), 0, 1).reshape(rows.shape)
+
+    def _by_gate(self, rows: Array) -> Array:
+        """Return the 4n rows with the units of a gate side by side."""
+        return array_namespace(rows).swapaxes(rows.reshape(self._n, GATES, -1), 0, 1).reshape(rows.shape)

@@ -1,0 +1,203 @@
+"""The kernels of lean.cu and lstm.cu, run by the CPU stand-in, give the numbers of the float64 reference."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from problems import KINDS, assert_agrees, draw, make_cell, results, standin_tape
+from standin import H200, T4, Device, StandinLauncher, missing
+from test_cuda_divergence import growing_states
+
+import gradcheck
+from numrnn import backward
+from numrnn.engines.cuda import unsupported_reason
+from numrnn.engines.cuda.families import VARIABLE
+from numrnn.engines.cuda.kernels import TILES, LeanLayout, tiles_for
+from numrnn.engines.cuda.lstm import LSTM_TILES, ROWS, choose_lstm_layout, lstm_tiles_for
+from numrnn.problem import check_problem
+
+pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
+
+SIZES = st.tuples(st.integers(1, 9), st.integers(1, 6), st.integers(1, 3))
+
+
+@pytest.fixture(autouse=True)
+def wanted(monkeypatch):
+    monkeypatch.setenv(VARIABLE, "1")
+
+
+def width_in(tiles, tile, width):
+    """Return a number of units, from the smallest (0) to the largest (1) that a tile is taken for."""
+    low = max((t.units for t in tiles if t.units < tile.units), default=0) + 1
+    return low + round(width * (tile.units - low))
+
+
+def launcher_for(tile, tiles_of, seed):
+    """Return the launcher of a device that takes a tile, without asynchronous copies for the narrowest float32 one."""
+    oldest = next(capability for capability in (75, 80, 90) if tile in tiles_of(capability))
+    capability = 75 if tile.units == 32 and tile.dtype == "float32" else max(oldest, 80)
+    return StandinLauncher(Device(capability, 132, H200.shared_bytes), seed=seed)
+
+
+def rows_of(tile):
+    """Return rows per block, so that all tiles together meet all that the leaner loop has."""
+    rows = [rows for rows in tile.rows if rows <= LeanLayout.most_rows]
+    return rows[TILES.index(tile) % len(rows)]
+
+
+def draw_case(kind, n, sizes, dtype, padded, seed):
+    n_steps, batch, m = sizes
+    rng = np.random.default_rng(seed)
+    cell = make_cell(kind, m, n)
+    return (
+        cell,
+        draw(cell, rng, n_steps, batch, np.dtype(dtype)),
+        rng.integers(1, n_steps + 1, batch) if padded else None,
+    )
+
+
+@settings(max_examples=20)
+@given(
+    tile=st.sampled_from(LSTM_TILES),
+    rows=st.sampled_from(ROWS),
+    width=st.floats(0, 1),
+    sizes=SIZES,
+    padded=st.booleans(),
+    every=st.sampled_from([None, None, 1, 2, "sqrt"]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_the_lstm_equals_the_reference_to_rounding(tile, rows, width, sizes, padded, every, seed):
+    n = width_in([t for t in LSTM_TILES if t.dtype == tile.dtype], tile, width)
+    cell, case, lengths = draw_case("lstm", n, sizes, tile.dtype, padded, seed)
+    launcher = launcher_for(tile, lstm_tiles_for, seed)
+    assert_agrees(cell, *case, lengths=lengths, every=every, launcher=launcher, rows=rows)
+
+
+@settings(max_examples=12)
+@given(
+    tile=st.sampled_from(TILES),
+    width=st.floats(0, 1),
+    sizes=SIZES,
+    padded=st.booleans(),
+    every=st.sampled_from([None, None, 1, 2, "sqrt"]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_the_elman_network_equals_the_reference_to_rounding(tile, width, sizes, padded, every, seed):
+    cell, case, lengths = draw_case("elman", width_in(TILES, tile, width), sizes, tile.dtype, padded, seed)
+    launcher = launcher_for(tile, lambda capability: tiles_for(capability, LeanLayout), seed)
+    assert_agrees(cell, *case, lengths=lengths, every=every, launcher=launcher, rows=rows_of(tile))
+
+
+@settings(max_examples=16)
+@given(
+    tile=st.sampled_from(TILES),
+    kind=st.sampled_from(KINDS),
+    width=st.floats(0, 1),
+    sizes=SIZES,
+    padded=st.booleans(),
+    every=st.sampled_from([None, 2]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_the_leaner_loop_gives_the_bits_of_the_loop_that_has_run_on_a_card(
+    tile, kind, width, sizes, padded, every, seed
+):
+    cell, case, lengths = draw_case(kind, width_in(TILES, tile, width), sizes, tile.dtype, padded, seed)
+    device = Device(90 if tile in tiles_for(90) else 80, 132, H200.shared_bytes)
+    passes = []
+    for value in ("0", "1"):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv(VARIABLE, value)
+            launcher = StandinLauncher(device, seed=seed)
+            options = {"lengths": lengths, "every": every, "rows": rows_of(tile)}
+            tape = standin_tape(cell, *case[:3], launcher=launcher, **options)
+            passes.append(results(tape, case[3]))
+        assert launcher.launched[0].startswith("lean_" if value == "1" else "forward")
+    assert all(np.array_equal(passes[0][name], passes[1][name]) for name in passes[0])
+
+
+@pytest.mark.parametrize(("kind", "n", "dtype"), [("antisymmetric", 29, "float32"), ("gated", 130, "float64")])
+def test_it_gives_those_bits_where_a_pass_overflows_too(kind, n, dtype, monkeypatch, rng):
+    case = growing_states(kind, n, np.dtype(dtype), rng)
+    passes = []
+    for value in ("0", "1"):
+        monkeypatch.setenv(VARIABLE, value)
+        with np.errstate(all="ignore"):
+            passes.append(results(standin_tape(*case[:4]), case[4]))
+    assert np.isinf(passes[0]["states"]).any()
+    assert all(np.array_equal(passes[0][name], passes[1][name], equal_nan=True) for name in passes[0])
+
+
+@pytest.mark.parametrize("kind", ["elman", "lstm"])
+@pytest.mark.parametrize("every", [None, 3])
+def test_the_gradients_are_those_of_the_engines_own_loss(kind, every, rng):
+    cell = make_cell(kind, 3, 5)
+    params, x, h0, d_states = draw(cell, rng, 8, 3, np.float64)
+    lengths = [8, 1, 5]
+    grads = backward(standin_tape(cell, params, x, h0, lengths=lengths, every=every), d_states)
+
+    def loss(point):
+        named = {k: point[k] for k in params}
+        return np.sum(d_states * np.asarray(standin_tape(cell, named, point["x"], point["h0"], lengths=lengths).states))
+
+    gradcheck.assert_gradient(loss, {**grads.params, "x": grads.x, "h0": grads.h0}, {**params, "x": x, "h0": h0})
+
+
+@pytest.mark.parametrize(("kind", "n"), [("lstm", 100), ("gated", 200)])
+def test_neither_the_order_of_threads_nor_that_of_messages_changes_a_bit(kind, n, rng):
+    cell = make_cell(kind, 2, n)
+    params, x, h0, d_states = draw(cell, rng, 9, 3, np.float32)
+    passes = [results(standin_tape(cell, params, x, h0, launcher=StandinLauncher(seed=s)), d_states) for s in range(4)]
+    assert all(np.array_equal(passes[0][key], other[key]) for key in passes[0] for other in passes[1:])
+
+
+@pytest.mark.parametrize("kind", ["elman", "lstm"])
+def test_a_long_sequence_agrees_and_is_one_launch_forward_and_one_backward(kind, rng):
+    cell = make_cell(kind, 1, 30)
+    _, x, h0, d_states = draw(cell, rng, 301, 3, np.float32)
+    d_states[:-1] = 0
+    params = cell.init_params(rng, weight_std=0.5)
+    launcher = assert_agrees(cell, params, x, h0, d_states, lengths=[301, 300, 1], limit=2e-5)
+    family = {"elman": "lean", "lstm": "lstm"}[kind]
+    assert [name.partition("<")[0] for name in launcher.launched] == [f"{family}_forward", f"{family}_backward"]
+
+
+def test_the_memory_of_the_lstm_follows_its_initial_forget_bias(rng):
+    cell = make_cell("lstm", 2, 20)
+    _, x, h0, d_states = draw(cell, rng, 12, 3, np.float64)
+    for forget_bias in (-2.0, 5.0):
+        params = cell.init_params(rng, forget_bias=forget_bias, dtype=np.float64)
+        assert_agrees(cell, params, x, h0, d_states)
+
+
+@pytest.mark.parametrize("n", [1, 32, 33, 64, 65, 128])
+@pytest.mark.parametrize("batch", [1, 3, 128, 131, 512])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_layout_of_the_lstm_is_wide_enough_and_fills_the_device_before_it_makes_steps_longer(n, batch, dtype):
+    for device in (H200, Device(89, 128, 101_376), T4):
+        layout = choose_lstm_layout(dtype, n, batch, device)
+        if layout is None:
+            assert device.capability < 90
+            assert n > (32 if dtype == "float64" else 64)
+            continue
+        assert layout.units >= n
+        assert layout.blocks(batch) * layout.rows >= batch * layout.cluster
+        assert max(layout.shared_bytes(kernel) for kernel in ("forward", "backward")) <= device.shared_bytes
+        assert layout.threads <= 1024
+        waves = {rows: replace(layout, rows=rows).waves(batch, device) for rows in ROWS}
+        assert waves[layout.rows] == min(waves.values())
+
+
+def test_a_card_without_asynchronous_copies_runs_what_fits_it(rng):
+    def reason(kind, n, dtype=np.float32):
+        cell = make_cell(kind, 3, n)
+        problem = check_problem(cell, *draw(cell, rng, 2, 3, dtype)[:3], None, None)
+        return unsupported_reason(problem, StandinLauncher(T4))
+
+    for kind, n in (("antisymmetric", 128), ("gated", 64), ("elman", 128), ("lstm", 64)):
+        assert reason(kind, n) is None
+        assert_agrees(cell := make_cell(kind, 3, n), *draw(cell, rng, 6, 3, np.float32), launcher=StandinLauncher(T4))
+    for kind, n in (("gated", 200), ("lstm", 65)):
+        wanted = f"{n} units in float32 on a GPU of compute capability 7.5 with 65536 bytes of shared memory per block"
+        assert reason(kind, n) == wanted

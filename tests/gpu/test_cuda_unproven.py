@@ -1,0 +1,104 @@
+"""The kernels that have not run on a card, on a card: the numbers of the float64 reference, and of the proven kernels.
+
+When all of this passes, add the families to `RUN_ON_A_CARD` in numrnn/engines/cuda/families.py.
+"""
+
+import numpy as np
+import pytest
+from helpers import draw_params
+from test_cuda_engine import DOUBLE, SINGLE, assert_agrees, draw_ragged, move, results
+
+import numrnn
+from numrnn import forward
+from numrnn.bptt import ReferenceTape
+from numrnn.engines import cuda
+from numrnn.engines.cuda import CudaTape
+from numrnn.engines.cuda.families import VARIABLE
+from numrnn.problem import check_problem
+
+EULER = ["antisymmetric", "gated", "unstructured", "gated-unstructured"]
+
+
+@pytest.fixture(autouse=True)
+def wanted(cupy, monkeypatch):
+    monkeypatch.setenv(VARIABLE, "1")
+
+
+def draw_case(kind, n, batch, n_steps, dtype, rng):
+    """Return a cell, params, x, h0, cotangents of all states, and lengths."""
+    if kind in EULER:
+        return draw_ragged(kind, n, batch, n_steps, dtype, rng)
+    cell = numrnn.CELLS[kind](3, n)
+    params = draw_params(cell, rng, dtype)
+    params["W"] = (params["W"] / n**0.5).astype(dtype)
+    shapes = (n_steps, batch, 3), (batch, cell.state_size), (n_steps + 1, batch, cell.state_size)
+    x, h0, d_states = (rng.standard_normal(shape).astype(dtype) for shape in shapes)
+    return cell, params, x, h0, d_states, rng.integers(1, n_steps + 1, batch)
+
+
+def skip_where_it_does_not_fit(cupy, cell, params, x, h0):
+    """Skip a problem that this card cannot run, with the engine's reason."""
+    reason = cuda.unsupported_reason(check_problem(cell, *(move(cupy.asarray, a) for a in (params, x, h0)), None, None))
+    if reason is not None:
+        pytest.skip(f"the CUDA engine does not support {reason}")
+
+
+@pytest.mark.parametrize(
+    ("kind", "n"),
+    [("elman", n) for n in (1, 33, 128, 200, 256)] + [("lstm", n) for n in (1, 32, 33, 64, 100, 128)],
+)
+@pytest.mark.parametrize("batch", [1, 3, 131, 600])
+@pytest.mark.parametrize("n_steps", [1, 7, 784])
+def test_ragged_sizes_agree_to_2e_5(kind, n, batch, n_steps, cupy, rng):
+    *case, lengths = draw_case(kind, n, batch, n_steps, np.float32, rng)
+    skip_where_it_does_not_fit(cupy, *case[:4])
+    assert_agrees(cupy, SINGLE, *case, lengths=lengths)
+
+
+@pytest.mark.parametrize(("kind", "n"), [(k, n) for k in ("elman", "lstm") for n in (5, 33, 64, 100, 128)])
+@pytest.mark.parametrize("batch", [3, 1000])
+def test_they_agree_in_float64(kind, n, batch, cupy, rng):
+    *case, lengths = draw_case(kind, n, batch, 7, np.float64, rng)
+    skip_where_it_does_not_fit(cupy, *case[:4])
+    assert_agrees(cupy, DOUBLE, *case, lengths=lengths)
+
+
+@pytest.mark.parametrize("kind", EULER)
+@pytest.mark.parametrize("n", [1, 33, 128, 200, 256])
+@pytest.mark.parametrize("batch", [3, 131, 600])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_leaner_loop_gives_the_bits_of_the_proven_one(kind, n, batch, dtype, cupy, monkeypatch, rng):
+    *case, lengths = draw_case(kind, n, batch, 77, dtype, rng)
+    skip_where_it_does_not_fit(cupy, *case[:4])
+    arrays, passes = [move(cupy.asarray, array) for array in case[1:]], []
+    for value in ("0", "1"):
+        monkeypatch.setenv(VARIABLE, value)
+        passes.append(results("fused", case[0], *arrays, None, lengths=lengths)[1])
+    assert all(np.array_equal(passes[0][name], passes[1][name]) for name in passes[0])
+
+
+@pytest.mark.parametrize("kind", ["elman", "lstm"])
+@pytest.mark.parametrize("every", [1, 10, "sqrt"])
+def test_checkpoints_agree(kind, every, cupy, rng):
+    *case, lengths = draw_case(kind, 60, 5, 77, np.float64, rng)
+    assert_agrees(cupy, DOUBLE, *case, lengths=lengths, recompute_every=every)
+
+
+@pytest.mark.parametrize(("kind", "n"), [("elman", 256), ("gated", 256), ("lstm", 128)])
+def test_two_runs_give_the_same_bits(kind, n, cupy, rng):
+    *case, lengths = draw_case(kind, n, 300, 784, np.float32, rng)
+    skip_where_it_does_not_fit(cupy, *case[:4])
+    arrays = [move(cupy.asarray, array) for array in case[1:]]
+    first, second = (results("fused", case[0], *arrays, None, lengths=lengths)[1] for _ in range(2))
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("kind", ["elman", "lstm"])
+def test_auto_takes_them_only_where_they_are_wanted_until_they_are_listed(kind, cupy, monkeypatch, rng):
+    cell = numrnn.CELLS[kind](2, 8)
+    params, x = move(cupy.asarray, draw_params(cell, rng)), cupy.ones((3, 2, 2))
+    assert isinstance(forward(cell, params, x)[1], CudaTape)
+    monkeypatch.setenv(VARIABLE, "0")
+    monkeypatch.setattr(numrnn.bptt, "_warned", set())
+    with pytest.warns(numrnn.ReferenceLoopWarning, match="by kernels that have not run on a GPU yet"):
+        assert isinstance(forward(cell, params, x)[1], ReferenceTape)
