@@ -201,7 +201,7 @@ def test_a_tag_that_goes_missing_from_one_side_stops_the_companion(tag, tmp_path
     page, found = tags.PAGE.read_text(encoding="utf-8"), tags.places()
     known = tags.equations(page)
     companion.check(known, found)
-    with pytest.raises(ValueError, match=rf"not in both: \['{tag}'\]"):
+    with pytest.raises(ValueError, match=rf"not of both: \['{tag}'\]"):
         companion.check(tags.equations(page.replace(rf"\tag{{{tag}}}", "")), found)
     for line in found[tag]:
         copy = tmp_path / line.path
@@ -211,5 +211,5 @@ def test_a_tag_that_goes_missing_from_one_side_stops_the_companion(tag, tmp_path
             text.read_text(encoding="utf-8").replace(f" ({tag})\n", "\n").replace(f" ({tag}) (", " ("), "utf-8"
         )
         assert not [one for one in tags.tagged_lines(copy, tmp_path) if tag in one.tags]
-    with pytest.raises(ValueError, match=rf"not in both: \['{tag}'\]"):
+    with pytest.raises(ValueError, match=rf"not of both: \['{tag}'\]"):
         companion.check(known, {name: lines for name, lines in found.items() if name != tag})
