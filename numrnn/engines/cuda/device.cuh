@@ -10,9 +10,9 @@
 
 // Before sm_80 a copy into shared memory goes through a register, which the thread waits for.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
-constexpr bool ASYNC_COPIES = true;
+[[maybe_unused]] constexpr bool ASYNC_COPIES = true;
 #else
-constexpr bool ASYNC_COPIES = false;
+[[maybe_unused]] constexpr bool ASYNC_COPIES = false;
 #endif
 
 __device__ inline unsigned char* shared_memory() {
