@@ -76,6 +76,7 @@ def time_contenders(
     *,
     wanted: Mapping[str, np.ndarray] | None = None,
     peaks: bool,
+    apart: bool = False,
 ) -> dict[str, dict[str, Any]]:
     """Return what is known of each contender after its values were checked and its time was taken.
 
@@ -89,6 +90,8 @@ def time_contenders(
         The `expected_numbers`, if they are there already.
     peaks : bool
         Whether to ask for the peak memory of the process too.
+    apart : bool
+        Whether to ask for the seconds of host and device apart too.
     """
     wanted = expected_numbers(workload, settings) if wanted is None else wanted
     outcomes: dict[str, dict[str, Any]] = {}
@@ -104,6 +107,10 @@ def time_contenders(
         measured = interleaved(workers, settings.repetitions, say, each_round=each_round)
         for name, seconds in measured.items():
             outcomes[name] |= summary(seconds)
+        for name, worker in workers.items() if apart else ():
+            seconds = worker.ask("apart", timeout=WITHIN)
+            if seconds is not None:
+                outcomes[name] |= dict(zip(("host_seconds", "device_seconds"), seconds, strict=True))
         for name, worker in workers.items() if peaks else ():
             if outcomes[name]["status"] == "timed":
                 outcomes[name]["peak_bytes"] = worker.ask("peak", timeout=WITHIN)

@@ -145,6 +145,12 @@ class _Session:
         self.contender.run()
         return self.contender.seconds(self.workload.calls)
 
+    def apart(self) -> tuple[float, float] | None:
+        """Return `Contender.apart`, for as many calls as the workload says."""
+        gc.collect()
+        self.contender.run()
+        return self.contender.apart(self.workload.calls)
+
     def peak(self) -> int | None:
         """Return by how much memory peaks above what it was before the first call, in bytes."""
         gc.collect()

@@ -41,8 +41,8 @@ class Workload:
         For people.
     T, B, m, n : int
         Steps, sequences, width of the input, units.
-    cell : {"ungated", "gated", "lstm"}
-        Equation (12), equation (13), or the LSTM.
+    cell : {"ungated", "gated", "elman", "lstm"}
+        Equation (12), equation (13), the Elman network or the LSTM.
     cotangent : float
         Standard deviation of the cotangent of the last state.
     contenders : tuple of str
@@ -127,6 +127,8 @@ def draw(workload: Workload) -> Data:
     rng = np.random.default_rng(SEED)
     if workload.cell == "lstm":
         return _draw_lstm(workload, rng)
+    if workload.cell == "elman":
+        return _draw_elman(workload, rng)
     kind: Any = numrnn.GatedAntisymmetricCell if workload.gated else numrnn.AntisymmetricCell
     cell = kind(workload.m, workload.n, step_size=STEP_SIZE, diffusion=DIFFUSION, triangular=False)
     params = cell.init_params(rng)
@@ -137,6 +139,18 @@ def draw(workload: Workload) -> Data:
     x = rng.standard_normal((workload.T, workload.B, workload.m), dtype=np.float32)
     h0 = rng.standard_normal((workload.B, workload.n), dtype=np.float32)
     d_final = rng.standard_normal(h0.shape, dtype=np.float32)
+    return Data(cell, params, x, h0, d_final * np.float32(workload.cotangent))
+
+
+def _draw_elman(workload: Workload, rng: np.random.Generator) -> Data:
+    """Return an Elman network whose gradients neither vanish nor grow much: W is nearly a rotation."""
+    n, cell = workload.n, numrnn.ElmanCell(workload.m, workload.n)
+    params = cell.init_params(rng)
+    params["W"] = np.linalg.qr(rng.standard_normal((n, n)))[0].astype(np.float32)
+    params["V"] *= np.float32(0.1)  # tanh is nearly linear
+    params["b"] = 0.1 * rng.standard_normal(n, dtype=np.float32)
+    x = rng.uniform(-1, 1, (workload.T, workload.B, workload.m)).astype(np.float32)
+    h0, d_final = (0.1 * rng.standard_normal((workload.B, n), dtype=np.float32) for _ in range(2))
     return Data(cell, params, x, h0, d_final * np.float32(workload.cotangent))
 
 

@@ -66,6 +66,10 @@ class Contender(ABC):
             self.run()
         return (time.perf_counter() - start) / calls
 
+    def apart(self, calls: int) -> tuple[float, float] | None:
+        """Return the mean seconds of host and of device per call, or None where they cannot be told apart."""
+        return None
+
     @abstractmethod
     def numbers(self, result: Any) -> Mapping[str, np.ndarray]:
         """Return what `run` returned as {"final": h_T, "h0": dL/dh_0, name of a parameter: its gradient}."""

@@ -16,7 +16,7 @@ class Engine(Contender):
     """An engine of numrnn."""
 
     ours = True
-    takes: ClassVar[tuple[str, ...]] = ("ungated", "gated", "lstm")
+    takes: ClassVar[tuple[str, ...]] = ("ungated", "gated", "elman", "lstm")
     engine: ClassVar[numrnn.typing.Engine]
     options: ClassVar[dict[str, Any]] = {}
 

@@ -13,7 +13,7 @@ import torch
 
 from benchmarks.contenders.base import Contender
 from benchmarks.workloads import Data
-from numrnn import LSTMCell
+from numrnn import ElmanCell, LSTMCell
 
 CHUNK = 16  # steps in a compiled graph
 Steps = tuple[torch.Tensor, ...]
@@ -210,15 +210,44 @@ class TorchRecurrent(Layer):
         return {**numbers, "V_z": V[:n], "V": V[n:], "b_z": b[:n], "b": b[n:]}
 
 
-class TorchRNN(Layer):
-    """torch's own tanh layer, in C++: a simpler cell."""
+OF_LAYER = {"W": "weight_hh_l0", "V": "weight_ih_l0", "b": "bias_ih_l0"}
 
-    note, same_cell, cell = "another, simpler cell: torch's tanh layer in C++", False, "elman"
+
+def take_parameters(module: Any, data: Data) -> None:
+    """Give a layer the parameters of the data; its second bias is 0."""
+    with torch.no_grad():
+        for name, theirs in OF_LAYER.items():
+            module.get_parameter(theirs).copy_(torch.from_numpy(data.params[name]))
+        module.bias_hh_l0.zero_()
+
+
+def gradients_by_name(module: Any, gradients: list[Any]) -> dict[str, np.ndarray]:
+    """Return the gradients of a layer's parameters, in their order, by numrnn's names."""
+    theirs = dict(zip([name for name, _ in module.named_parameters()], gradients, strict=True))
+    return {name: theirs[own].cpu().numpy() for name, own in OF_LAYER.items()}
+
+
+class TorchRNN(Layer):
+    """torch's own tanh layer, in C++: a simpler cell than the antisymmetric ones, or that of the workload.
+
+    Of an Elman network's workload it takes the parameters, as `TorchLSTM` does of an LSTM's.
+    """
+
+    note, takes = "torch's tanh layer in C++; beside other cells, a simpler one", ("ungated", "gated", "elman")
+    same_cell, cell = False, "elman"
 
     def make(self, data: Data) -> Any:
         """Return the layer."""
         torch.manual_seed(0)
-        return torch.nn.RNN(data.x.shape[2], data.h0.shape[1])
+        module = torch.nn.RNN(data.x.shape[2], data.h0.shape[1])
+        if isinstance(data.cell, ElmanCell):
+            take_parameters(module, data)
+        return module
+
+    def numbers(self, result: Any) -> Mapping[str, np.ndarray]:
+        """See `Contender.numbers`."""
+        *gradients, _ = result[1]
+        return {**super().numbers(result), **gradients_by_name(self.module, gradients)}
 
 
 class TorchLSTM(Layer):
@@ -246,30 +275,15 @@ class TorchLSTM(Layer):
         torch.manual_seed(0)
         module = torch.nn.LSTM(data.cell.input_size, data.cell.hidden_size)
         if isinstance(data.cell, LSTMCell):
-            values = {
-                "weight_hh_l0": data.params["W"],
-                "weight_ih_l0": data.params["V"],
-                "bias_ih_l0": data.params["b"],
-            }
-            with torch.no_grad():
-                for name, value in values.items():
-                    module.get_parameter(name).copy_(torch.from_numpy(value))
-                module.bias_hh_l0.zero_()
+            take_parameters(module, data)
         return module
 
     def numbers(self, result: Any) -> Mapping[str, np.ndarray]:
         """See `Contender.numbers`; the state is [h | c], as numrnn's."""
         (h, (_, c)), (c0, *gradients, h0) = result
-        names = [name for name, _ in self.module.named_parameters()]
-        theirs = dict(zip(names, gradients, strict=True))
-        tensors = {
-            "final": torch.cat([h, c[0]], 1).detach(),
-            "h0": torch.cat([h0[0], c0[0]], 1),
-            "W": theirs["weight_hh_l0"],
-            "V": theirs["weight_ih_l0"],
-            "b": theirs["bias_ih_l0"],
-        }
-        return {name: value.cpu().numpy() for name, value in tensors.items()}
+        tensors = {"final": torch.cat([h, c[0]], 1).detach(), "h0": torch.cat([h0[0], c0[0]], 1)}
+        state = {name: value.cpu().numpy() for name, value in tensors.items()}
+        return state | gradients_by_name(self.module, gradients)
 
 
 @contextmanager

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from abc import abstractmethod
 from typing import Any
 
 from benchmarks.contenders.base import Contender
+
+HOLDS = (0.02, 0.2)  # seconds for which the device is held, until the host is done before it is free
 
 
 class OnGpu(Contender):
@@ -30,6 +33,14 @@ class OnGpu(Contender):
     def milliseconds(self, start: Any, stop: Any) -> float:
         """Return the time from one event to another."""
 
+    @abstractmethod
+    def passed(self, event: Any) -> bool:
+        """Tell whether the device has passed an event."""
+
+    @abstractmethod
+    def hold(self, seconds: float) -> None:
+        """Put work in line that keeps the device busy for about so long, whatever it computes."""
+
     def run(self) -> Any:
         """See `Contender.run`."""
         result = self.launch()
@@ -45,3 +56,24 @@ class OnGpu(Contender):
         stop.record()
         stop.synchronize()
         return 1e-3 * self.milliseconds(start, stop) / calls
+
+    def apart(self, calls: int) -> tuple[float, float] | None:
+        """Return the mean seconds that the host takes to put a call in line, and that the device takes for it alone.
+
+        The device is held until all calls are in line, so that it never waits for the host. None where it is free
+        before: a call has more launches than the line holds, or takes the host longer than the longest hold.
+        """
+        for seconds in HOLDS:
+            start, stop = self.event(), self.event()
+            self.hold(seconds)
+            start.record()
+            begun = time.perf_counter()
+            for _ in range(calls):
+                self.launch()
+            host = time.perf_counter() - begun
+            held = not self.passed(start)
+            stop.record()
+            stop.synchronize()
+            if held:
+                return host / calls, 1e-3 * self.milliseconds(start, stop) / calls
+        return None

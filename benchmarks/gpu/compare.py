@@ -25,6 +25,11 @@ def gpu_workloads() -> list[Workload]:
     def named(name: str, *contenders: str) -> Workload:
         return replace(known[name], contenders=contenders, calls=CALLS)
 
+    def other(cell: str, *contenders: str) -> Workload:
+        own = named("mnist-ungated", OURS, "CuPy loop", *contenders)
+        title = {"elman": "the Elman network", "lstm": "the LSTM"}[cell]
+        return replace(own, name=f"mnist-{cell}", title=f"sequential MNIST, {title}", cell=cell)
+
     def large(name: str) -> Workload:
         own = named(name, OURS)
         return replace(own, name=f"{name}-{LARGE_BATCH}", title=f"{own.title}, a large batch", B=LARGE_BATCH)
@@ -32,6 +37,8 @@ def gpu_workloads() -> list[Workload]:
     return [
         named("mnist-ungated", *SAME_CELL, *OTHER_CELLS),
         named("cifar-ungated", *SAME_CELL, *OTHER_CELLS),
+        other("elman", "cuDNN RNN"),
+        other("lstm", "jax scan", "cuDNN LSTM"),
         large("mnist-ungated"),
         large("cifar-ungated"),
         named("mnist-gated", *SAME_CELL),
@@ -44,12 +51,14 @@ def gpu_workloads() -> list[Workload]:
 def traffic(workload: Workload) -> int:
     """Return the bytes that go to and from memory if every array of all steps is written once, and read where needed.
 
-    With g gates, for each step and sequence: x is read for V x + b and for dV (2 m numbers); V x + b is written and
-    read (2 g n), h written (n), c and z written (g n); backward c and z are read (g n), delta written (g n); delta and
-    h are read for the gradients of the parameters (g n + n). In all 2 m + (2 + 6 g) n numbers of four bytes.
+    With k products V x + b and a activations (k = a = 1; 2 with a gate; 4 for the LSTM) and a state of s n numbers, for
+    each step and sequence: x is read for V x + b and for dV (2 m numbers); V x + b is written and read (2 k n), the
+    state written (s n), the activations written (a n); backward the activations are read (a n), delta written (k n);
+    delta and h are read for the gradients of the parameters (k n + n). In all 2 m + (4 k + 2 a + s + 1) n numbers of
+    four bytes; the LSTM also reads its c backward. The Elman network's activation is its state, which is written once.
     """
-    gates = 2 if workload.gated else 1
-    return 4 * workload.T * workload.B * (2 * workload.m + (2 + 6 * gates) * workload.n)
+    of_n = {"ungated": 8, "gated": 14, "elman": 7, "lstm": 28}[workload.cell]
+    return 4 * workload.T * workload.B * (2 * workload.m + of_n * workload.n)
 
 
 def compare_on_gpu(
@@ -69,7 +78,7 @@ def compare_on_gpu(
     ceilings : Ceilings
         Filled by `measure_ceilings`, which is called before every round and after the last.
     """
-    outcomes = time_contenders(workload, names, settings, say, measure_ceilings, peaks=False)
+    outcomes = time_contenders(workload, names, settings, say, measure_ceilings, peaks=False, apart=True)
     return derive(workload, outcomes, ceilings)
 
 
@@ -85,7 +94,7 @@ def derive(workload: Workload, outcomes: dict[str, dict[str, Any]], ceilings: Ce
         if baseline is not None:
             outcome["ratio"] = outcome["median"] / baseline
         # An LSTM has four products where the others have one.
-        flops = workload.flops * (4 if outcome["name"].endswith("LSTM") else 1)
+        flops = workload.recurrent_flops("lstm" if outcome["name"].endswith("LSTM") else workload.cell)
         outcome["tflops"] = 1e-12 * flops / outcome["median"]
         outcome["share"] = outcome["tflops"] / ceilings.sgemm
         if outcome["ours"]:

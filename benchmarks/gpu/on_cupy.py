@@ -15,6 +15,16 @@ from numrnn.backend import backend_module, to_numpy
 from numrnn.bptt import ReferenceLoopWarning
 from numrnn.checks import trusted_values
 
+HOLD = """
+extern "C" __global__ void hold(unsigned long long nanoseconds) {
+    unsigned long long start, now;
+    asm volatile("mov.u64 %0, %globaltimer;" : "=l"(start));
+    do {
+        asm volatile("mov.u64 %0, %globaltimer;" : "=l"(now));
+    } while (now - start < nanoseconds);
+}
+"""
+
 
 class OnCupy(OnGpu, Engine):
     """An engine of numrnn on CuPy arrays, called as `Trainer` calls it: without checks that read values and wait."""
@@ -47,6 +57,14 @@ class OnCupy(OnGpu, Engine):
         """See `OnGpu.milliseconds`."""
         return self.cupy.cuda.get_elapsed_time(start, stop)
 
+    def passed(self, event: Any) -> bool:
+        """See `OnGpu.passed`."""
+        return event.done
+
+    def hold(self, seconds: float) -> None:
+        """See `OnGpu.hold`."""
+        self.cupy.RawKernel(HOLD, "hold")((1,), (1,), (np.uint64(1e9 * seconds),))
+
     def numbers(self, result: Any) -> Mapping[str, np.ndarray]:
         """See `Contender.numbers`."""
         return {name: to_numpy(value) for name, value in super().numbers(result).items()}
@@ -63,6 +81,14 @@ class Auto(OnCupy):
 
 
 class Reference(OnCupy):
-    """The reference loop, step by step."""
+    """The reference loop, step by step. One call is a measurement: it takes long, and the host is never ahead."""
 
     note, engine = "numrnn's plain loops on CuPy arrays", "reference"
+
+    def seconds(self, calls: int) -> float:
+        """See `OnGpu.seconds`."""
+        return super().seconds(1)
+
+    def apart(self, calls: int) -> None:
+        """Return None: a call has tens of thousands of launches, and a line holds about a thousand."""
+        return

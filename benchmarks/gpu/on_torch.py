@@ -44,6 +44,14 @@ class OnTorch(OnGpu, with_torch.Torch):
         """See `OnGpu.milliseconds`."""
         return start.elapsed_time(stop)
 
+    def passed(self, event: Any) -> bool:
+        """See `OnGpu.passed`."""
+        return event.query()
+
+    def hold(self, seconds: float) -> None:
+        """See `OnGpu.hold`; torch counts cycles, of which a card has about 1.5e9 a second."""
+        torch.cuda._sleep(int(1.5e9 * seconds))
+
 
 class Eager(OnTorch, with_torch.Eager):
     """The cell in eager mode, written as for the CPU."""
@@ -99,13 +107,13 @@ class Cudnn(OnTorch, with_torch.Layer):
 class CudnnRNN(Cudnn, with_torch.TorchRNN):
     """cuDNN's tanh layer."""
 
-    note = "another, simpler cell: torch.nn.RNN, the tanh layer of cuDNN"
+    note = "torch.nn.RNN, the tanh layer of cuDNN; beside other cells, a simpler one"
 
 
 class CudnnLSTM(Cudnn, with_torch.TorchLSTM):
     """cuDNN's LSTM."""
 
-    note = "another cell, with four times the products: torch.nn.LSTM, the layer of cuDNN"
+    note = "torch.nn.LSTM, the layer of cuDNN; beside other cells, with four times their products"
 
 
 class FlashRNN(OnTorch):

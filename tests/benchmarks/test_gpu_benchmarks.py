@@ -38,6 +38,12 @@ class Event:
     def elapsed_time(self, later):
         return 1e3 * (later.time - self.time)
 
+    @property
+    def done(self):
+        return True
+
+    query = done.fget
+
 
 @pytest.fixture
 def cupy(monkeypatch):
@@ -48,8 +54,8 @@ def cupy(monkeypatch):
     stream = type("Stream", (), {"synchronize": lambda self: None})
     properties = {"name": b"A Card", "multiProcessorCount": 9, "major": 9, "minor": 0, "totalGlobalMem": 8 * 10**9}
     module.cuda.Event, module.cuda.get_current_stream = Event, stream
+    module.RawKernel = lambda code, name: lambda grid, block, arguments: None  # holds nothing
     module.cuda.get_elapsed_time = lambda start, stop: start.elapsed_time(stop)
-    module.cuda.Device = type("Device", (), {"id": 0})
     module.cuda.runtime.getDeviceProperties = lambda index: properties
     monkeypatch.setattr(engines.cuda, "unsupported_reason", lambda problem: None)
     monkeypatch.setattr(engines.cuda, "make_tape", numrnn.bptt.ReferenceTape)
@@ -65,6 +71,7 @@ def torch(monkeypatch):
     monkeypatch.setattr(on_torch.OnTorch, "device", "cpu")
     monkeypatch.setattr(on_torch.OnTorch, "wait", lambda self: None)
     monkeypatch.setattr(on_torch.OnTorch, "event", lambda self: Event())
+    monkeypatch.setattr(on_torch.OnTorch, "hold", lambda self, seconds: None)
     return module
 
 
@@ -94,6 +101,67 @@ def test_a_measurement_of_ours_waits_for_nothing_between_its_calls(cupy):
     standin_cupy.waits.clear()
     contender.seconds(5)
     assert not standin_cupy.waits
+
+
+class HeldEvent(Event):
+    """An event of a device that is held until somebody waits for it; `until` is the hold from which on it is."""
+
+    until, holds = 0.0, ()
+
+    @property
+    def done(self):
+        return not self.holds or self.holds[-1] < self.until
+
+
+@pytest.mark.parametrize(("until", "holds"), [(0.0, [0.02]), (0.1, [0.02, 0.2]), (1.0, [0.02, 0.2])])
+def test_host_and_device_are_timed_apart_behind_a_hold(cupy, monkeypatch, until, holds):
+    contender, seen = contenders.load("CUDA engine")(draw(TINY)), []
+    contender.run()
+
+    class RawKernel:
+        def __init__(self, code, name):
+            assert f"void {name}(" in code
+
+        def __call__(self, grid, block, arguments):
+            assert (grid, block) == ((1,), (1,))
+            seen.append(1e-9 * int(arguments[0]))
+
+    cupy.RawKernel, cupy.cuda.Event = RawKernel, HeldEvent
+    monkeypatch.setattr(HeldEvent, "until", until)
+    monkeypatch.setattr(HeldEvent, "holds", seen)
+    launches, launch = [], contender.launch
+    monkeypatch.setattr(contender, "launch", lambda: launches.append(1) or launch())
+    found = contender.apart(3)
+    assert seen == pytest.approx(holds)
+    assert len(launches) == 3 * len(holds)
+    assert (found is None) == (until == 1.0)
+    if found is not None:
+        host, device = found
+        assert 0 < host <= device  # this stand-in does the work while it is put in line
+
+
+def test_the_reference_loop_is_called_once_in_a_measurement_and_not_timed_apart(cupy, monkeypatch):
+    contender, calls = contenders.load("CuPy loop")(draw(TINY)), []
+    launch = contender.launch
+    monkeypatch.setattr(contender, "launch", lambda: calls.append(1) or launch())
+    assert contender.seconds(10) > 0
+    assert len(calls) == 1
+    assert contender.apart(10) is None
+    assert len(calls) == 1
+
+
+def test_both_times_are_told_in_the_table(cupy, here, monkeypatch):
+    from benchmarks.gpu.on_cupy import Auto
+
+    monkeypatch.setattr(Auto, "apart", lambda self, calls: (calls * 1e-3, 3e-3))
+    result = run(TINY, TINY.contenders)
+    assert {k: result["contenders"][0][k] for k in ("host_seconds", "device_seconds")} == {
+        "host_seconds": TINY.calls * 1e-3,
+        "device_seconds": 3e-3,
+    }
+    table = [dict(zip(report.COLUMNS, row, strict=True)) for row in report.rows(result)]
+    assert (table[0]["host, ms"], table[0]["device, ms"]) == ("2", "3")
+    assert (table[1]["host, ms"], table[1]["device, ms"]) == ("", "")
 
 
 def test_the_reference_loop_is_not_timed_as_the_engine(cupy, monkeypatch):
@@ -194,6 +262,39 @@ def test_ratios_shares_and_the_fastest_framework_follow_from_the_medians():
     assert report.conclusion(result).startswith("CUDA engine: 8.00 times as fast as jax scan")
 
 
+@pytest.mark.parametrize("workload", [replace(TINY, cell="elman"), replace(TINY, cell="lstm")], ids=["elman", "lstm"])
+def test_the_loop_computes_the_other_cells_too(cupy, here, workload):
+    one = run(workload, ["CuPy loop"])["contenders"][0]
+    assert one["status"] == "timed", one.get("reason")
+    assert one["same_cell"]
+
+
+@pytest.mark.parametrize(("cell", "name"), [("elman", "cuDNN RNN"), ("lstm", "cuDNN LSTM")])
+def test_cudnns_layers_compute_the_workload_that_is_theirs(torch, here, cell, name):
+    one = run(replace(TINY, cell=cell), [name])["contenders"][0]
+    assert one["status"] == "timed", one.get("reason")
+    assert one["same_cell"]
+
+
+def test_gradients_of_the_elman_workload_neither_vanish_nor_explode():
+    workload = {w.name: w for w in compare.gpu_workloads()}["mnist-elman"]
+    contender = contenders.load("expected")(draw(workload.shortened(4)))
+    numbers = contender.numbers(contender.run())
+    assert 1e-6 < np.max(np.abs(numbers["h0"])) < 1e3
+
+
+def test_elman_and_lstm_are_timed_beside_cudnns_layers():
+    workloads = {w.name: w for w in compare.gpu_workloads()}
+    elman, lstm = workloads["mnist-elman"], workloads["mnist-lstm"]
+    assert {"CUDA engine", "CuPy loop", "cuDNN RNN"} <= set(elman.contenders)
+    assert {"CUDA engine", "CuPy loop", "cuDNN LSTM"} <= set(lstm.contenders)
+    assert (elman.T, elman.B, elman.m, elman.n) == (lstm.T, lstm.B, lstm.m, lstm.n) == (784, 128, 1, 128)
+    result = compare.derive(lstm, {"cuDNN LSTM": outcome("cuDNN LSTM", 5e-3)}, CEILINGS)
+    assert result["contenders"][0]["tflops"] == pytest.approx(4 * 6 * 128**2 * 784 * 128 / 5e9)
+    sizes = {w.cell: compare.traffic(w) / (4 * 784 * 128) - 2 for w in (elman, lstm)}
+    assert sizes == {"elman": 7 * 128, "lstm": 28 * 128}
+
+
 def test_a_gated_cell_moves_more_bytes():
     workloads = {w.name: w for w in compare.gpu_workloads()}
     plain, gated = (compare.traffic(workloads[f"cifar-{kind}"]) for kind in ("ungated", "gated"))
@@ -224,6 +325,18 @@ def test_the_ceilings_are_the_best_rates_seen(cupy):
     ceilings.measure(cupy, copy_bytes=2**16, sgemm_size=32)
     assert ceilings.copy >= best[0]
     assert ceilings.sgemm >= best[1]
+
+
+def test_products_and_copies_are_of_random_numbers(cupy, monkeypatch):
+    seen = []
+    monkeypatch.setattr(cupy, "matmul", lambda a, b, out: seen.extend([a.get(), b.get()]), raising=False)
+    monkeypatch.setattr(cupy, "copyto", lambda target, source: seen.append(source.get()), raising=False)
+    Ceilings().measure(cupy, copy_bytes=2**14, sgemm_size=64)
+    for values in seen:
+        assert values.dtype == np.float32
+        assert abs(values.std() - 1) < 0.1
+        assert len(np.unique(values)) > 0.99 * values.size
+    assert not np.array_equal(seen[-1], seen[-2])
 
 
 def test_rates_are_of_bytes_read_and_written_and_of_two_flops_a_term(cupy, monkeypatch):
