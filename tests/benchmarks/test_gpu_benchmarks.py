@@ -58,6 +58,7 @@ def cupy(monkeypatch):
     module.cuda.get_elapsed_time = lambda start, stop: start.elapsed_time(stop)
     module.cuda.runtime.getDeviceProperties = lambda index: properties
     monkeypatch.setattr(engines.cuda, "unsupported_reason", lambda problem: None)
+    monkeypatch.setattr(engines.cuda, "unproven_reason", lambda problem: None)
     monkeypatch.setattr(engines.cuda, "make_tape", numrnn.bptt.ReferenceTape)
     return module
 

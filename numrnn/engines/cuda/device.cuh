@@ -77,9 +77,10 @@ __device__ inline void expect_bytes(Arrivals* counter, int bytes) {
                  : "memory");
 }
 
-// Wait for the end of the phase of this parity, the first of which is 0. What has arrived lies in this block's own shared
-// memory, so the wait acquires at the scope of the block. At that of the cluster it would also invalidate the L1 cache at
-// every step, for loads of global memory that other blocks wrote: there are none.
+// Wait for the end of the phase of this parity, the first of which is 0. The wait acquires at the scope of the block. What
+// has arrived lies in this block's own shared memory, of which no older copy exists, and the scope of the cluster would
+// invalidate the L1 cache at every step, for loads of global memory that other blocks wrote: there are none. The PTX ISA
+// does not say that this scope is enough for another block's messages: look here first if a card disagrees.
 __device__ inline void await_bytes(Arrivals* counter, int parity) {
     unsigned ended;
     do {

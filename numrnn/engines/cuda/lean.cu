@@ -1,5 +1,5 @@
 // The steps of euler.cu and that of the Elman network, in a leaner loop: what other threads wait for is sent before
-// anything is stored, pointers move from step to step, and AHEAD steps are unrolled. Bit for bit the numbers of euler.cu.
+// anything is stored, pointers move from step to step, and AHEAD steps are unrolled. The arithmetic is that of euler.cu.
 // These kernels have not run on a card yet; when they have, they replace euler.cu. Arguments and arrays are as there.
 
 enum Cell { ELMAN, UNGATED, GATED };
