@@ -26,6 +26,8 @@ def bounded(low, high):
     return st.floats(low, high, allow_nan=False, allow_subnormal=False)
 
 
+# Shares of a critical step, in half of the cases the whole of it: a step that is a little too long must be found.
+TO_THE_CRITICAL_STEP = st.just(1.0) | bounded(0.2, 1)
 GAMMA_POSITIVE = bounded(0.01, 0.5)
 GAMMA_ANY = GAMMA_ZERO | GAMMA_POSITIVE
 

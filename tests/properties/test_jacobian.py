@@ -9,6 +9,7 @@ from hypothesis import example
 from properties.strategies import (
     GAMMA_POSITIVE,
     GAMMA_ZERO,
+    TO_THE_CRITICAL_STEP,
     Case,
     assert_within,
     bounded,
@@ -114,7 +115,7 @@ def test_property_13_counterexample_the_papers_wdiff_leaves_the_unit_disc():
     assert 0.1 > 2 * 0.15 / (0.15**2 + 2**2)
 
 
-@for_all(examples=300, case=cases(gammas=GAMMA_POSITIVE, **STATES), ratio=bounded(0.2, 1))
+@for_all(examples=300, case=cases(gammas=GAMMA_POSITIVE, **STATES), ratio=TO_THE_CRITICAL_STEP)
 @example(case=Case(diffusion=0.1, spread=0.01), ratio=1.0)
 def test_property_14_one_step_is_nonexpansive_in_the_D_inverse_norm(case, ratio):
     """norm(I + eps D A) <= 1 in the norm of D^-1, norm(v)^2 = v^T D^-1 v, if eps <= 2 gamma / (gamma^2 + omega^2).

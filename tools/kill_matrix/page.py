@@ -21,9 +21,9 @@ PAGE_TEXT = """# Planted bugs, and which checkers find them
 
 A command, given at the end, writes this page. {mutants} bugs are planted in the source of `numrnn`, one at a time. Each
 mutant is a copy of the package with a small edit of one function (`tests/mutants/slips.py`). The loss is computed by
-the real package, the gradient by the mutant, in {problems} problems: all six cells, through time, with lengths and
-recomputation, the fused engine, losses and read-out, clipping and updates, tangents and Jacobians. No parameter, input
-or first state is zero.
+the real package, the gradient by the mutant, in {problems} problems: all cells and a stack, through time, with lengths
+and recomputation, the fused engine, losses and read-out, clipping and updates, tangents and Jacobians. No parameter,
+input or first state is zero.
 
 Each checker gets the same loss and gradient, as NumPy functions wrapped as its library requires for hand-written
 derivatives, and runs with its own defaults. Two leave a choice to the user: SciPy's `check_grad` returns a norm, and
