@@ -7,7 +7,7 @@ import logging
 import signal
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from numrnn.blas import available_cores
@@ -62,14 +62,12 @@ def connected(scheduler: str | None, workers: int | None) -> Iterator[Any]:
         yield stack.enter_context(require_dask().Client(address))
 
 
-def results(
-    client: Any, trials: Sequence[Trial], rung: int, out: str, *, work: Callable[..., dict[str, Any]] = train
-) -> Iterator[dict[str, Any]]:
+def results(client: Any, trials: Sequence[Trial], rung: int, out: str) -> Iterator[dict[str, Any]]:
     """Let the workers train, and yield each result as it comes; for a failed trial, the reason."""
     futures = {}
     for trial in trials:
         key = f"{trial.name}-{rung}-{uuid.uuid4().hex}"  # of this sweep only: a scheduler may have served others
-        futures[client.submit(work, trial, rung, out, key=key)] = trial
+        futures[client.submit(train, trial, rung, out, key=key)] = trial
     for future in require_dask().as_completed(list(futures)):
         error = future.exception()
         if error is None:
