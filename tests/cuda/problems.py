@@ -8,6 +8,7 @@ import numpy as np
 from helpers import draw_params
 from standin import StandinLauncher
 
+import gradcheck
 import numrnn
 from numrnn import backward, bptt
 from numrnn.bptt import GRADIENTS
@@ -100,3 +101,16 @@ def assert_agrees(cell, params, x, h0, d_states, *, lengths=None, limit=None, la
     worst = max(errors, key=lambda name: errors[name] if errors[name] == errors[name] else np.inf)
     assert errors[worst] <= limit, f"{worst}: error {errors[worst]:.3g}, allowed {limit:.3g}"
     return launcher
+
+
+def assert_gradients_of_own_loss(cell, rng, every):
+    """Check the engine's gradients by gradcheck, against a loss that the engine itself computes."""
+    params, x, h0, d_states = draw(cell, rng, 8, 3, np.float64)
+    lengths = [8, 1, 5]
+    grads = backward(standin_tape(cell, params, x, h0, lengths=lengths, every=every), d_states)
+
+    def loss(point):
+        named = {k: point[k] for k in params}
+        return np.sum(d_states * np.asarray(standin_tape(cell, named, point["x"], point["h0"], lengths=lengths).states))
+
+    gradcheck.assert_gradient(loss, {**grads.params, "x": grads.x, "h0": grads.h0}, {**params, "x": x, "h0": h0})

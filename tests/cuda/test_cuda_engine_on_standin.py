@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from problems import KINDS, assert_agrees, draw, make_cell, results, standin_tape
+from problems import KINDS, assert_agrees, assert_gradients_of_own_loss, draw, make_cell, results, standin_tape
 from standin import A100, H200, RTX_3090, Device, StandinLauncher, missing
 
-import gradcheck
 from numrnn import backward
 from numrnn.bptt import GRADIENTS
 from numrnn.engines.cuda.kernels import TILES, tiles_for
@@ -94,15 +93,7 @@ def test_a_sequence_of_784_steps_agrees_to_2e_5(kind, rng):
 @pytest.mark.parametrize("every", [None, 3])
 def test_the_engines_gradients_are_those_of_its_own_loss(kind, every, rng):
     cell = make_cell(kind, 3, 5, triangular=False)
-    params, x, h0, d_states = draw(cell, rng, 8, 3, np.float64)
-    lengths = [8, 1, 5]
-    grads = backward(standin_tape(cell, params, x, h0, lengths=lengths, every=every), d_states)
-
-    def loss(point):
-        named = {k: point[k] for k in params}
-        return np.sum(d_states * np.asarray(standin_tape(cell, named, point["x"], point["h0"], lengths=lengths).states))
-
-    gradcheck.assert_gradient(loss, {**grads.params, "x": grads.x, "h0": grads.h0}, {**params, "x": x, "h0": h0})
+    assert_gradients_of_own_loss(cell, rng, every)
 
 
 def test_the_order_of_threads_changes_no_bit(rng):

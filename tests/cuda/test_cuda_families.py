@@ -6,12 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from problems import KINDS, assert_agrees, draw, make_cell, results, standin_tape
+from problems import KINDS, assert_agrees, assert_gradients_of_own_loss, draw, make_cell, results, standin_tape
 from standin import H200, T4, Device, StandinLauncher, missing
 from test_cuda_divergence import growing_states
 
-import gradcheck
-from numrnn import backward
 from numrnn.engines.cuda import unsupported_reason
 from numrnn.engines.cuda.families import VARIABLE
 from numrnn.engines.cuda.kernels import TILES, LeanLayout, tiles_for
@@ -133,15 +131,7 @@ def test_it_gives_those_bits_where_a_pass_overflows_too(kind, n, dtype, monkeypa
 @pytest.mark.parametrize("every", [None, 3])
 def test_the_gradients_are_those_of_the_engines_own_loss(kind, every, rng):
     cell = make_cell(kind, 3, 5)
-    params, x, h0, d_states = draw(cell, rng, 8, 3, np.float64)
-    lengths = [8, 1, 5]
-    grads = backward(standin_tape(cell, params, x, h0, lengths=lengths, every=every), d_states)
-
-    def loss(point):
-        named = {k: point[k] for k in params}
-        return np.sum(d_states * np.asarray(standin_tape(cell, named, point["x"], point["h0"], lengths=lengths).states))
-
-    gradcheck.assert_gradient(loss, {**grads.params, "x": grads.x, "h0": grads.h0}, {**params, "x": x, "h0": h0})
+    assert_gradients_of_own_loss(cell, rng, every)
 
 
 @pytest.mark.parametrize(("kind", "n"), [("lstm", 100), ("gated", 200)])

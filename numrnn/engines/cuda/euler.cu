@@ -3,13 +3,6 @@
 // Rows of a batch are independent: a block (or a cluster) runs ROWS of them through all steps, apart from all others.
 // All arrays are C-contiguous, time first, and exactly n wide: padding exists in registers only.
 
-template <typename T>
-__device__ inline T tanh_of(T u);
-template <>
-__device__ inline float tanh_of(float u) { return tanhf(u); }
-template <>
-__device__ inline double tanh_of(double u) { return tanh(u); }
-
 // Forward: states (steps + 1, batch, n), of which states[0] is given; acts (steps, batch, GATES, n) holds V x + b (and
 // V_z x + b_z for a gated cell) and is overwritten with c (and z). lengths (batch) or null: a row with fewer steps keeps
 // its state after them. The first step of this launch is step number `first` of the sequence.

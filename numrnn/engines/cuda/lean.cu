@@ -4,13 +4,6 @@
 
 enum Cell { ELMAN, UNGATED, GATED };
 
-template <typename T>
-__device__ inline T tanh_of(T u);
-template <>
-__device__ inline float tanh_of(float u) { return tanhf(u); }
-template <>
-__device__ inline double tanh_of(double u) { return tanh(u); }
-
 // Put a thread's elements of the vector of a step into the memory of every block of the cluster.
 template <class L>
 __device__ inline void send_all(const Mailbox<L>& box, int round, const typename L::T (&elements)[L::KEPT],

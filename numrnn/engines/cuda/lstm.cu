@@ -6,13 +6,6 @@
 constexpr int GATES = 4;
 enum Gate { INPUT, FORGET, CANDIDATE, OUTPUT };
 
-template <typename T>
-__device__ inline T tanh_of(T u);
-template <>
-__device__ inline float tanh_of(float u) { return tanhf(u); }
-template <>
-__device__ inline double tanh_of(double u) { return tanh(u); }
-
 // Forward: 4 n sums of n terms; a group of LANES has those of one unit. Backward: n sums of 4 n terms, two for each
 // group of twice as many lanes. A thread has as many weights in both, all of them in registers.
 template <typename T, int UNITS, int LANES>

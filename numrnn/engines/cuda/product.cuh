@@ -29,6 +29,13 @@ struct Layout {
 };
 
 template <typename T>
+__device__ inline T tanh_of(T u);
+template <>
+__device__ inline float tanh_of(float u) { return tanhf(u); }
+template <>
+__device__ inline double tanh_of(double u) { return tanh(u); }
+
+template <typename T>
 struct alignas(16) Pack {
     T value[16 / sizeof(T)];
 };
