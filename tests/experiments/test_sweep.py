@@ -101,7 +101,7 @@ def test_settings_that_matter_make_another_trial_and_folders_do_not():
     [
         ({"preset": "mnist-gru"}, "preset must be one of mnist-antisymmetric"),
         ({"sets": (("colour", "1"),)}, "--set: unknown keys colour; known are cell"),
-        ({"sets": (("hidden_size", "few"),)}, "--set: hidden_size must be of type int, got 'few'"),
+        ({"sets": (("hidden_size", "few"),)}, "--set: hidden_size must be an integer >= 1, got 'few'"),
         ({"step_sizes": (0.0, 1.0)}, r"step_sizes\[0\] must be a finite number > 0, got 0.0"),
         ({"weight_stds": (-1.0,)}, r"weight_stds\[0\] must be a finite number >= 0, got -1"),
         ({"optimizers": ()}, "optimizers must hold one value at least"),
