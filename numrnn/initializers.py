@@ -60,10 +60,10 @@ class InitialValues:
     )
     gate_spread: float = option(
         0.0,
-        "{range}: b_z starts evenly spread over the units, by so much to either side; for these two cells",
+        "{range}: b_z starts evenly spaced over the units, up to this far from gate_bias; for the gated Euler cells",
         at_least=0,
         more="It rises from gate_bias - gate_spread at the first unit to gate_bias + gate_spread at the last. "
-        "Other cells take 0 only.",
+        "Must be 0 for other cells.",
     )
     rotations: Sequence[float] | None = option(
         None,
@@ -86,9 +86,9 @@ class InitialValues:
     )
     t_max: int | None = option(
         None,
-        "of chrono: the longest dependency expected, in steps",
+        "longest expected dependency in steps, for chrono",
         at_least=3,
-        none="with any other forget bias",
+        none="for any other forget bias",
     )
 
     def __post_init__(self) -> None:

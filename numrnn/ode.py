@@ -244,10 +244,10 @@ def convergence(
     """
     form, host_x, first = _checked(cell, params, x, h0)
     if not isinstance(refinements, Iterable) or getattr(refinements, "ndim", 1) == 0:
-        raise TypeError(f"refinements must be two or more rising integers, got {shown(refinements)}")
+        raise TypeError(f"refinements must be two or more ascending integers, got {shown(refinements)}")
     counts = [check_integer(f"refinements[{i}]", r, at_least=1) for i, r in enumerate(refinements)]
     if len(counts) < 2 or counts != sorted(set(counts)):
-        raise ValueError(f"refinements must be two or more rising integers, got {shown(refinements)}")
+        raise ValueError(f"refinements must be two or more ascending integers, got {shown(refinements)}")
     exact = solve(form.cell, form.params, host_x, first, sensitivity=True)
     assert exact.sensitivity is not None
     errors = []
@@ -269,8 +269,8 @@ def _slope(step_sizes: np.ndarray, errors: np.ndarray) -> float:
     """Return the order p of errors ~ step_size^p, by least squares of the logarithms."""
     if not np.all(errors > 0):
         raise ValueError(
-            f"an order needs errors > 0, got {errors}: nothing moves, Euler's method is exact here, or x, h0 or params "
-            "are too large"
+            f"an order needs errors > 0, got {errors}: the states do not change, Euler's method is exact, or x, h0 or "
+            "params are too large"
         )
     return float(np.polyfit(np.log(step_sizes), np.log(errors), 1)[0])
 

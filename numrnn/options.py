@@ -169,7 +169,7 @@ def checked_value(name: str, value: Any, hint: Any, meaning: Option) -> Any:
     if typing.get_origin(kind) is tuple:
         kinds = typing.get_args(kind)
         if not isinstance(value, tuple | list):
-            raise TypeError(f"{name} must be a tuple, got {shown(value)}")
+            raise TypeError(f"{name} must be a tuple or a list, got {shown(value)}")
         if kinds[-1] is not ... and len(value) != len(kinds):
             raise ValueError(f"{name} must hold {len(kinds)} values, got {shown(value)}")
         each = kinds[:1] * len(value) if kinds[-1] is ... else kinds

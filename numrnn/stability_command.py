@@ -10,55 +10,36 @@ import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from numrnn import plots
-from numrnn.commands import Parser, ended
+from numrnn.commands import Parser
+from numrnn.experiments.command_line import guarded
 from numrnn.extras import MissingExtraError
-from numrnn.training.checkpoint import CheckpointError
-
-FAILED = 2  # the exit status after an error
-
-if TYPE_CHECKING:
-    from numrnn.stability import StabilityReport
 
 
 def main(arguments: Sequence[str] | None = None, *, program: str = "numrnn stability") -> int:
-    """Print and draw the report on a checkpoint; return the exit status, 0 or 2. `program` is the command's name."""
+    """Print and draw the report on a checkpoint; return the exit status. `program` is the command's name."""
     parser = Parser(prog=program, description="A one-page report on the stability of a trained network.")
     parser.add_argument("checkpoint", type=Path, help="a checkpoint_*.npz written by numrnn.training")
     parser.add_argument("--images", type=int, default=2, help="rows of input, >= 1 (default: 2)")
     parser.add_argument("--steps", type=int, help="read only this many first steps, >= 1 (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="seed of random input (default: 0)")
     parser.add_argument("--out", type=Path, help="picture to write (default: CHECKPOINT with -stability.png)")
-    return ended(lambda: _report(parser.parse_args(arguments)))
+    return guarded(lambda: _report(parser.parse_args(arguments)))
 
 
-def _report(options: argparse.Namespace) -> int:
+def _report(options: argparse.Namespace) -> None:
     from numrnn.stability import stability_report
 
-    try:
-        if options.out is not None:
-            with contextlib.suppress(MissingExtraError):  # then there is no picture
-                plots.check_picture_path("--out", options.out)
-        report = stability_report(options.checkpoint, images=options.images, steps=options.steps, seed=options.seed)
-    except MemoryError as error:
-        print(f"error: not enough memory: {error}", file=sys.stderr)
-        return FAILED
-    except (CheckpointError, OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return FAILED
+    picture = options.out or options.checkpoint.with_name(f"{options.checkpoint.stem}-stability.png")
+    with contextlib.suppress(MissingExtraError):  # then there is no picture
+        plots.check_picture_path("--out", picture)
+    report = stability_report(options.checkpoint, images=options.images, steps=options.steps, seed=options.seed)
     print(report)
-    return _draw(report, options.out or options.checkpoint.with_name(f"{options.checkpoint.stem}-stability.png"))
-
-
-def _draw(report: StabilityReport, path: Path) -> int:
     try:
-        plots.stability_report(report, path)
-        print(f"picture: {path}")
+        plots.stability_report(report, picture)
+        print(f"picture: {picture}")
     except MissingExtraError as error:
         print(f"no picture: {error}", file=sys.stderr)
     except OSError as error:
-        print(f"error: cannot write the picture: {error}", file=sys.stderr)
-        return FAILED
-    return 0
+        raise OSError(f"cannot write the picture: {error}") from error

@@ -62,13 +62,13 @@ class Cell(ABC):
 
     Notes
     -----
-    A cell of your own defines `name`, `parameter_shapes`, `step` and `step_vjp`. The others are:
+    A cell of your own must define `name`, `parameter_shapes`, `step` and `step_vjp`. The other methods are optional:
 
-    - `step_jvp` and `jacobian`: may be left out; tangents and the analysis of stability then raise NotImplementedError.
-    - `draw_params`: override it where parameters are not to be drawn by the first letters of their names.
-    - `config`: right as it is if every argument of the constructor is kept as an attribute of the same name.
+    - `step_jvp` and `jacobian`: without them, tangents and the stability analysis raise NotImplementedError.
+    - `draw_params`: override it if parameters should not be drawn by the first letters of their names.
+    - `config`: override it if a constructor argument is not kept as an attribute of the same name.
 
-    `numrnn.testing.assert_cell` checks it, and `numrnn.register_cell` makes it known by its name: to checkpoints and
+    `numrnn.testing.assert_cell` checks such a cell. `numrnn.register_cell` registers its name for checkpoints and
     command lines.
     """
 
@@ -145,9 +145,10 @@ class Cell(ABC):
         rng : numpy.random.Generator
             Source of randomness; its state advances.
         weight_std : float
-            sigma_w >= 0, the standard deviation of the recurrent weights times sqrt(n); of a Lipschitz cell times 10 n.
+            sigma_w >= 0. The recurrent weights have the standard deviation sigma_w / sqrt(n); in a Lipschitz cell,
+            sigma_w / (10 n).
         input_std : float
-            >= 0, the standard deviation of the input weights times sqrt(m).
+            >= 0. The input weights have the standard deviation input_std / sqrt(m).
         gate_bias : float
             Mean of the initial b_z; must be 0 for a cell without b_z.
         gate_spread : float
@@ -210,8 +211,8 @@ class Cell(ABC):
     def draw_params(self, rng: np.random.Generator, initial: InitialValues) -> dict[str, np.ndarray]:
         """Draw each parameter by the first letter of its name: W and M recurrent, V input, b bias.
 
-        `init_params` calls it. A cell whose parameters are to be drawn otherwise overrides it: it may call this method
-        first if it understands all names, and change some of the values.
+        `init_params` calls this method. Override it to draw parameters differently; an override may first call
+        `super().draw_params`, if that accepts all names, and then change some of the values.
 
         Parameters
         ----------
@@ -398,14 +399,15 @@ def unchecked(method: F) -> F:
 
 
 def same_step(cell: Cell, own: type[Cell]) -> bool:
-    """Tell whether a cell uses the step and the adjoint of `own`: a subclass or the cell itself may override a part."""
+    """Tell whether a cell uses the step and the adjoint of `own`; a subclass or the instance may override them."""
     return isinstance(cell, own) and not overrides(cell, own, besides=("draw_params", "step_jvp", "jacobian"))
 
 
 def overrides(one: object, own: type, besides: Sequence[str] = ()) -> bool:
-    """Tell whether an object has a method or a property of its own in place of one defined by its base class `own`.
+    """Tell whether an object overrides a method or a property that its base class `own` defines.
 
-    It may come from its class, a base class in between, or the object's own attributes. `besides` need not agree.
+    The override may be in its class, in a base class in between, or in the object's own attributes. Names in `besides`
+    are ignored.
     """
     kinds = (types.FunctionType, property, staticmethod, classmethod)
     parts = {name: value for name, value in vars(own).items() if isinstance(value, kinds) and name[:2] != "__"}

@@ -105,11 +105,11 @@ class EulerCell(Cell):
         return {"cell": self.name} | own | self.matrix.config()
 
     def unused_initial_values(self) -> set[str]:
-        """Return the arguments of `init_params` that this cell has no use for, and takes at their defaults only."""
+        """Return the arguments of `init_params` that do not apply to this cell and must keep their defaults."""
         return super().unused_initial_values() - ({"rotations"} if self.matrix.turns else set())
 
     def draw_params(self, rng: np.random.Generator, initial: InitialValues) -> dict[str, np.ndarray]:
-        """Draw as `Cell.draw_params`, W as the matrix wants it."""
+        """Draw as `Cell.draw_params` does, then let the matrix set the initial W."""
         values = super().draw_params(rng, initial)
         values["W"] = self.matrix.initial_value(values["W"], initial.rotations)
         return values

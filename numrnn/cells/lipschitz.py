@@ -128,7 +128,7 @@ class LipschitzCell(Cell):
     hidden_size : int
         n >= 1, the number of units.
     step_size : float
-        eps > 0. The defaults are of the size that the paper uses for MNIST pixel by pixel.
+        eps > 0. The defaults are of the size used in the paper for MNIST pixel by pixel.
     beta_A, beta_W : float
         From 0 to 1: how antisymmetric A and W are; see `SymmetricSkewMatrix`.
     diffusion_A, diffusion_W : float
@@ -148,9 +148,9 @@ class LipschitzCell(Cell):
 
     Notes
     -----
-    M_A and M_W start as N(0, (0.1 weight_std / n)^2), small, as in the paper. With the variance 1 / n of
-    the other cells' recurrent weights, A would have eigenvalues of real part up to about 2 (1 - beta_A) sqrt(2), and
-    states would grow like exp(0.7 eps t).
+    M_A and M_W start as N(0, (0.1 weight_std / n)^2): small, as in the paper. With the variance 1 / n of the other
+    cells' recurrent weights, A would have eigenvalues with real parts of up to about 2 (1 - beta_A) sqrt(2), and states
+    would grow like exp(0.7 eps t).
 
     Examples
     --------
@@ -189,14 +189,14 @@ class LipschitzCell(Cell):
         self.method = method
 
     def draw_params(self, rng: np.random.Generator, initial: InitialValues) -> dict[str, np.ndarray]:
-        """Draw as `Cell.draw_params`, but both recurrent matrices of standard deviation weight_std / (10 n)."""
+        """Draw as `Cell.draw_params` does, but both recurrent matrices with standard deviation weight_std / (10 n)."""
         values = super().draw_params(rng, initial)
         for name in ("M_A", "M_W"):
             values[name] *= INITIAL_STD / self.hidden_size**0.5
         return values
 
     def rate(self, params: Params, x: Array) -> Rate:
-        """Return f for these parameters and inputs (..., m)."""
+        """Return f for these parameters and inputs x, (..., m)."""
         A, W = self.matrix_A.value(params["M_A"]), self.matrix_W.value(params["M_W"])
         return Rate(A, W, x @ params["V"].T + params["b"])
 

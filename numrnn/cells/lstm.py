@@ -154,11 +154,11 @@ class LSTMCell(Cell):
         return {"W": (4 * n, n), "V": (4 * n, m), "b": (4 * n,)}
 
     def unused_initial_values(self) -> set[str]:
-        """Return the arguments of `init_params` that this cell has no use for, and takes at their defaults only."""
+        """Return the arguments of `init_params` that do not apply to this cell and must keep their defaults."""
         return super().unused_initial_values() - {"forget_bias", "t_max"} | {"input_gains", "bias_std"}
 
     def draw_params(self, rng: np.random.Generator, initial: InitialValues) -> dict[str, np.ndarray]:
-        """Draw as `Cell.draw_params`, the biases of the gates as `forget_bias` says."""
+        """Draw as `Cell.draw_params` does, then set the biases of the gates by `forget_bias`."""
         values, n = super().draw_params(rng, initial), self.hidden_size
         b_i, b_f = values["b"][:n], values["b"][n : 2 * n]
         if initial.forget_bias == CHRONO:

@@ -1,4 +1,4 @@
-"""The cells by name, cells of one's own among them, and the reconstruction of a cell from its configuration."""
+"""Cells by name, including user-defined ones, and reconstruction of a cell from its configuration."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["cell_from_config", "load_cells", "register_cell"]
 
 Kind = TypeVar("Kind", bound=type[Cell])
 
-# Cells made from input_size and hidden_size; `register_cell` adds others. A stack is made from cells, and not included.
+# Cells made from input_size and hidden_size; `register_cell` adds others. A stack is made from cells: not included.
 CELLS: dict[str, type[Cell]] = {
     cell.name: cell
     for cell in (
@@ -41,30 +41,29 @@ CELLS: dict[str, type[Cell]] = {
 
 
 def register_cell(kind: Kind) -> Kind:
-    """Make a class of cells known by its name, as those of this package are.
+    """Register a cell class under its name, like the cells of this package.
 
-    `numrnn.training.load_model`, `numrnn.estimators` and the command lines then find it: a checkpoint names its cell,
-    and never says which code is to be imported. A process that is to read such a checkpoint must register the class
+    `numrnn.training.load_model`, `numrnn.estimators` and the command lines then find it. A checkpoint stores the name
+    of its cell, but not which code to import. A process that reads the checkpoint must therefore register the class
     first: import its module, or start the command with `numrnn --cells FILE`.
 
     Parameters
     ----------
     kind : type
-        A class of cells that has a `name` and is made from input_size, hidden_size, and further arguments with
-        defaults. A class defined again, as in a notebook, takes the place of the one before.
+        A cell class that has a `name` and is made from input_size, hidden_size, and further arguments with defaults. A
+        class that is defined again, as in a notebook, replaces the earlier one.
 
     Returns
     -------
     type
-        The same class, so that this is a decorator, too.
+        The same class, so that `register_cell` can be used as a decorator.
 
     Raises
     ------
     TypeError
-        If `kind` is not a class of cells, still has abstract methods, or cannot be made from input_size and
-        hidden_size.
+        If `kind` is not a cell class, has abstract methods, or cannot be made from input_size and hidden_size.
     ValueError
-        If it has no name, or the name is that of another cell.
+        If it has no name, or the name belongs to another cell.
 
     Examples
     --------
@@ -75,7 +74,7 @@ def register_cell(kind: Kind) -> Kind:
     SlowElmanCell(input_size=3, hidden_size=8)
     """
     if not (isinstance(kind, type) and issubclass(kind, Cell)):
-        raise TypeError(f"kind must be a class of cells, got {shown(kind)}")
+        raise TypeError(f"kind must be a cell class, got {shown(kind)}")
     if missing := sorted(kind.__abstractmethods__):
         raise TypeError(f"kind must define {', '.join(missing)}: {kind.__name__} does not")
     arguments = inspect.signature(kind).parameters
@@ -90,7 +89,7 @@ def register_cell(kind: Kind) -> Kind:
         raise ValueError(f"kind must have a name: a string as the attribute `name` of {kind.__name__}, got {name!r}")
     known = Stack if name == Stack.name else CELLS.get(name)
     if known is not None and (known.__module__, known.__qualname__) != (kind.__module__, kind.__qualname__):
-        raise ValueError(f"kind must have a name of its own: {name!r} is that of {known.__qualname__}")
+        raise ValueError(f"kind must have a name of its own: {name!r} belongs to {known.__qualname__}")
     CELLS[name] = kind
     return kind
 
@@ -106,7 +105,7 @@ def load_cells(source: str) -> list[type[Cell]]:
     Returns
     -------
     list of type
-        The cells of the module: its classes that are complete, and have a `name` of their own.
+        The cell classes of the module that have no abstract methods and define a `name` of their own.
 
     Raises
     ------
@@ -139,18 +138,18 @@ def load_cells(source: str) -> list[type[Cell]]:
 
 
 def _module_of(source: str) -> ModuleType:
-    """Return the module of a name or of a file; a file is imported once."""
+    """Return the module with this name or path; a file is imported only once."""
     path = Path(source)
     try:
         if path.suffix != ".py":
             return importlib.import_module(source)
         if not path.is_file():
-            raise FileNotFoundError(f"source: there is no file {source} to take cells from")
+            raise FileNotFoundError(f"source must be the path of an existing file, got {source}")
         if path.stem in sys.modules and _is_from(sys.modules[path.stem], path):
             return sys.modules[path.stem]
         spec = importlib.util.spec_from_file_location(path.stem, path)
         if spec is None or spec.loader is None:
-            raise ImportError("it is no Python file")
+            raise ImportError("it is not a Python file")
         module = importlib.util.module_from_spec(spec)
         if path.stem not in sys.modules:
             sys.modules[path.stem] = module  # so that its classes can be pickled, to the workers of a sweep
@@ -159,7 +158,7 @@ def _module_of(source: str) -> ModuleType:
     except FileNotFoundError:
         raise
     except Exception as error:
-        text = f"source must be importable for its cells: {source} is not, {type(error).__name__}: {error}"
+        text = f"source must be importable, but {source} raised {type(error).__name__}: {error}"
         raise ValueError(text) from error
 
 
@@ -183,8 +182,7 @@ def cell_from_config(config: Mapping[str, Any]) -> Cell:
     Raises
     ------
     TypeError, ValueError
-        If `config` is not such a mapping, does not name a known cell, or has arguments that the cell does not
-        take.
+        If `config` is not such a mapping, does not name a known cell, or has arguments that the cell does not accept.
 
     Examples
     --------
@@ -194,15 +192,15 @@ def cell_from_config(config: Mapping[str, Any]) -> Cell:
     Stack([ElmanCell(input_size=3, hidden_size=8), LSTMCell(input_size=8, hidden_size=2)])
     """
     if not isinstance(config, Mapping):
-        raise TypeError(f"config must be a mapping, what config() of a cell returns, got {type(config).__name__}")
+        raise TypeError(f"config must be a mapping, as returned by Cell.config, got {type(config).__name__}")
     arguments = dict(config)
     name = arguments.pop("cell", None)
     if name == Stack.name:
         return _stack(arguments)
     if name not in CELLS:
         raise ValueError(
-            f"config must name one of {', '.join(CELLS)}, {Stack.name} as its cell, got {name!r}; a cell of your own "
-            f"is known after numrnn.register_cell, or with numrnn --cells FILE"
+            f"config must name one of {', '.join(CELLS)}, {Stack.name} as its cell, got {name!r}; register "
+            f"a cell of your own by numrnn.register_cell or numrnn --cells FILE"
         )
     return CELLS[name](**arguments)
 

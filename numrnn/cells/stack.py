@@ -43,7 +43,7 @@ class Stack(Cell):
     Parameters
     ----------
     cells : iterable of Cell
-        The layers from the bottom to the top, one or more. The input size of each is the number of units of the one
+        One or more layers, from the bottom to the top. The input size of each layer is the number of units of the layer
         below.
 
     Attributes
@@ -61,7 +61,7 @@ class Stack(Cell):
     TypeError
         If `cells` is not an iterable of cells.
     ValueError
-        If it is empty, or sizes of two layers do not fit.
+        If it is empty, or the sizes of two adjacent layers do not match.
 
     Notes
     -----
@@ -86,29 +86,29 @@ class Stack(Cell):
 
     def __init__(self, cells: Iterable[Cell]) -> None:
         if not isinstance(cells, Iterable) or isinstance(cells, np.ndarray):
-            raise TypeError(f"cells must be cells of numrnn from the bottom to the top, got {type(cells).__name__}")
+            raise TypeError(f"cells must be numrnn cells, from the bottom to the top, got {type(cells).__name__}")
         self.cells = tuple(cells)
         if not self.cells:
             raise ValueError("cells must be one cell or more, got none")
         for number, cell in enumerate(self.cells, 1):
             if not isinstance(cell, Cell):
-                raise TypeError(f"cells must be cells of numrnn, got {type(cell).__name__} as layer {number}")
+                raise TypeError(f"cells must be numrnn cells, got {type(cell).__name__} as layer {number}")
         for number, (below, above) in enumerate(itertools.pairwise(self.cells), 2):
             if above.input_size != below.hidden_size:
                 raise ValueError(
-                    f"cells must fit on each other: layer {number} must have input_size {below.hidden_size}, "
+                    f"cells must have matching sizes: layer {number} must have input_size {below.hidden_size}, "
                     f"the hidden_size of layer {number - 1}, got {above.input_size}"
                 )
         super().__init__(self.cells[0].input_size, self.cells[-1].hidden_size)
 
     @property
     def state_size(self) -> int:
-        """Width of the state, the sum of the layers'."""
+        """Width of the state: the sum of the layers' state sizes."""
         return sum(cell.state_size for cell in self.cells)
 
     @property
     def columns(self) -> tuple[slice, ...]:
-        """The columns of each layer's state, from the bottom layer, which has the last ones, to the top layer."""
+        """The columns of each layer's state, from the bottom layer, whose columns are last, to the top layer."""
         stops = [sum(cell.state_size for cell in self.cells[i:]) for i in range(len(self.cells) + 1)]
         return tuple(slice(start, stop) for stop, start in itertools.pairwise(stops))
 
@@ -143,7 +143,7 @@ class Stack(Cell):
         return set.intersection(*(cell.unused_initial_values() for cell in self.cells))
 
     def draw_params(self, rng: np.random.Generator, initial: InitialValues) -> dict[str, np.ndarray]:
-        """Draw layer by layer from the bottom; each gets the options that apply to it."""
+        """Draw layer by layer from the bottom, each with the options that apply to it."""
         default = InitialValues()
         layers = []
         for cell in self.cells:

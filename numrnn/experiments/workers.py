@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import signal
 import threading
 import uuid
@@ -26,10 +27,12 @@ def require_dask() -> Any:
     return import_extra("distributed", package="Dask", extra="sweep", user="numrnn sweep")
 
 
-def local_cluster(workers: int | None = None) -> Any:
-    """Return a scheduler and workers on this machine: processes with one thread each, by default one per core."""
+@contextlib.contextmanager
+def local_cluster(workers: int | None = None) -> Iterator[Any]:
+    """Yield a scheduler with workers on this machine: processes with one thread each, by default one per core."""
+    before = dict(os.environ)
     with _children_ignore_interrupts():
-        return require_dask().LocalCluster(
+        cluster = require_dask().LocalCluster(
             n_workers=available_cores() if workers is None else workers,
             threads_per_worker=1,
             processes=True,
@@ -37,6 +40,18 @@ def local_cluster(workers: int | None = None) -> Any:
             dashboard_address=None,
             silence_logs=logging.ERROR,  # Dask warns of a worker that dies; its trial continues on another
         )
+    # Dask sets variables such as OPENBLAS_NUM_THREADS=1 in this process, for its workers to inherit. Processes started
+    # after the sweep must not inherit them: the number of threads determines the last bits of a run.
+    changed = [name for name, value in os.environ.items() if before.get(name) != value]
+    try:
+        with cluster:
+            yield cluster
+    finally:
+        for name in changed:
+            if name in before:
+                os.environ[name] = before[name]
+            else:
+                os.environ.pop(name, None)
 
 
 @contextlib.contextmanager

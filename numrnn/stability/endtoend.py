@@ -57,7 +57,7 @@ class ScaledMatrix:
     def log_singular_values(self) -> Array:
         """Return the logarithms of the singular values, (B, s), in descending order.
 
-        Values below s units of rounding of the largest are lost in rounding; they only mean "not more than that".
+        Values below s units of rounding of the largest are lost in rounding: read them as upper bounds.
         """
         xp = array_namespace(self.matrix)
         if hasattr(xp.linalg, "svdvals"):
@@ -159,7 +159,7 @@ def log_singular_value_history(lin: Linearization, times: Sequence[int]) -> Arra
     check_linearization(lin)
     steps = checked_times(times, lin.n_steps)
     if steps != sorted(set(steps)):
-        raise ValueError(f"times must rise, got {list(times)}")
+        raise ValueError(f"times must be ascending, got {list(times)}")
     out = zeros((len(steps), lin.batch, lin.state_size), like=lin.states)
     for t, product in _products(lin, steps):
         out[steps.index(t), ...] = product.log_singular_values()

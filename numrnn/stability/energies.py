@@ -74,7 +74,7 @@ def log_cosh(u: Array) -> Array:
 
 
 def _form(cell: Cell, params: Params, x: Array, h: Array) -> EulerForm:
-    reason = "an AntisymmetricCell, because the energy of other cells, the gated one included, obeys no such law"
+    reason = "an AntisymmetricCell, because the energy law does not hold for other cells, not even the gated one"
     form = EulerForm(check_cell(cell, AntisymmetricCell, reason), params)
     form.check(x, h)
     return form
@@ -86,7 +86,7 @@ def energy(cell: Cell, params: Params, x: Array, h: Array) -> Array:
     Parameters
     ----------
     cell : AntisymmetricCell
-        No other: for other cells it is not an energy.
+        Only this class: for other cells Phi is not an energy.
     params : mapping of str to array
         Its parameters.
     x : array, shape (..., m)
@@ -202,7 +202,7 @@ def saturation(cell: Cell, params: Params, x: Array, states: Array) -> Saturatio
     """
     check_trajectory(cell, params, x, states)
     if not has_known_gates(cell):
-        raise TypeError(f"cell must have the step of one of numrnn.CELLS, got {type(cell).__name__} with its own")
+        raise TypeError(f"cell must use the step of one of numrnn.CELLS, got {type(cell).__name__}, which has its own")
     candidates, gates = _candidates_and_gates(cell, params, x, states)
     count = [array_namespace(c).abs(c) > SATURATED for c in candidates]
     if not gates:
@@ -212,14 +212,14 @@ def saturation(cell: Cell, params: Params, x: Array, states: Array) -> Saturatio
 
 
 def has_known_gates(cell: Cell) -> bool:
-    """Tell whether it is known what tanh and gates of a cell give: of those of this package, and stacks of them."""
+    """Tell whether `saturation` supports the cell: one of this package, or a stack of such cells."""
     if isinstance(cell, Stack):
         return steps_like(cell, Stack) and all(map(has_known_gates, cell.cells))
     return has_euler_step(cell) or steps_like(cell, ElmanCell, LSTMCell, LipschitzCell)
 
 
 def _candidates_and_gates(cell: Cell, params: Params, x: Array, states: Array) -> tuple[list[Any], list[Any]]:
-    """Return what tanh and what gates gave along a trajectory, (T, B, n) each; of a stack those of all layers."""
+    """Return the outputs of tanh and of the gates along a trajectory, (T, B, n) each; for a stack, of all layers."""
     if isinstance(cell, Stack):
         candidates: list[Any] = []
         gates: list[Any] = []

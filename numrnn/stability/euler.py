@@ -55,7 +55,7 @@ def check_cell(cell: object, kind: type[C], wanted: str) -> C:
 
 
 def steps_like(cell: object, *kinds: type[Cell]) -> bool:
-    """Tell whether the cell has the very step of one of some classes: a subclass may have its own."""
+    """Tell whether the cell uses the `step` of one of the classes `kinds`; a subclass may override it."""
     return any(isinstance(cell, kind) and type(cell).step is kind.step for kind in kinds)
 
 
@@ -70,7 +70,7 @@ def check_euler(cell: Cell) -> EulerCell:
         reason = "because no other cell is a step of an ODE"
         raise TypeError(f"cell must be an Euler cell, h + eps f(h), {reason}, got {type(cell).__name__}")
     if not has_euler_step(cell):
-        raise TypeError(f"cell must have the step of equation (12) or (13), got {type(cell).__name__} with its own")
+        raise TypeError(f"cell must use the step of (12) or (13), got {type(cell).__name__}, which has its own")
     return as_euler(cell)
 
 

@@ -7,7 +7,7 @@ r"""A trajectory and the linear map of each of its steps, with repeated quantiti
     LSTM          J_t = [ P_t W_h   diag(o (1 - s^2) f) ]        (J5) to (J8), P_t and Q_t combine the four blocks of W
                         [ Q_t W     diag(f)             ]
 
-A stack of layers has the blocks (J9) and (J10). Of any other cell, J_t is what its `jacobian` returns.
+A stack of layers has the blocks (J9) and (J10). For any other cell, J_t is the result of its `jacobian`.
 
 A cell's step_jvp and step_vjp recompute A and tanh at every call. Here A and the slopes are computed once for all
 steps, and a step costs one product, so hundreds of products with the end-to-end Jacobian are affordable.
@@ -152,12 +152,12 @@ class LSTMLinearization(Linearization):
 
 
 class LipschitzLinearization(Linearization):
-    """J_t = I + eps G(h), or, midpoint rule, I + eps G(k) (I + (eps / 2) G(h)), G = A + diag(S) W  (J11) to (J13).
+    """J_t = I + eps G(h), or with RK2 I + eps G(k) (I + (eps / 2) G(h)), G = A + diag(S) W  (J11) to (J13).
 
     Attributes
     ----------
     slopes : list of array, shape (T, B, n)
-        S at h, and with the midpoint rule at k.
+        S at h; with RK2 also at k.
     A, W : array, shape (n, n)
     """
 
@@ -192,7 +192,7 @@ class LipschitzLinearization(Linearization):
 
 
 class JacobianLinearization(Linearization):
-    """The cell's own Jacobian, of a stack (J9) (J10), recomputed for each product.
+    """The cell's own Jacobian, (J9) and (J10) for a stack, recomputed for each product.
 
     Attributes
     ----------
@@ -222,7 +222,7 @@ class JacobianLinearization(Linearization):
 
 
 def _defining_class(cell: Cell, name: str) -> type:
-    """Return the class from which a cell has a method."""
+    """Return the class that defines a cell's method."""
     return next(kind for kind in type(cell).__mro__ if name in vars(kind))
 
 
@@ -265,8 +265,8 @@ def linearize(
     Notes
     -----
     Costs a forward pass and one more product with all states; 2 T B n numbers of memory, 8 T B n for an LSTM. Each
-    product J_t v then costs 2 B k n^2 flops, four times that for an LSTM. For a stack, and for a cell of your own, it
-    costs a call of `jacobian`, too.
+    product J_t v then costs 2 B k n^2 flops, four times that for an LSTM; for a stack and for a cell of your own, also
+    one call of `jacobian`.
 
     Examples
     --------
@@ -310,7 +310,7 @@ def lstm_gates(cell: LSTMCell, params: Params, x: Array, states: Array) -> tuple
 
 
 def lipschitz_candidates(cell: LipschitzCell, params: Params, x: Array, states: Array) -> tuple[Rate, list[Array]]:
-    """Return f along a trajectory, and c at h, and with the midpoint rule at k, (T, B, n) each."""
+    """Return f along a trajectory, and c at h, with RK2 also at k, (T, B, n) each."""
     rate, h = cell.rate(params, x), states[:-1, ...]
     f, c = rate.value(h)
     if cell.method == "euler":

@@ -38,12 +38,12 @@ def contraction_rate(cell: LipschitzCell, params: Params) -> float:
     Returns
     -------
     float
-        If negative, they converge to each other for any first states and input.
+        If negative, any two solutions with the same input converge to each other.
 
     Raises
     ------
     TypeError, ValueError
-        If the cell is another, or as `Cell.check_params`.
+        If the cell is not a LipschitzCell, or as for `Cell.check_params`.
 
     Notes
     -----
@@ -78,7 +78,7 @@ def step_bound(cell: LipschitzCell, params: Params) -> float:
     Raises
     ------
     TypeError, ValueError
-        If the cell is another, or as `Cell.check_params`.
+        If the cell is not a LipschitzCell, or as for `Cell.check_params`.
 
     Notes
     -----

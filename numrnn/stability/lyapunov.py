@@ -37,9 +37,10 @@ def lyapunov_exponents(lin: Linearization, k: int | None = None, *, every: int =
     lin : Linearization
         From `linearize`.
     k : int or None
-        How many, the largest first, 1 to state_size; None means all.
+        Number of exponents, the largest first, 1 to state_size; None means all.
     every : int
-        Steps between two QR decompositions, >= 1. More are faster; with too many, directions become parallel.
+        Steps between two QR decompositions, >= 1. A larger value is faster; if it is too large, directions become
+        parallel.
 
     Returns
     -------

@@ -85,7 +85,7 @@ def log_singular_values(
     lin : Linearization
         From `linearize`.
     k : int
-        How many, 1 to state_size - 2.
+        Number of values, 1 to state_size - 2.
     which : {"largest", "smallest"}
         "smallest" needs steps that a Neumann series can invert: Euler cells with eps norm(A) < 1.
     row : int
@@ -103,8 +103,8 @@ def log_singular_values(
     Raises
     ------
     TypeError, ValueError
-        If an argument is of a wrong type or out of range, or if the smallest are requested and a step has no such
-        inverse: use `end_to_end_jacobian` then.
+        If an argument is of a wrong type or out of range, or if the smallest are requested and the Neumann series of a
+        step does not converge: use `end_to_end_jacobian` then.
     scipy.sparse.linalg.ArpackNoConvergence
         If the iteration does not converge.
 
@@ -115,9 +115,7 @@ def log_singular_values(
     needs log(rounding) / log(eps max|d| norm(A)) products with A.
     """
     check_linearization(lin)
-    k = check_integer("k", k, at_least=1)
-    if k > lin.state_size - 2:
-        raise ValueError(f"k must be at most state_size - 2 = {lin.state_size - 2}, got {k}; all: end_to_end_jacobian")
+    k = _checked_count(lin, k)
     check_choice("which", which, ("largest", "smallest"))
     seed, tolerance = check_integer("seed", seed, at_least=0), check_number("tolerance", tolerance, at_least=0, below=1)
     if which == "smallest":
@@ -138,7 +136,7 @@ def log_eigenvalues(lin: Linearization, k: int = 5, *, row: int = 0, seed: int =
     lin, row, seed
         As for `log_singular_values`.
     k : int
-        How many, 1 to state_size - 2. If k splits a complex pair, only one of the pair is returned.
+        Number of values, 1 to state_size - 2. If k splits a complex pair, only one of the pair is returned.
 
     Returns
     -------
@@ -157,9 +155,7 @@ def log_eigenvalues(lin: Linearization, k: int = 5, *, row: int = 0, seed: int =
     Arnoldi. Many eigenvalues of nearly equal modulus, as at gamma = 0, make it slow: use `end_to_end_jacobian` then.
     """
     check_linearization(lin)
-    k = check_integer("k", k, at_least=1)
-    if k > lin.state_size - 2:
-        raise ValueError(f"k must be at most state_size - 2 = {lin.state_size - 2}, got {k}; all: end_to_end_jacobian")
+    k = _checked_count(lin, k)
     operator, log_scale = jacobian_operator(lin, row, seed=seed)
     if not math.isfinite(log_scale):
         return np.full(k, -math.inf + 0j)
@@ -175,6 +171,13 @@ def _leading_singular_values(operator: LinearOperator, k: int, seed: int, tolera
     n_vectors = min(operator.shape[0] - 1, 2 * k + LANCZOS_VECTORS)
     with one_thread_each():  # the products are small: BLAS threads would block each other
         return svds(operator, k, ncv=n_vectors, tol=tolerance, v0=start, return_singular_vectors=False)
+
+
+def _checked_count(lin: Linearization, k: int) -> int:
+    k, most = check_integer("k", k, at_least=1), lin.state_size - 2
+    if k > most:
+        raise ValueError(f"k must be at most state_size - 2 = {most}, got {k}; for all, use end_to_end_jacobian")
+    return k
 
 
 def _checked_row(lin: Linearization, row: int) -> int:
@@ -217,7 +220,7 @@ def _pilot(lin: Linearization, seed: int) -> float:
 
 
 def _inverse_operator(lin: Linearization, row: int, seed: int) -> tuple[LinearOperator, float]:
-    """Return (dh_T/dh_0)^-1 as `jacobian_operator` does dh_T/dh_0."""
+    """Return the inverse of dh_T/dh_0, in the form of `jacobian_operator`."""
     one = lin.row(row)
     q = _contraction(one)
     dtype = to_numpy(one.states[:1, :1, :1]).dtype
@@ -240,14 +243,14 @@ def _contraction(lin: Linearization) -> float:
     if not isinstance(lin.cell, EulerCell) or not isinstance(lin, SlopeLinearization):
         raise ValueError(
             f"which='smallest' needs steps I + eps diag(d) A with eps norm(A) < 1, and a {name} has no such form; "
-            "take end_to_end_jacobian"
+            "use end_to_end_jacobian"
         )
     xp = array_namespace(lin.slopes)
     q = float(xp.max(xp.abs(lin.slopes))) * float(np.linalg.norm(to_numpy(lin.A), 2))
     if q >= 1:
         raise ValueError(
             f"which='smallest' needs eps max|d| norm(A) < 1, got {q:.3g} for this {name} with eps = "
-            f"{lin.cell.step_size:g}; take end_to_end_jacobian"
+            f"{lin.cell.step_size:g}; use end_to_end_jacobian"
         )
     return q
 

@@ -70,7 +70,7 @@ class StabilityReport:
     exponents : numpy.ndarray, shape (B, state_size)
         Finite-time Lyapunov exponents, per step.
     saturation : Saturation or None
-        None for a cell of your own, whose tanh and gates are not known.
+        None for a cell of your own: its tanh and gates are not known.
     """
 
     path: Path
@@ -188,7 +188,7 @@ def stability_report(path: str | Path, *, images: int = 2, steps: int | None = N
     images : int
         Rows of input, >= 1.
     steps : int or None
-        Read only this many first steps of each sequence, >= 1; None reads all.
+        Number of steps of each sequence to read, from its start, >= 1; None reads all.
     seed : int
         Seed of random input, >= 0.
 
@@ -205,7 +205,7 @@ def stability_report(path: str | Path, *, images: int = 2, steps: int | None = N
 
     Notes
     -----
-    About images times T steps of n tangents and QR decompositions of n^3: some seconds for 128 units and 784 steps.
+    Costs T steps of n tangents per image, and QR decompositions of n^3: some seconds for 128 units and 784 steps.
     """
     # Imported here: numrnn.training is a layer above this one, and only the report needs it.
     from numrnn.training.checkpoint import CheckpointError, load_checkpoint

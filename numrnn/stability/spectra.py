@@ -300,8 +300,8 @@ def euler_stability(cell: Cell, params: Params) -> EulerStability:
     Parameters
     ----------
     cell : AntisymmetricCell
-        No other: the criterion does not hold for the gated cell and the ablation, and the baselines are not Euler
-        steps.
+        Only this class: the criterion does not hold for the gated cell and the ablation, and the baselines are not
+        Euler steps.
     params : mapping of str to array
         Its parameters, float32 or float64.
 

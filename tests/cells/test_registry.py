@@ -150,7 +150,7 @@ def test_a_cell_may_be_defined_again_but_not_take_the_name_of_another():
     assert CELLS["leaky"] is second is not first
     for name in ("leaky", "lstm", "stack"):
         other = type("Other", (numrnn.ElmanCell,), {"name": name, "__module__": __name__})
-        with pytest.raises(ValueError, match=rf"^kind must have a name of its own: '{name}' is that of "):
+        with pytest.raises(ValueError, match=rf"^kind must have a name of its own: '{name}' belongs to "):
             numrnn.register_cell(other)
 
 
@@ -162,7 +162,7 @@ def test_a_cell_without_a_name_is_refused(name):
 
 @pytest.mark.parametrize("kind", [None, "lstm", 3, dict, numrnn.ElmanCell(1, 2)])
 def test_what_is_no_class_of_cells_is_refused(kind):
-    with pytest.raises(TypeError, match=r"^kind must be a class of cells, got "):
+    with pytest.raises(TypeError, match=r"^kind must be a cell class, got "):
         numrnn.register_cell(kind)
 
 
@@ -211,10 +211,10 @@ def test_a_module_gives_its_cells(file, monkeypatch):
         (
             "1 / 0",
             ValueError,
-            r"^source must be importable .*: \S+cells.py is not, ZeroDivisionError: division by zero$",
+            r"^source must be importable, but \S+cells.py raised ZeroDivisionError: division by zero$",
         ),
-        ("if", ValueError, r"^source must be importable for its cells: \S+cells.py is not, SyntaxError: "),
-        (None, FileNotFoundError, r"^source: there is no file \S+cells.py to take cells from$"),
+        ("if", ValueError, r"^source must be importable, but \S+cells.py raised SyntaxError: "),
+        (None, FileNotFoundError, r"^source must be the path of an existing file, got \S+cells.py$"),
     ],
 )
 def test_files_without_cells_are_refused(text, error, message, tmp_path, capsys):
@@ -230,7 +230,7 @@ def test_files_without_cells_are_refused(text, error, message, tmp_path, capsys)
 
 
 def test_an_absent_module_is_refused():
-    with pytest.raises(ValueError, match=r"its cells: no_such_module is not, ModuleNotFoundError: "):
+    with pytest.raises(ValueError, match=r"^source must be importable, but no_such_module raised ModuleNotFoundError"):
         load_cells("no_such_module")
     with pytest.raises(TypeError, match=r"^source must be the name of a module or the path of a .py file, got int$"):
         load_cells(3)

@@ -121,9 +121,9 @@ def test_a_cell_takes_just_the_initial_values_that_it_has_a_use_for(name):
 @pytest.mark.parametrize(
     ("cells", "error", "message"),
     [
-        (3, TypeError, "cells must be cells of numrnn from the bottom to the top, got int"),
+        (3, TypeError, "cells must be numrnn cells, from the bottom to the top, got int"),
         ([], ValueError, "cells must be one cell or more, got none"),
-        ([numrnn.ElmanCell(1, 2), "lstm"], TypeError, "cells must be cells of numrnn, got str as layer 2"),
+        ([numrnn.ElmanCell(1, 2), "lstm"], TypeError, "cells must be numrnn cells, got str as layer 2"),
         ([numrnn.ElmanCell], TypeError, "got ABCMeta as layer 1"),
         (
             [numrnn.ElmanCell(1, 2), numrnn.LSTMCell(2, 3), numrnn.ElmanCell(6, 2)],

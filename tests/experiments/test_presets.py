@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from dataclasses import dataclass
 from importlib import resources
 from typing import Literal
 
@@ -9,6 +10,7 @@ import pytest
 
 from numrnn.experiments import cifar10, mnist, presets
 from numrnn.experiments.builders import make_cell
+from numrnn.options import option
 from numrnn.training import Classifier
 
 NAMES = {experiment: experiment.preset_names() for experiment in (mnist.EXPERIMENT, cifar10.EXPERIMENT)}
@@ -95,11 +97,15 @@ def test_a_file_of_ones_own_is_a_preset(tmp_path):
             "colour = 3\nstep_size = 0.1\nshape = 2",
             "unknown keys colour, shape; known are cell, cell_options, hidden_size, ",
         ),
-        ('step_size = "small"', "step_size must be of type float, got 'small'"),
-        ("hidden_size = 3.5", "hidden_size must be of type int, got 3.5"),
+        ('step_size = "small"', "step_size must be a finite number > 0, got 'small'"),
+        ("hidden_size = 3.5", "hidden_size must be an integer >= 1, got 3.5"),
         ("permuted = 1", "permuted must be of type bool, got 1"),
-        ("hidden_size = true", "hidden_size must be of type int, got True"),
-        ("rotations = [1.0]", r"rotations must be a list of 2 numbers, got \[1.0\]"),
+        ("hidden_size = true", "hidden_size must be an integer >= 1, got True"),
+        ("rotations = [1.0]", r"rotations must hold 2 values, got \[1.0\]"),
+        ("rotations = 1.0", r"mine\.toml: rotations must be a tuple or a list, got 1.0"),
+        ("rotations = [1.0, true]", r"mine\.toml: rotations\[1\] must be a finite number, got True"),
+        ("hidden_size = 0", r"mine\.toml: hidden_size must be an integer >= 1, got 0"),
+        ("cell_options = [['method', 2]]", r"mine\.toml: cell_options\[0\]\[1\] must be of type str, got 2"),
         ('preset = "mnist-gated"', "unknown keys preset"),
         ('cell = "gru"', "cell must be one of antisymmetric, gated"),
         ("step_size = ", "expected TOML"),
@@ -112,23 +118,36 @@ def test_a_preset_with_a_mistake_is_refused_in_one_error(text, message, tmp_path
         mnist.make_config(preset=str(path))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Kinds:
+    """A field of each kind of type that a configuration may have."""
+
+    preset: str | None = None
+    number: float = option(0.0, "any")
+    number_or_none: float | None = option(None, "any")
+    two: tuple[float, float] = option((0.0, 0.0), "any")
+    two_or_none: tuple[float, float] | None = option(None, "any")
+    word: Literal["a", "b"] = option("a", "any")
+    word_or_none: Literal["a", "b"] | None = option(None, "any")
+
+
 @pytest.mark.parametrize(
-    ("value", "hint", "expected"),
+    ("name", "value", "expected"),
     [
-        (1, float, 1.0),
-        (1, float | None, 1.0),
-        ([1, 2.5], tuple[float, float], (1.0, 2.5)),
-        ([1, 2.5], tuple[float, float] | None, (1.0, 2.5)),
-        ("a", Literal["a", "b"], "a"),
-        ("a", Literal["a", "b"] | None, "a"),
+        ("number", 1, 1.0),
+        ("number_or_none", 1, 1.0),
+        ("two", [1, 2.5], (1.0, 2.5)),
+        ("two_or_none", [1, 2.5], (1.0, 2.5)),
+        ("word", "a", "a"),
+        ("word_or_none", "a", "a"),
     ],
 )
-def test_a_value_has_the_type_of_its_field(value, hint, expected):
-    found = presets.typed("x", value, hint)
+def test_a_value_has_the_type_of_its_field(name, value, expected):
+    found = presets.checked_values("file", {name: value}, Kinds)[name]
     assert found == expected
     assert type(found) is type(expected)
-    with pytest.raises(ValueError, match="x must be (of type|a list of 2 numbers).* got {}"):
-        presets.typed("x", {}, hint)
+    with pytest.raises(ValueError, match=f"^file: {name} must be .*, got {{}}"):
+        presets.checked_values("file", {name: {}}, Kinds)
 
 
 def test_a_preset_of_another_experiment_is_refused(capsys):

@@ -101,7 +101,7 @@ def test_settings_that_matter_make_another_trial_and_folders_do_not():
     [
         ({"preset": "mnist-gru"}, "preset must be one of mnist-antisymmetric"),
         ({"sets": (("colour", "1"),)}, "--set: unknown keys colour; known are cell"),
-        ({"sets": (("hidden_size", "few"),)}, "--set: hidden_size must be of type int, got 'few'"),
+        ({"sets": (("hidden_size", "few"),)}, "--set: hidden_size must be an integer >= 1, got 'few'"),
         ({"step_sizes": (0.0, 1.0)}, r"step_sizes\[0\] must be a finite number > 0, got 0.0"),
         ({"weight_stds": (-1.0,)}, r"weight_stds\[0\] must be a finite number >= 0, got -1"),
         ({"optimizers": ()}, "optimizers must hold one value at least"),
@@ -138,9 +138,9 @@ def half_way(client, out):
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
-    """Return the folder of a sweep of which one worker was killed on the way, its ranking, and what was said."""
+    """Return a sweep of which one worker was killed: its folder, ranking and lines, and what it left in os.environ."""
     out, said, killed = tmp_path_factory.mktemp("sweep"), [], []
-    before = signal.getsignal(signal.SIGINT)
+    before, environment = signal.getsignal(signal.SIGINT), dict(os.environ)
 
     with workers.local_cluster(2) as cluster, Client(cluster) as client:
         pids = client.run(os.getpid)
@@ -157,11 +157,12 @@ def swept(tmp_path_factory):
 
         config = sweep.Config(**SMALL, out=str(out), scheduler=cluster.scheduler_address)
         ranked = sweep.run(config, say=say)
-    return config, out, ranked, said, killed[0]
+    left = {name: value for name, value in os.environ.items() if environment.get(name) != value}
+    return config, out, ranked, said, killed[0], left
 
 
 def test_a_worker_that_is_killed_loses_nothing_and_nothing_runs_twice(swept):
-    config, out, _, _, (killed, interrupted) = swept
+    config, out, _, _, (killed, interrupted), _ = swept
     lines = results(out)
     assert all(line["status"] == "finished" for line in lines)
     keys = [(line["trial"], line["rung"]) for line in lines]
@@ -181,8 +182,13 @@ def test_a_worker_that_is_killed_loses_nothing_and_nothing_runs_twice(swept):
     assert {line["since"] for line in lines if line["rung"] == 1} == {FIRST_RUNG}
 
 
+def test_processes_that_are_started_after_a_sweep_have_the_environment_of_before(swept):
+    """Dask sets OPENBLAS_NUM_THREADS=1 for its workers, which would give later runs of this process other bits."""
+    assert swept[-1] == {}
+
+
 def test_rungs_are_recorded_with_those_that_go_on(swept):
-    _, out, ranked, _, _ = swept
+    _, out, ranked, *_ = swept
     (rung,) = [r for r in read_json_lines(out / sweep.RESULTS_FILE) if r["kind"] == "rung"]
     assert (rung["rung"], rung["step"], rung["of"], len(rung["kept"])) == (0, FIRST_RUNG, 4, 2)
     best = sorted((r for r in results(out) if r["rung"] == 0), key=lambda r: -r["validation_accuracy"])[:2]
@@ -193,14 +199,14 @@ def test_rungs_are_recorded_with_those_that_go_on(swept):
 
 
 def test_the_end_is_a_table_and_a_picture(swept):
-    _, out, ranked, said, _ = swept
+    _, out, ranked, said, *_ = swept
     assert "4 trials, 0 diverged" in said[-1]
     assert f"{100 * ranked[0]['validation_accuracy']:.2f} %" in said[-1].splitlines()[1]
     assert (out / "sweep.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_sweep_that_is_started_again_skips_what_is_done(swept):
-    config, out, ranked, _, _ = swept
+    config, out, ranked, *_ = swept
     before = (out / sweep.RESULTS_FILE).read_bytes()
     said = []
     # No scheduler is there any more: where nothing is left to do, none is asked.
@@ -210,13 +216,13 @@ def test_a_sweep_that_is_started_again_skips_what_is_done(swept):
 
 
 def test_half_a_line_of_a_killed_sweep_is_cut_off(swept, tmp_path):
-    config, out, ranked, _, _ = swept
+    config, out, ranked, *_ = swept
     (tmp_path / sweep.RESULTS_FILE).write_bytes((out / sweep.RESULTS_FILE).read_bytes() + b'{"kind": "res')
     assert sweep.run(dataclasses.replace(config, out=str(tmp_path))) == ranked
 
 
 def test_two_sweeps_in_one_folder_are_refused(swept):
-    config, out, _, _, _ = swept
+    config, out, *_ = swept
     with (
         locked(out),
         ThreadPoolExecutor() as pool,
@@ -226,7 +232,7 @@ def test_two_sweeps_in_one_folder_are_refused(swept):
 
 
 def test_a_damaged_line_of_results_is_named_and_nothing_is_cut_off(swept, tmp_path):
-    config, out, _, _, _ = swept
+    config, out, *_ = swept
     lines = (out / sweep.RESULTS_FILE).read_bytes().splitlines(keepends=True)
     content = b"".join([lines[0], b"{" + lines[1], *lines[2:]])
     (tmp_path / sweep.RESULTS_FILE).write_bytes(content)

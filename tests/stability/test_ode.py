@@ -152,7 +152,7 @@ def test_bad_input(rng):
     with pytest.raises(TypeError, match="x must be of dtype float32 or float64, got complex128"):
         ode.solve(cell, params, x + 0j)
     for refinements in ((8,), (16, 8), (8, 8)):
-        with pytest.raises(ValueError, match="refinements must be two or more rising integers"):
+        with pytest.raises(ValueError, match="refinements must be two or more ascending integers"):
             ode.convergence(cell, params, x, refinements=refinements)
 
 

@@ -88,7 +88,7 @@ def test_a_subclass_with_its_own_jacobian_is_analysed_by_it(name, rng):
         np.sort_complex(stability.step_eigenvalues(cell, params, x, lin.states)),
         np.sort_complex(np.linalg.eigvals(stability.step_jacobians(cell, params, x, lin.states))),
     )
-    with pytest.raises(TypeError, match="cell must have the step of one of numrnn.CELLS, got Mine with its own"):
+    with pytest.raises(TypeError, match="cell must use the step of one of numrnn.CELLS, got Mine, which has its own"):
         stability.saturation(cell, params, x, lin.states)
 
 

@@ -109,13 +109,13 @@ def test_the_command_line_works_as_a_module(checkpoint):
 
 
 def test_a_file_that_is_missing(tmp_path, capsys):
-    assert main([str(tmp_path / "none.npz")]) == 2
+    assert main([str(tmp_path / "none.npz")]) == 1
     assert "none.npz: no such file" in capsys.readouterr().err
 
 
 def test_a_file_that_is_no_checkpoint(tmp_path, capsys):
     np.savez(tmp_path / "other.npz", a=np.ones(2))
-    assert main([str(tmp_path / "other.npz")]) == 2
+    assert main([str(tmp_path / "other.npz")]) == 1
     assert "other.npz: not a numrnn checkpoint" in capsys.readouterr().err
 
 
@@ -141,10 +141,10 @@ def test_a_checkpoint_whose_parameters_do_not_fit_its_cell(checkpoint):
 
 @pytest.mark.parametrize("option", ["--images", "--steps"])
 def test_no_rows_or_steps(checkpoint, option, capsys):
-    assert main([str(checkpoint), option, "0"]) == 2
+    assert main([str(checkpoint), option, "0"]) == 1
     assert f"{option[2:]} must be an integer >= 1, got 0" in capsys.readouterr().err
 
 
 def test_a_picture_that_cannot_be_written(checkpoint, tmp_path, capsys):
-    assert main([str(checkpoint), "--steps", "5", "--out", str(tmp_path / "no" / "x.png")]) == 2
+    assert main([str(checkpoint), "--steps", "5", "--out", str(tmp_path / "no" / "x.png")]) == 1
     assert "cannot write the picture" in capsys.readouterr().err

@@ -344,7 +344,7 @@ def test_arguments_that_do_not_fit(medium):
         stability.log_singular_values(lin, 1, row=2)
     with pytest.raises(ValueError, match="which must be one of 'largest', 'smallest', got 'SM'"):
         stability.log_singular_values(lin, 1, which="SM")
-    with pytest.raises(ValueError, match="times must rise"):
+    with pytest.raises(ValueError, match="times must be ascending"):
         stability.log_singular_value_history(lin, [3, 2])
     with pytest.raises(ValueError, match=r"d_final must be \(B=2, n=24\)"):
         stability.log_gradient_norms(lin, x[0])

@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from numrnn.options import without_none
+from numrnn.options import checked_value, options
 from numrnn.training.config import LENGTHS
 from numrnn.training.run import CONFIG_FILE
 
@@ -58,18 +58,29 @@ def read_preset(name: str, names: Sequence[str], config: type) -> dict[str, Any]
 
 
 def checked_values(label: str, values: Mapping[str, Any], config: type) -> dict[str, Any]:
-    """Return the values of fields of a configuration after a check of their names and types.
+    """Return values read from TOML or JSON as those of fields of a configuration, after a check of names and values.
+
+    A list becomes a tuple, an integer a float where the field has one, and a table pairs of texts.
 
     Raises
     ------
     ValueError
-        If a name is not that of a field, or a value has another type; the message begins with `label`.
+        If a name is not that of a field, or a value is of a wrong type or out of range: the message begins with
+        `label`.
     """
-    hints = typing.get_type_hints(config)
+    hints, meanings = typing.get_type_hints(config), options(config)
     del hints["preset"]
     if unknown := [key for key in values if key not in hints]:
         raise ValueError(f"{label}: unknown keys {', '.join(unknown)}; known are {', '.join(hints)}")
-    return {key: typed(f"{label}: {key}", value, hints[key]) for key, value in values.items()}
+    found = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and hints[key] == tuple[tuple[str, str], ...]:
+            value = tuple((name, json.dumps(one)) for name, one in value.items())
+        try:
+            found[key] = checked_value(f"{label}: {key}", value, hints[key], meanings[key])
+        except TypeError as error:  # the author of a file has no types of Python
+            raise ValueError(str(error)) from None
+    return found
 
 
 def read_values(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
@@ -89,39 +100,14 @@ def merged(base: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in base.items() if key not in replaced} | dict(given)
 
 
-def typed(label: str, value: Any, hint: Any) -> Any:
-    """Return a value of a preset after a check of its type; a list becomes a tuple, an integer a float."""
-    kind = without_none(hint)
-    if value is None and kind is not hint:
-        return None
-    if kind == tuple[tuple[str, str], ...]:  # a table of a preset, or the pairs of texts of a stored configuration
-        if isinstance(value, dict):
-            return tuple((name, json.dumps(one)) for name, one in value.items())
-        if isinstance(value, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in value):
-            return tuple(typed(label, pair, tuple[str, str]) for pair in value)
-        raise ValueError(f"{label} must be a table of names and values, got {value!r}")
-    if typing.get_origin(kind) is tuple:
-        wanted = typing.get_args(kind)
-        if isinstance(value, list) and len(value) == len(wanted):
-            return tuple(typed(label, item, one) for item, one in zip(value, wanted, strict=True))
-        raise ValueError(f"{label} must be a list of {len(wanted)} numbers, got {value!r}")
-    if typing.get_origin(kind) is typing.Literal:
-        kind = str  # the configuration compares the word with its choices
-    if kind is float and type(value) is int:
-        value = float(value)
-    if type(value) is not kind:
-        raise ValueError(f"{label} must be of type {kind.__name__}, got {value!r}")
-    return value
-
-
 def stored_arguments(out: Path, config: type) -> dict[str, Any]:
     """Return the configuration in the folder of a run, or nothing if there is no such file.
 
     Raises
     ------
     ValueError
-        If the file is not JSON, or does not hold the fields of `config` with values of their types; the message begins
-        with its path.
+        If the file is not JSON, or does not hold fields of `config` with valid values: the message begins with its
+        path.
     """
     path = out / CONFIG_FILE
     if not path.exists():
