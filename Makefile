@@ -3,7 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test quick check lint types unit examples doctest docs look package oracle checkers gradcheck-alone benchmarks results gpu-proof clean
+# The tests start hundreds of processes, each of which would compile the package again.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help demo test quick check lint types unit proofs examples doctest docs look package oracle checkers gradcheck-alone benchmarks results gpu-proof clean
 
 help:
 	@echo "make demo    train on the images that come with the package, beside an LSTM (under 5 minutes)"
@@ -35,10 +38,16 @@ $(VENV)/dev: setup.py | $(BIN)/python
 demo: $(VENV)/examples
 	$(BIN)/numrnn demo
 
-test: unit examples doctest
+test: unit proofs examples doctest
+
+# Of gradcheck, of the properties, and that both find planted mistakes: apart, so that `make --jobs=2` is done sooner.
+PROOFS := tests/gradcheck tests/mutants tests/properties
 
 unit: $(VENV)/dev
-	$(BIN)/python -m pytest tests --ignore=tests/experiments --ignore=tests/examples
+	$(BIN)/python -m pytest tests $(PROOFS:%=--ignore=%) --ignore=tests/experiments --ignore=tests/examples
+
+proofs: $(VENV)/dev
+	$(BIN)/python -m pytest $(PROOFS)
 
 examples: $(VENV)/dev
 	$(BIN)/python -m pytest tests/experiments tests/examples

@@ -22,9 +22,14 @@ class HereWorker:
         pass
 
 
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch):
+    """Let measurements, which no test compares, follow one another at once."""
+    monkeypatch.setattr(compare, "PAUSE", 0)
+
+
 @pytest.fixture
 def here(monkeypatch):
-    """Let comparisons run without processes and pauses; the class that stands for `Worker`."""
+    """Let comparisons run without processes; the class that stands for `Worker`."""
     monkeypatch.setattr(compare, "Worker", HereWorker)
-    monkeypatch.setattr(compare, "PAUSE", 0)
     return HereWorker

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import compare, pairwise
+from benchmarks import pairwise
 from benchmarks.checkout import HERE, CheckoutWorker
 from benchmarks.workloads import Workload
 
@@ -22,7 +22,6 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture
 def tiny(monkeypatch):
-    monkeypatch.setattr(compare, "PAUSE", 0)
     monkeypatch.setattr(pairwise, "select", lambda wanted, option: [TINY, LSTM])
 
 

@@ -1,5 +1,7 @@
 """numrnn demo, in short."""
 
+import contextlib
+import io
 import json
 import re
 
@@ -13,13 +15,16 @@ SECONDS = 0.5
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """Return the folder of a demonstration, and its accuracies."""
-    out = tmp_path_factory.mktemp("demo")
-    return out, demo.run(demo.Config(seconds=SECONDS, out=str(out)), quiet=True)
+    """Return the folder of a demonstration, its accuracies, and what it printed."""
+    out, run, accuracies = tmp_path_factory.mktemp("demo"), demo.run, {}
+    with contextlib.redirect_stdout(io.StringIO()) as printed, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo, "run", lambda *args, **kwargs: accuracies.update(run(*args, **kwargs)))
+        assert demo.main(["--seconds", str(SECONDS), "--out", str(out)]) == 0
+    return out, accuracies, printed.getvalue()
 
 
 def test_both_cells_train_and_are_drawn(finished):
-    out, accuracies = finished
+    out, accuracies, _ = finished
     assert set(accuracies) == {"antisymmetric", "lstm"}
     assert all(0 < accuracy < 1 for accuracy in accuracies.values())
     assert (out / "demo.png").read_bytes().startswith(b"\x89PNG")
@@ -29,7 +34,7 @@ def test_both_cells_train_and_are_drawn(finished):
 
 @pytest.mark.parametrize("name", demo.CELLS)
 def test_the_clock_ends_the_training_of_a_cell_and_its_learning_rate_falls_with_it(finished, name):
-    out, _ = finished
+    out, *_ = finished
     lines = [record for record in read_json_lines(out / name / "metrics.jsonl") if record["kind"] == "training"]
     updates = json.loads((out / name / "result.json").read_text())["iterations"]
     assert lines[-1]["step"] == updates
@@ -45,19 +50,18 @@ def test_the_lstm_has_a_fair_start(finished):
     assert config["t_max"] is None  # that is the length of the sequences, 784
 
 
-def test_it_says_what_it_did(tmp_path, capsys):
-    assert demo.main(["--seconds", str(SECONDS), "--out", str(tmp_path)]) == 0
-    printed = capsys.readouterr().out
+def test_it_says_what_it_did(finished):
+    out, _, printed = finished
     counts = re.findall(r"([\d,]+) updates in ([\d.]+) s of training; ([\d.]+) s of evaluation and pictures", printed)
     for name, (updates, seconds, rest) in zip(demo.CELLS, counts, strict=True):
-        result = json.loads((tmp_path / name / "result.json").read_text())
+        result = json.loads((out / name / "result.json").read_text())
         assert int(updates.replace(",", "")) == result["iterations"]
         assert float(seconds) == result["seconds"]
         assert float(rest) > 0
         assert f"{name:<15}{100 * result['test_accuracy']:6.2f} %" in printed
     total = int(re.search(r"^(\d+) s in all$", printed, re.MULTILINE)[1])
     assert total >= sum(float(seconds) + float(rest) for _, seconds, rest in counts) - 1
-    assert str(tmp_path / "demo.png") in printed
+    assert str(out / "demo.png") in printed
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "nan"])

@@ -89,28 +89,33 @@ def edited_package(edit: Edit) -> ModuleType:
 
 
 class _Finder:
-    """Finds one module, and gives it an edited source."""
+    """Finds the modules of numrnn, and gives one of them an edited source."""
 
     def __init__(self, edit: Edit) -> None:
         self.edit = edit
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
-        if name != self.edit.module:
-            return None
-        spec = PathFinder.find_spec(name, path)
-        assert spec is not None
-        assert spec.origin is not None
-        spec.loader = _Loader(name, spec.origin, self.edit)
+        spec = PathFinder.find_spec(name, path) if name.partition(".")[0] == "numrnn" else None
+        if spec is not None and spec.origin is not None:
+            spec.loader = _Loader(name, spec.origin, self.edit if name == self.edit.module else None)
         return spec
 
 
 class _Loader(SourceFileLoader):
-    """Compiles an edited source, past the cache of compiled files."""
+    """Compiles a source, edited or not, past the cache of compiled files."""
 
-    def __init__(self, name: str, path: str, edit: Edit) -> None:
+    def __init__(self, name: str, path: str, edit: Edit | None) -> None:
         super().__init__(name, path)
         self.edit = edit
 
     def get_code(self, fullname: str) -> CodeType:
-        source = pathlib.Path(self.path).read_text(encoding="utf-8")
-        return compile(self.edit.apply(source), f"{self.path} with {self.edit.name!r}", "exec")
+        return _compiled(self.path, self.edit)
+
+
+@functools.cache
+def _compiled(path: str, edit: Edit | None) -> CodeType:
+    """Return the code of a source; each copy of the package takes that of the modules it does not edit from here."""
+    source = pathlib.Path(path).read_text(encoding="utf-8")
+    return compile(
+        source if edit is None else edit.apply(source), path if edit is None else f"{path} with {edit.name!r}", "exec"
+    )
