@@ -7,7 +7,8 @@ from helpers import draw_sequence, make_cells
 import numrnn
 from numrnn.engines.cpu import slices
 from numrnn.engines.cpu import tape as cpu_tape
-from numrnn.engines.cpu.slices import ALIGNMENT, CHUNK_BYTES, SHORTEST_CHUNK, aligned, steps_per_chunk
+from numrnn.engines.cpu.products import ALIGNMENT, aligned
+from numrnn.engines.cpu.slices import CHUNK_BYTES, SHORTEST_CHUNK, steps_per_chunk
 
 CELLS = make_cells()
 

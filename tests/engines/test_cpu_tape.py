@@ -20,7 +20,7 @@ from numrnn import backward, blas, forward
 from numrnn.bptt import GRADIENTS
 from numrnn.cells.antisymmetric import EulerStep
 from numrnn.cells.euler import EulerCell
-from numrnn.engines.cpu import slices, threads, workspace
+from numrnn.engines.cpu import products, threads, workspace
 from numrnn.engines.cpu import tape as cpu_tape
 
 pytestmark = pytest.mark.usefixtures("short_chunks")
@@ -84,8 +84,8 @@ def test_the_engine_equals_the_reference_to_rounding(name, sizes, dtype, padded,
         options["lengths"] = rng.integers(1, n_steps + 1, batch)
     d_states = rng.standard_normal((n_steps + 1, batch, cell.state_size)).astype(dtype)
     with (
-        mock.patch.object(slices, "unpacked_kernels", return_value=blocks),
-        mock.patch.object(slices, "UNPACKED_SIZE", 6 * n**2),
+        mock.patch.object(products, "unpacked_kernels", return_value=blocks),
+        mock.patch.object(products, "UNPACKED_SIZE", 6 * n**2),
     ):
         got = run("fused", cell, params, x, h0, d_states, **options)
     wanted = run("reference", cell, params, x, h0, d_states, **options)
@@ -134,9 +134,24 @@ def test_rows_multiplied_in_blocks_give_the_numbers_of_the_reference(name, padde
     params, x, h0 = draw_sequence(cell, rng, n_steps=20, batch=72)
     d_states = rng.standard_normal((21, 72, cell.state_size))
     lengths = rng.integers(1, 21, 72) if padded else None
-    monkeypatch.setattr(slices, "unpacked_kernels", lambda: True)
-    monkeypatch.setattr(slices, "UNPACKED_SIZE", 6 * cell.hidden_size**2)
-    assert slices.rows_per_product(36, cell.hidden_size) == 6
+    monkeypatch.setattr(products, "unpacked_kernels", lambda: True)
+    monkeypatch.setattr(products, "UNPACKED_SIZE", 6 * cell.hidden_size**2)
+    assert products.rows_per_product(36, cell.hidden_size) == 6
+    got = run("fused", cell, params, x, h0, d_states, lengths=lengths)
+    wanted = run("reference", cell, params, x, h0, d_states, lengths=lengths)
+    assert_close(got, wanted, growth=1000, x=x)
+
+
+@EVERY_CELL
+@pytest.mark.parametrize("padded", [False, True])
+def test_sums_over_time_in_tiles_give_the_numbers_of_the_reference(name, padded, monkeypatch, rng):
+    cell = COVERED[name]
+    params, x, h0 = draw_sequence(cell, rng, n_steps=20, batch=7)
+    d_states = rng.standard_normal((21, 7, cell.state_size))
+    lengths = rng.integers(1, 21, 7) if padded else None
+    monkeypatch.setattr(products, "unpacked_kernels", lambda: True)
+    monkeypatch.setattr(products, "TILES", ((1, 1),))
+    monkeypatch.setattr(products, "TILED_SIZE", 1)
     got = run("fused", cell, params, x, h0, d_states, lengths=lengths)
     wanted = run("reference", cell, params, x, h0, d_states, lengths=lengths)
     assert_close(got, wanted, growth=1000, x=x)
@@ -147,8 +162,8 @@ def test_rows_multiplied_in_blocks_give_the_numbers_of_the_reference(name, padde
     [(64, 128, True, 32), (60, 128, True, 60), (64, 256, True, 8), (64, 128, False, 64), (67, 128, True, 67)],
 )
 def test_blocks_are_the_most_rows_that_are_multiplied_unpacked(rows, n, unpacked, wanted, monkeypatch):
-    monkeypatch.setattr(slices, "unpacked_kernels", lambda: unpacked)
-    assert slices.rows_per_product(rows, n) == wanted
+    monkeypatch.setattr(products, "unpacked_kernels", lambda: unpacked)
+    assert products.rows_per_product(rows, n) == wanted
 
 
 @EVERY_CELL

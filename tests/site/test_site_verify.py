@@ -42,6 +42,17 @@ def test_each_kind_of_dead_end_is_named(tmp_path, text, fault):
     assert fault in faults_of(tmp_path, a=text, b="")
 
 
+def test_a_line_that_was_wrapped_within_a_table_is_named(tmp_path):
+    row = "<tr><td>{}</td><td>{}</td><td>{}</td></tr>"
+    whole = [row.format("a", "", "b"), row.format("<b>a</b>", "c", ""), "<tr><td>only</td></tr>"]
+    page = tmp_path / "a.html"
+    page.touch()
+    for texts, faults in [(whole, 0), ([*whole, row.format("<code>torn</code>", "", " ")], 1)]:
+        found = list(verify.broken_rows(tmp_path, {page: verify.Page(f"<table>{''.join(texts)}</table> after")}))
+        assert len(found) == faults
+        assert all("torn" in one for one in found)
+
+
 @pytest.fixture(scope="module")
 def everything():
     return api.public()

@@ -2,9 +2,9 @@
 
     python -m tools.site.look [--site site] [--pictures FOLDER] [PAGE ...]
 
-It looks for formulas that are not drawn, a page that scrolls sideways, pictures that are not loaded, errors of scripts,
-requests to other machines, and a search for "cotangent" that finds nothing. It needs a Chromium and the package
-Playwright, which the extra `dev` installs. `--pictures` keeps a screenshot of every page.
+It looks for formulas that are not drawn or cut off, a page that scrolls sideways, pictures that are not loaded, errors
+of scripts, requests to other machines, and a search for "cotangent" that finds nothing. It needs a Chromium and the
+package Playwright, which the extra `dev` installs. `--pictures` keeps a screenshot of every page.
 """
 
 from __future__ import annotations
@@ -39,6 +39,9 @@ LOOK = """() => {
     const box = node.getBoundingClientRect();
     return box.width && box.right > wide + 1 && getComputedStyle(node).position !== "absolute" && !scrolls(node);
   });
+  // A phone scrolls within a wide formula; a desktop has the room to show it whole.
+  const cut = wide < 1000 ? [] : [...document.querySelectorAll(".formula")].filter(
+    node => node.checkVisibility() && node.scrollWidth > node.clientWidth + 1);
   const flat = [...document.querySelectorAll("math")].filter(node => {
     const box = node.getBoundingClientRect();
     return node.checkVisibility() && (box.width < 2 || box.height < 1);
@@ -48,6 +51,7 @@ LOOK = """() => {
   return {
     sideways: document.documentElement.scrollWidth > wide + 1 ? document.documentElement.scrollWidth : 0,
     beyond: beyond.slice(0, 3).map(name),
+    cut: cut.map(name),
     flat: flat.map(name),
     font: !document.querySelector("math") || document.fonts.check("16px 'Noto Sans Math'"),
     raw: /\\$\\$|\\\\(frac|dot|odot|mathrm)\\b/.test(prose.textContent),
@@ -91,6 +95,7 @@ def faults_of_page(page: Any, address: str, raw_allowed: bool) -> list[str]:
         found.append(f"scrolls sideways: {seen['sideways']} pixels wide")
     found += [f"reaches beyond the edge: {one}" for one in seen["beyond"]]
     found += [f"formula not drawn: {one}" for one in seen["flat"]]
+    found += [f"formula cut off: {one}" for one in seen["cut"]]
     found += [f"picture not loaded: {one}" for one in seen["pictures"]]
     if not seen["font"]:
         found.append("the font of the formulas is not loaded")

@@ -22,7 +22,10 @@ LOADED = {("script", "src"), ("img", "src"), ("iframe", "src"), ("link", "href")
 
 
 class Page(HTMLParser):
-    """The anchors of a page, its links, the files that it loads, and its pictures without alternative text."""
+    """The anchors of a page, its links, the files that it loads, its pictures without alternative text, its tables.
+
+    `rows` has the texts of the cells of each row.
+    """
 
     def __init__(self, text: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -30,6 +33,8 @@ class Page(HTMLParser):
         self.links: list[str] = []
         self.loads: list[str] = []
         self.wordless: list[str] = []
+        self.rows: list[list[str]] = []
+        self._in_cell = False
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -43,12 +48,33 @@ class Page(HTMLParser):
                 self.links.append(value)
         if tag == "img" and not given.get("alt"):
             self.wordless.append(given.get("src") or "")
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in {"td", "th"} and self.rows:
+            self.rows[-1].append("")
+        self._in_cell = tag in {"td", "th"} or (self._in_cell and tag != "tr")
+
+    def handle_endtag(self, tag: str) -> None:
+        """Note the end of a cell."""
+        self._in_cell = self._in_cell and tag not in {"td", "th", "tr", "table"}
+
+    def handle_data(self, data: str) -> None:
+        """Add text to the cell that it is in."""
+        if self._in_cell and self.rows and self.rows[-1]:
+            self.rows[-1][-1] += data.strip()
 
 
 def faults(site: pathlib.Path) -> list[str]:
     """Return a line for every fault of a built site."""
     pages = {path: Page(path.read_text(encoding="utf-8")) for path in sorted(site.rglob("*.html"))}
-    return [*dead_ends(site, pages), *missing_names(site, pages), *unsearched(site), *missing_equations(site, pages)]
+    broken = broken_rows(site, pages)
+    return [
+        *dead_ends(site, pages),
+        *broken,
+        *missing_names(site, pages),
+        *unsearched(site),
+        *missing_equations(site, pages),
+    ]
 
 
 def dead_ends(site: pathlib.Path, pages: dict[pathlib.Path, Page]) -> Iterable[str]:
@@ -69,6 +95,17 @@ def dead_ends(site: pathlib.Path, pages: dict[pathlib.Path, Page]) -> Iterable[s
                 yield f"{here} links to {target}, which is not there"
             elif anchor and found in pages and urllib.parse.unquote(anchor) not in pages[found].ids:
                 yield f"{here} links to {target}, and {found.name} has no such anchor"
+
+
+def broken_rows(site: pathlib.Path, pages: dict[pathlib.Path, Page]) -> Iterable[str]:
+    """Yield a line for every row of a table with three columns or more whose only text is in its first cell.
+
+    Markdown makes such a row of a line that was wrapped within a table.
+    """
+    for path, page in pages.items():
+        for first, *others in (row for row in page.rows if len(row) > 2):
+            if first and not any(others):
+                yield f"{path.relative_to(site)} has a table row with nothing beside {first!r}: a wrapped line?"
 
 
 def inventory(site: pathlib.Path) -> dict[str, str]:

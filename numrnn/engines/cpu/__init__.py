@@ -21,16 +21,16 @@ float64. It differs from the reference as follows; each change is exact except f
    [x | 1], instead of one product per step.
 4. The rows of a batch are independent: each core runs one slice of them through all steps, with BLAS limited to one
    thread. The slices' parameter gradients are added at the end, in the order of the slices. Within a slice the rows of
-   a step may be multiplied in blocks, if the BLAS is faster that way, by matrices aligned to cache lines. A worker
-   process runs a slice if the problem is large enough and the system can share memory, otherwise a thread does:
-   processes.py explains why, and what happens if a worker dies or the process forks.
+   a step may be multiplied in blocks, by matrices aligned to cache lines, and dA computed in tiles, if the BLAS is
+   faster that way (products.py). A worker process runs a slice if the problem is large enough and the system can share
+   memory, otherwise a thread does: processes.py explains why, and what happens if a worker dies or the process forks.
 5. Subnormal numbers are flushed to zero while a pass runs, in every thread and process that runs a slice
    (numrnn/subnormals.py): a vanishing gradient would take 10 to 100 times as long on many processors. This changes
    numbers below 1.2e-38 (float64: 2.2e-308) to zero, and may change the last bits of sums with such numbers.
 
 The Elman network and the LSTM use the same chunks and slices with scale 1. The Lipschitz RNN is scaled like the Euler
 cells. From the top down: tape.py has the tape, passes.py a pass over all steps, slices.py the work common to all cells,
-steps.py and lipschitz.py the steps of each cell.
+steps.py and lipschitz.py the steps of each cell, products.py the matrix products.
 
 Memory: the states, and c of the same size (for a gated cell c and w, for the LSTM its gates, for the Elman network
 nothing, for the midpoint rule of the Lipschitz RNN c twice and the midpoint). With `recompute_every`: the states s at

@@ -6,7 +6,6 @@ whole chunk; the steps themselves, and their adjoints, are in steps.py, one clas
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,28 +14,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from numrnn.backend import Array
-from numrnn.blas import unpacked_kernels
 from numrnn.cells.base import Cell
 from numrnn.engines.cpu import workspace
+from numrnn.engines.cpu.products import multiply_transposed, rows_per_product
 from numrnn.problem import Problem
 
 CHUNK_BYTES = 2**18  # states of a chunk: three such arrays fit in the second-level cache of a core (1 MiB)
 SHORTEST_CHUNK, LONGEST_CHUNK = 4, 64  # steps; longer chunks save nothing more
-ALIGNMENT = 64  # bytes: a cache line, and a register of AVX-512
-UNPACKED_SIZE = 10**6  # OpenBLAS's AVX-512 kernels do not pack products of up to this many multiplications
-UNPACKED_ROWS = 4  # with fewer rows they are slower than the kernels that pack
-
-
-def rows_per_product(rows: int, n: int) -> int:
-    """Return how many rows of a slice to multiply by an (n, n) matrix at once: a divisor of `rows`, or all of them.
-
-    A BLAS copies ("packs") both factors of a product before it multiplies them, which takes a sixth of the time of the
-    products of one step. Some kernels do not pack up to a certain size.
-    """
-    if not unpacked_kernels():
-        return rows
-    most = min(rows, UNPACKED_SIZE // n**2)
-    return next((r for r in range(most, UNPACKED_ROWS - 1, -1) if rows % r == 0), rows)
 
 
 def steps_per_chunk(rows: int, n: int, dtype: Any) -> int:
@@ -45,24 +29,6 @@ def steps_per_chunk(rows: int, n: int, dtype: Any) -> int:
     while steps > SHORTEST_CHUNK and steps * rows * n * np.dtype(dtype).itemsize > CHUNK_BYTES:
         steps //= 2
     return steps
-
-
-def aligned(matrices: np.ndarray) -> np.ndarray:
-    """Return a copy of (n, n) or (k, n, n) matrices, each aligned to the start of a cache line.
-
-    The kernels that do not pack load whole registers from the matrix. On Intel processors they take 1.5 times as long
-    if each such load crosses a cache-line boundary; NumPy aligns to 16 bytes only.
-    """
-    *outer, n, m = matrices.shape
-    size = -(-n * m * matrices.itemsize // ALIGNMENT) * ALIGNMENT  # bytes per matrix
-    memory = np.empty(math.prod(outer) * size + ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % ALIGNMENT
-    rows = (
-        memory[start : start + math.prod(outer) * size].view(matrices.dtype).reshape(*outer, size // matrices.itemsize)
-    )
-    copy = rows[..., : n * m].reshape(*outer, n, m)
-    copy[...] = matrices
-    return copy
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +57,7 @@ class BackwardBuffers:
     def add(self, deltas: Sequence[np.ndarray], rows: Sequence[np.ndarray]) -> None:
         """Add the products delta^T row of a chunk; deltas are (steps x b, n), rows are h or [x | 1]."""
         for total, product, delta, row in zip(self.d_params or (), self._products, deltas, rows, strict=True):
-            np.dot(delta.T, row, out=product)  # (B5) (B4), (B14) (B12) (B13), (B18), (B25), (B37) (B40)
+            multiply_transposed(delta, row, product)  # (B5) (B4), (B14) (B12) (B13), (B18), (B25), (B37) (B40)
             total += product  # (B27)
 
 
@@ -254,11 +220,10 @@ class Slice(ABC):
             q[:, self.columns(part)] = self.q[part]
 
     def _flat(self, h: np.ndarray) -> np.ndarray:
-        """Return (count, b, n) as (count x b, n); no copy if the slice has all rows."""
-        if not h.flags.c_contiguous:
-            self.h[: len(h)] = h
-            h = self.h[: len(h)]
-        return h.reshape(-1, self.n)
+        """Return a copy of (count, b, n), as (count x b, n), in the cache: products in tiles read it several times."""
+        copy = self.h[: len(h)]
+        copy[...] = h
+        return copy.reshape(-1, self.n)
 
     def add_direct_gradient(self, t: int, out: BackwardBuffers) -> None:
         """Add the loss's direct derivative with respect to h_t to q, and record dL/dh_t in all_g if requested."""

@@ -12,7 +12,8 @@ import numpy as np
 
 from numrnn.cells.base import Cell
 from numrnn.cells.euler import as_euler
-from numrnn.engines.cpu.slices import BackwardBuffers, Constants, Slice, aligned, transposed, weights_and_bias
+from numrnn.engines.cpu.products import aligned
+from numrnn.engines.cpu.slices import BackwardBuffers, Constants, Slice, transposed, weights_and_bias
 from numrnn.problem import Problem
 
 
