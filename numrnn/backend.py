@@ -12,8 +12,9 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from types import ModuleType
 from typing import Any, TypeVar, get_args
 
@@ -37,6 +38,8 @@ __all__ = [
     "on_their_device",
     "random_generators",
     "to_numpy",
+    "trusted_values",
+    "values_are_trusted",
     "zeros",
 ]
 
@@ -248,3 +251,25 @@ def random_generators(seed: int, purposes: Sequence[str]) -> dict[str, np.random
     """
     children = np.random.SeedSequence(seed).spawn(len(purposes))
     return {purpose: np.random.default_rng(child) for purpose, child in zip(purposes, children, strict=True)}
+
+
+_trusted: ContextVar[bool] = ContextVar("numrnn.backend.trusted", default=False)
+
+
+@contextmanager
+def trusted_values() -> Iterator[None]:
+    """Within this block no check reads the elements of an array; types, shapes and devices are still checked.
+
+    Reading an element synchronises with the GPU. A training loop that has checked its data and looks for NaN and
+    infinity in its results does not need these checks. Applies to this thread or asynchronous task only.
+    """
+    token = _trusted.set(True)
+    try:
+        yield
+    finally:
+        _trusted.reset(token)
+
+
+def values_are_trusted() -> bool:
+    """Tell whether this code runs within `trusted_values`."""
+    return _trusted.get()

@@ -7,39 +7,25 @@ import math
 import operator
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from numrnn.backend import Array, array_namespace, astype, device_of, is_array, on_their_device, to_numpy
+from numrnn.backend import (
+    Array,
+    array_namespace,
+    astype,
+    device_of,
+    is_array,
+    on_their_device,
+    to_numpy,
+    values_are_trusted,
+)
 
 LARGEST_INTEGER = 2**63 - 1  # what an array of numbers can hold, and more than any size or seed needs
 LONGEST_SHOWN = 80  # characters of a value in an error
 FLOATING = ("float32", "float64", "complex128")
-
-_trusted: ContextVar[bool] = ContextVar("numrnn.checks.trusted", default=False)
-
-
-@contextmanager
-def trusted_values() -> Iterator[None]:
-    """Within this block no check reads the elements of an array; types, shapes and devices are still checked.
-
-    Reading an element synchronises with the GPU. A training loop that has checked its data and looks for NaN and
-    infinity in its results does not need these checks. Applies to this thread or asynchronous task only.
-    """
-    token = _trusted.set(True)
-    try:
-        yield
-    finally:
-        _trusted.reset(token)
-
-
-def values_are_trusted() -> bool:
-    """Tell whether this code runs within `trusted_values`."""
-    return _trusted.get()
 
 
 def dtype_name(array: Array) -> str:

@@ -11,9 +11,8 @@ import numpy as np
 from benchmarks.contenders.ours import Engine
 from benchmarks.gpu.base import OnGpu
 from benchmarks.workloads import Data
-from numrnn.backend import backend_module, to_numpy
+from numrnn.backend import backend_module, to_numpy, trusted_values
 from numrnn.bptt import ReferenceLoopWarning
-from numrnn.checks import trusted_values
 
 HOLD = """
 extern "C" __global__ void hold(unsigned long long nanoseconds) {

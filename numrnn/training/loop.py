@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from numrnn.backend import Array, array_namespace
-from numrnn.checks import trusted_values
+from numrnn.backend import Array, array_namespace, trusted_values
 from numrnn.training.batches import Batches
 from numrnn.training.callbacks import EpochEnd
 from numrnn.training.checkpoint import checkpoint_path

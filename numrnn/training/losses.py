@@ -14,8 +14,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from numrnn.backend import Array, array_namespace, asarray, astype, device_of, empty, on_their_device
-from numrnn.checks import check_array, check_beside, check_finite, check_same_kind, dtype_name, values_are_trusted
+from numrnn.backend import (
+    Array,
+    array_namespace,
+    asarray,
+    astype,
+    device_of,
+    empty,
+    on_their_device,
+    values_are_trusted,
+)
+from numrnn.checks import check_array, check_beside, check_finite, check_same_kind, dtype_name
 from numrnn.kernels import Kernel, has_kernel
 
 __all__ = ["accuracy", "check_labels", "correct_rows", "mean_squared_error", "softmax_cross_entropy"]

@@ -11,8 +11,8 @@ number, even NaN. The losses with one vector per row are in losses.py.
 
 from __future__ import annotations
 
-from numrnn.backend import Array, array_namespace, asarray, astype, device_of, on_their_device
-from numrnn.checks import check_array, check_beside, check_finite, check_same_kind, dtype_name, values_are_trusted
+from numrnn.backend import Array, array_namespace, asarray, astype, device_of, on_their_device, values_are_trusted
+from numrnn.checks import check_array, check_beside, check_finite, check_same_kind, dtype_name
 from numrnn.training.losses import INTEGERS
 
 __all__ = ["check_mask", "correct_steps", "masked_cross_entropy", "masked_squared_error"]

@@ -8,9 +8,8 @@ import numrnn
 from benchmarks.gpu.coverage import cases, not_reached
 from benchmarks.workloads import draw, select
 from numrnn import backward, forward
-from numrnn.backend import is_array, to_numpy
+from numrnn.backend import is_array, to_numpy, trusted_values
 from numrnn.bptt import GRADIENTS
-from numrnn.checks import trusted_values
 from numrnn.engines.cuda import CudaTape
 from numrnn.engines.cuda.families import VARIABLE
 from numrnn.engines.cuda.kernels import cupy_launcher

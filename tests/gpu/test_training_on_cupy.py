@@ -7,8 +7,7 @@ import pytest
 from helpers import worst
 
 import numrnn
-from numrnn.backend import to_numpy
-from numrnn.checks import trusted_values
+from numrnn.backend import to_numpy, trusted_values
 from numrnn.datasets import PixelEncoder, RowNoiseEncoder, load_embedded_mnist
 from numrnn.training import SGD, Adagrad, Adam, AdamW, Classifier, Trainer, TrainingConfig, softmax_cross_entropy
 from numrnn.training.batches import batches_of

@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from numrnn.__main__ import COMMANDS
 from tools.imports import imports, sources
 from tools.site import api
 
@@ -81,6 +82,41 @@ def test_the_modules_looked_at_are_those_that_users_meet():
     assert {"numrnn.training.losses", "numrnn.training.optim.adam", "numrnn.datasets.encoders"} <= set(found)
     assert {"numrnn.training.averaging", "numrnn.datasets.locate"} <= set(found)  # named in pages and docstrings only
     assert {"numrnn.training.interrupt", "numrnn.training.loop", "numrnn.plots.arguments"}.isdisjoint(found)
+
+
+PAGES = [
+    *ROOT.glob("*.md"),
+    *(path for end in ("md", "html") for path in (ROOT / "docs").rglob(f"*.{end}")),
+    *(ROOT / "examples").glob("*.py"),
+    *(ROOT / "notebooks").glob("*.ipynb"),
+]
+OF_COMMANDS = {"make_config", "run", "main", "predict"}  # what pages may use of the module of a command
+
+
+def internal_imports(text):
+    """Return the modules without `__all__` that a page imports, and the names that it imports from such modules."""
+    found = set()
+    for module, names in re.findall(r"(?:from|import) ((?:numrnn|gradcheck)(?:\.\w+)*)(?: import ([\w, ]+))?", text):
+        for name in [f"{module}.{one.strip()}" for one in names.split(",") if one.strip()] or [module]:
+            own = next((m for m in (name, f"{name}.__init__", module, f"{module}.__init__") if m in MODULES), None)
+            if own is not None and listed_and_defined(MODULES[own])[0] is None:
+                found.add(name)
+    return found
+
+
+def test_the_pages_import_only_what_is_public():
+    found = set().union(*(internal_imports(path.read_text(encoding="utf-8")) for path in PAGES))
+    commands = {module for module, _ in COMMANDS.values()} | {"numrnn.__main__"}
+    figures = {name for name in MODULES if name.startswith("numrnn.experiments.figures.")}
+    allowed = commands | {f"{module}.{name}" for module in commands | figures for name in OF_COMMANDS}
+    assert found <= allowed
+    assert {"numrnn.experiments.mnist", "numrnn.experiments.predict.predict"} <= found
+
+
+def test_an_import_from_an_internal_module_is_seen():
+    names = {"numrnn.checks.shown", "numrnn.checks.dtype_name"}
+    assert internal_imports("from numrnn.checks import shown, dtype_name\nfrom numrnn import Cell") == names
+    assert internal_imports("import numrnn.layered\nfrom numrnn import blas") == {"numrnn.layered", "numrnn.blas"}
 
 
 def test_a_function_and_a_class_without_underscore_are_public_wherever_all_stands():

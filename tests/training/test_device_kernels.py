@@ -14,8 +14,7 @@ from scipy import stats
 from standin_cupy import launches, waits
 
 from numrnn import kernels
-from numrnn.backend import to_numpy
-from numrnn.checks import trusted_values
+from numrnn.backend import to_numpy, trusted_values
 from numrnn.datasets import PixelEncoder, RowNoiseEncoder
 from numrnn.training import SGD, Adagrad, Adam, AdamW, accuracy, clip_by_global_norm, global_norm, softmax_cross_entropy
 from numrnn.training.clipping import clip_on_device

@@ -12,8 +12,8 @@ from helpers import worst
 from standin_cupy import waits
 
 import numrnn
-from numrnn.backend import to_numpy
-from numrnn.checks import check_finite, trusted_values, values_are_trusted
+from numrnn.backend import to_numpy, trusted_values, values_are_trusted
+from numrnn.checks import check_finite
 from numrnn.datasets import PixelEncoder, RowNoiseEncoder
 from numrnn.training import (
     SGD,
