@@ -46,7 +46,7 @@ def load_cifar10(root: StrPath | None = None, *, download: bool = True) -> Datas
         `cifar-10-batches-bin` that has them. None searches $NUMRNN_DATA and the user's cache (see
         `numrnn.datasets.locate`).
     download : bool
-        Whether to download the archive (170 MB) into the cache if the files are not found. Never with `root`.
+        Whether to download the archive (170 MB) into the cache if the files are not found. Ignored if `root` is given.
 
     Returns
     -------

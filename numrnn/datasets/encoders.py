@@ -68,7 +68,7 @@ class ImageEncoder(ABC):
     Raises
     ------
     TypeError
-        If an argument is of another type.
+        If an argument is of a wrong type.
     ValueError
         If an argument is out of range.
     """
@@ -142,7 +142,7 @@ class PixelEncoder(ImageEncoder):
     Raises
     ------
     TypeError
-        If an argument is of another type.
+        If an argument is of a wrong type.
     ValueError
         If an argument is out of range.
     """
@@ -203,7 +203,7 @@ class RowNoiseEncoder(ImageEncoder):
     Raises
     ------
     TypeError
-        If an argument is of another type.
+        If an argument is of a wrong type.
     ValueError
         If an argument is out of range.
     """

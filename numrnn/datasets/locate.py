@@ -96,7 +96,7 @@ def locate(data: DataFiles, root: StrPath | None = None, *, download: bool = Tru
     root : path or None
         If given, the only place to search.
     download : bool
-        Whether to download files that are not found. Never with `root`.
+        Whether to download files that are not found. Ignored if `root` is given.
 
     Returns
     -------

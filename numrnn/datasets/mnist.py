@@ -75,7 +75,7 @@ def load_mnist(root: StrPath | None = None, *, download: bool = True) -> Dataset
         A folder with the four files, or with a subfolder `mnist` that has them. None searches $NUMRNN_DATA and the
         user's cache (see `numrnn.datasets.locate`).
     download : bool
-        Whether to download the files into the cache if they are not found. Never with `root`.
+        Whether to download the files into the cache if they are not found. Ignored if `root` is given.
 
     Returns
     -------

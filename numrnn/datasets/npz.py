@@ -31,7 +31,7 @@ def parts_of(path: Any, stream: BinaryIO) -> dict[str, np.ndarray]:
 
 
 def one_or_many(path: Any, parts: dict[str, np.ndarray], key: str) -> Any:
-    """Take `key`, or the list key_0, key_1, ..., out of the parts; None if neither is there."""
+    """Remove `key`, or key_0, key_1, ..., from the parts and return the array or the list; None if there is neither."""
     numbered = sorted(
         (name for name in parts if name.startswith(f"{key}_") and name[len(key) + 1 :].isdecimal()),
         key=lambda name: int(name[len(key) + 1 :]),

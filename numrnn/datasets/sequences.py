@@ -61,7 +61,7 @@ def pixels(
     mean, std : float or sequence of float
         On the scale of v / 255; one number, or one for each channel; std > 0.
     dtype : numpy.float32 or numpy.float64
-        Of the result.
+        Dtype of the result.
 
     Returns
     -------
@@ -144,7 +144,7 @@ def rows_with_noise(
     mean, std : float or sequence of float
         On the scale of v / 255; one number, or one for each channel; std > 0.
     dtype : numpy.float32 or numpy.float64
-        Of the result.
+        Dtype of the result.
 
     Returns
     -------
@@ -197,7 +197,7 @@ def fixed_noise(length: int, input_size: int, seed: int, *, dtype: RealDType = n
     Raises
     ------
     TypeError
-        If a number is not an integer, or the dtype is another.
+        If a number is not an integer, or the dtype is neither of the two.
     ValueError
         If a number is out of range.
     """

@@ -26,7 +26,7 @@ class Standardization:
     Raises
     ------
     ValueError
-        If they are not of one shape (m,), not finite, or a std is not positive.
+        If their shapes are not one and the same (m,), a value is not finite, or a std is not positive.
 
     Examples
     --------
@@ -55,9 +55,9 @@ class Standardization:
 
     @classmethod
     def of(cls, data: Sequences, rows: Iterable[int] | None = None) -> Standardization:
-        """Return the standardization of some rows, all unless given, over all of their steps.
+        """Return the standardization by the mean and std of all steps of some rows; by default of all rows.
 
-        A feature that is the same everywhere has a std of 1. Reads x twice.
+        A constant feature gets a std of 1. Reads x twice.
         """
         chosen = range(len(data)) if rows is None else [int(row) for row in rows]
         steps = sum(int(data.lengths[row]) for row in chosen)
@@ -75,7 +75,7 @@ class Standardization:
         Raises
         ------
         ValueError
-            If their number of features differs.
+            If the number of features differs.
         """
         check_kind("data", data, Sequences)
         if data.n_features != len(self.mean):
@@ -88,7 +88,7 @@ class Standardization:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Standardization:
-        """Return what `config` describes."""
+        """Return the standardization that `config` describes."""
         return cls(np.asarray(config["mean"]), np.asarray(config["std"]))
 
     def _scaled(self, x: np.ndarray) -> np.ndarray:

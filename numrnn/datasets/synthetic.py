@@ -57,7 +57,7 @@ def copying(
     Raises
     ------
     TypeError
-        If rng is no generator, a number no integer, or the dtype another.
+        If rng is not a generator, a number is not an integer, or the dtype is neither of the two.
     ValueError
         If a number is out of range.
 
@@ -125,7 +125,7 @@ def adding(
     Raises
     ------
     TypeError
-        If rng is no generator, a number no integer, or the dtype another.
+        If rng is not a generator, a number is not an integer, or the dtype is neither of the two.
     ValueError
         If a number is out of range.
 

@@ -60,7 +60,7 @@ class Source(Protocol):
         ...
 
     def batches(self, like: Array) -> Batches:
-        """Return a function from row numbers and a generator to a batch beside `like`."""
+        """Return a function that turns row numbers and a generator into a batch on the device of `like`."""
         ...
 
     def targets(self, rows: np.ndarray) -> Any:
@@ -102,7 +102,7 @@ class Images:
         return len(self.images)
 
     def batches(self, like: Array) -> Batches:
-        """Return a function from row numbers and a generator to a batch beside `like`."""
+        """Return a function that turns row numbers and a generator into a batch on the device of `like`."""
         return batches_of(self.encoder, self.images, self.labels, like)
 
     def targets(self, rows: np.ndarray) -> np.ndarray:
@@ -129,7 +129,7 @@ class OwnSequences:
         return len(self.data)
 
     def batches(self, like: Array) -> Batches:
-        """Return a function from row numbers and a generator to a batch beside `like`."""
+        """Return a function that turns row numbers and a generator into a batch on the device of `like`."""
 
         def batch(rows: np.ndarray, rng: np.random.Generator) -> DeviceBatch:
             host = self.data.batch(rows)
@@ -167,7 +167,7 @@ def encoder_config(source: Source) -> Any:
 
 
 def batches_of(encoder: Encoder, images: np.ndarray, labels: np.ndarray, like: Array) -> Batches:
-    """Return a function from row numbers and a generator to a batch, x (T, B, m) and labels (B,), on `like`'s device.
+    """Return a function that turns row numbers and a generator into x (T, B, m) and labels (B,) on `like`'s device.
 
     If `like` is a CuPy array, the images are uint8 and the encoder supports it, the images are copied to the device
     once and batches are made there (see `numrnn.datasets.resident`). Otherwise every batch is encoded on the host and
@@ -233,7 +233,7 @@ def check_data(data: tuple[np.ndarray, np.ndarray], n_classes: int | None) -> tu
 
 
 def by_length(order: np.ndarray, lengths: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Return the rows of an epoch with similar lengths within a batch, and the batches in random order.
+    """Return the rows of an epoch, with similar lengths within each batch and the batches in random order.
 
     Rows are sorted within windows of WINDOW batches, so that batches differ between epochs. The last batch of an epoch,
     which may be smaller, stays last.

@@ -60,7 +60,7 @@ class Loop:
         self.rates: list[float] = []  # of the updates that the ledger holds
 
     def train(self) -> bool:
-        """Make updates to the end or a stop, and return whether it was stopped."""
+        """Make updates until the end or a stop, and return whether the run was stopped."""
         plan, run = self.plan, self.run
         while self._may_go_on():
             rate = plan.optimizer.rate(run.step, run.seconds)

@@ -29,7 +29,7 @@ def masked_cross_entropy(logits: Array, labels: Array, mask: Array) -> tuple[Arr
     labels : array, shape (T, B)
         Integers; from 0 to K - 1 where they count.
     mask : array of bool, shape (T, B)
-        Where a label counts; at least once.
+        True where a label counts, for one label at least.
 
     Returns
     -------
@@ -87,7 +87,7 @@ def masked_squared_error(outputs: Array, targets: Array, mask: Array) -> tuple[A
     outputs, targets : array, shape (T, B, K)
         float32, float64 or complex128.
     mask : array of bool, shape (T, B)
-        Where a target counts; at least once.
+        True where a target counts, for one target at least.
 
     Returns
     -------

@@ -123,7 +123,7 @@ def resumed(checkpoint: Checkpoint, description: Mapping[str, Any], config: Trai
     Raises
     ------
     CheckpointError
-        If the checkpoint is not that of a run, or metrics that it refers to are missing or changed.
+        If the checkpoint does not belong to a run, or metrics that it refers to are missing or changed.
     ValueError
         If the checkpoint belongs to a run with another configuration.
     """

@@ -174,7 +174,7 @@ class TimedCosineSchedule(_Warmed):
 
     `schedule(step, seconds)` is the learning rate of update number k = `step`, counted from 0, that begins after
     s = `seconds` of training; S = total_seconds is the length of the run. So a run that the clock ends has reached
-    small learning rates, whatever the speed of the machine, even if it changed.
+    small learning rates, whatever the speed of the machine and its changes.
 
     Parameters
     ----------

@@ -48,8 +48,8 @@ def load_model(
     CheckpointError
         If there is no such file, no checkpoint in the folder, or it cannot be read.
     ValueError
-        If the model or its cell is not of this package, but your own: create it yourself, and take the parameters from
-        `load_checkpoint`.
+        If the model or its cell is your own and not of this package: create the model yourself, and take its parameters
+        from `load_checkpoint`.
 
     Examples
     --------
@@ -76,12 +76,12 @@ def load_model(
 
 
 def model_from_config(config: Mapping[str, Any]) -> Classifier | Regressor:
-    """Return the model that `Classifier.config` or `Regressor.config` describes, also after a round trip through JSON.
+    """Return the model that a result of `Classifier.config` or `Regressor.config` describes, also if read from JSON.
 
     Raises
     ------
     TypeError, ValueError
-        If it is neither of the two, its cell is unknown, or an argument does not fit.
+        If it describes neither of the two, its cell is unknown, or an argument does not fit.
     """
     # A model of your own may describe itself by a text.
     kind = KINDS.get(str(config.get("model"))) if isinstance(config, Mapping) else None

@@ -126,10 +126,10 @@ class Trainer(Plan[M]):
         Parameters
         ----------
         resume : bool
-            Continue from the newest complete checkpoint in `out`, or start if there is none. The result is that of a
-            run without a stop, bit for bit on a CPU; see the notes for a length in seconds.
+            Continue from the newest complete checkpoint in `out`, or start if there is none. The result equals that of
+            an uninterrupted run, bit for bit on a CPU; see the notes for a length in seconds.
         overwrite : bool
-            First delete everything that another run wrote in `out`, its result and pictures too, and nothing else.
+            First delete everything that another run wrote in `out`, also its result and pictures, and nothing else.
         time_limit : float or None
             Seconds, > 0, after which to stop like Ctrl-C, but not before the first update: for jobs with a limit, and
             for comparing models in equal time.
@@ -163,8 +163,8 @@ class Trainer(Plan[M]):
         A run whose length is in seconds makes its last update when they have passed, and then a validation. On a GPU up
         to 50 updates are queued at that moment, and are completed. Such a run is not reproducible bit for bit: the
         clock determines the number of updates, and with a `TimedCosineSchedule` their learning rates. A checkpoint
-        holds the seconds spent so far, and a resumed run has only the rest. Updates that were lost in a kill do not
-        count, nor does their time.
+        stores the seconds spent so far, and a resumed run has only the rest. Neither the updates that a kill lost nor
+        their time count.
         """
         resume, overwrite = check_bool("resume", resume), check_bool("overwrite", overwrite)
         limit = math.inf if time_limit is None else check_number("time_limit", time_limit, above=0)
