@@ -217,7 +217,7 @@ def test_config_makes_the_same_cell_again(cell):
 @pytest.mark.parametrize(
     ("config", "error", "message"),
     [
-        (["elman"], TypeError, "config must be a mapping, what config.. of a cell returns, got list"),
+        (["elman"], TypeError, "config must be a mapping, as returned by Cell.config, got list"),
         ({}, ValueError, "config must name one of antisymmetric, .*, stack as its cell, got None"),
         ({"cell": "gru", "input_size": 1}, ValueError, "as its cell, got 'gru'"),
         ({"cell": "elman", "input_size": 1, "hidden_size": 2, "colour": 3}, TypeError, "colour"),

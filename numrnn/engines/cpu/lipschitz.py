@@ -75,7 +75,7 @@ class LipschitzSlice(Slice):
             self.in_blocks(slopes)[...] *= active[:, None]
 
     def steps_back(self, first: int, acts: np.ndarray, active: np.ndarray | None, out: BackwardBuffers) -> None:
-        """Take q back over a chunk; a row that holds its state passes it on."""
+        """Propagate q back over a chunk; a row that keeps its state passes it on."""
         W_A, add, multiply = self.for_each(self.constants.A), np.add, np.multiply
         q, products = self.q_parts[0], self.tmp[:2]
         for t in reversed(range(len(acts))):
@@ -139,7 +139,7 @@ class MidpointSlice(LipschitzSlice):
         np.multiply(acts[:, 2], self.constants.scale, out=self.k[: len(acts)])
 
     def steps_back(self, first: int, acts: np.ndarray, active: np.ndarray | None, out: BackwardBuffers) -> None:
-        """Take q back over a chunk; a row that holds its state passes it on."""
+        """Propagate q back over a chunk; a row that keeps its state passes it on."""
         W_A, add, multiply = self.for_each(self.constants.A), np.add, np.multiply
         q, products, dk = self.q_parts[0], self.tmp[:2], self.tmp[2]
         for t in reversed(range(len(acts))):
