@@ -59,7 +59,7 @@ def check_numeric(name: str, array: Any) -> None:
 
 
 def check_plain(name: str, array: Any) -> None:
-    """Check that an array is no masked array and no matrix: their operations differ, and a mask would be lost.
+    """Check that an array is neither a masked array nor a matrix: their operations differ, and a mask would be lost.
 
     Raises
     ------
@@ -68,11 +68,11 @@ def check_plain(name: str, array: Any) -> None:
     """
     if isinstance(array, np.ma.MaskedArray):
         raise TypeError(
-            f"{name} must not be a masked array, whose masked elements would count as numbers: fill them, or give "
-            "lengths= or mask= where there is one"
+            f"{name} must not be a masked array, whose masked elements would count as numbers: fill them, or pass "
+            "lengths= or mask= if the function has it"
         )
     if isinstance(array, np.matrix):
-        raise TypeError(f"{name} must not be a numpy.matrix, whose products are others: give numpy.asarray of it")
+        raise TypeError(f"{name} must not be a numpy.matrix, whose products differ: pass numpy.asarray of it")
 
 
 def as_host_array(name: str, values: Any) -> np.ndarray:
