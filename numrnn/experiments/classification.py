@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from numrnn import info
 from numrnn.backend import backend_module
 from numrnn.datasets import Dataset, Encoder
 from numrnn.experiments.builders import make_cell, make_optimizer, training_config
-from numrnn.experiments.command_line import write_json
+from numrnn.experiments.command_line import printer, write_json
 from numrnn.experiments.pictures import can_draw, draw_run
 from numrnn.experiments.training_command import TrainingCommand
 from numrnn.training import (
@@ -26,7 +25,6 @@ from numrnn.training import (
     Trainer,
     TrainingResult,
     save_checkpoint,
-    training_seconds,
 )
 from numrnn.training.run import FINAL_FILE, RESULT_FILE
 
@@ -127,12 +125,9 @@ class Experiment(TrainingCommand):
         backend_module(config.backend)
         data = self.load_data(config) if data is None else data
         trainer = self.make_trainer(config, data, show_progress=not quiet)
-        say: Callable[..., Any] = (lambda *_: None) if quiet else print
+        say = printer(quiet)
         say(f"{self.task(config)}, {', '.join(f'{k}: {v}' for k, v in self.record(config).items())}")
-        length = (
-            f"{config.seconds:g} s of training" if trainer.total_steps is None else f"{trainer.total_steps:,} updates"
-        )
-        say(f"{trainer.model!r}, {trainer.model.parameter_count():,} parameters, {length}")
+        say(self.summary(config, trainer))
         with self.folder(config, resume=resume, overwrite=overwrite) as out:
             return self._train(config, trainer, data, out, say, resume=resume, draw=draw)
 
@@ -176,14 +171,7 @@ class Experiment(TrainingCommand):
             "test_accuracy": test.accuracy,
             "test_loss": test.loss,
             "validation_accuracy": training.validation_accuracy,
-            "preset": config.preset,
-            "cell": config.cell,
             "task": self.task(config),
             **self.record(config),
-            "parameters": trainer.model.parameter_count(),
-            "iterations": training.step,
-            "batch_size": config.batch_size,
-            "seconds": round(training_seconds(trainer.timings_path), 1),
-            "machine": info.machine(config.backend),
-            "seed": config.seed,
+            **self.record_of_run(config, trainer, training),
         }

@@ -188,6 +188,11 @@ def is_quiet(given: dict[str, Any]) -> bool:
     return quiet or level != "info"
 
 
+def printer(quiet: bool) -> Callable[..., Any]:
+    """Return `print`, or a function that does nothing if `quiet`."""
+    return (lambda *_: None) if quiet else print
+
+
 def guarded(work: Callable[[], int | None], hints: Mapping[type[Exception], str] | None = None) -> int:
     """Do the work of a command and return its exit status: 0, 1 after an error, others as `ended`.
 

@@ -19,7 +19,7 @@ from typing import Any
 from numrnn import plots
 from numrnn.backend import backend_module
 from numrnn.experiments import mnist
-from numrnn.experiments.command_line import add_verbosity, guarded, is_quiet, make_parser, read
+from numrnn.experiments.command_line import add_verbosity, guarded, is_quiet, make_parser, printer, read
 from numrnn.experiments.pictures import can_draw
 from numrnn.options import Checked, documented, inherited, option
 from numrnn.training import TrainingConfig, read_json_lines, training_seconds
@@ -51,7 +51,7 @@ class Config(Checked):
 def run(config: Config, *, quiet: bool = False) -> dict[str, float]:
     """Train each cell for the same time and return its test accuracy, 0 to 1."""
     backend_module(config.backend)
-    say = (lambda *_: None) if quiet else print
+    say = printer(quiet)
     draw = can_draw(say)
     begin = time.monotonic()
     accuracies, curves, pictures = {}, {}, []

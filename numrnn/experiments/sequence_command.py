@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from numrnn import info, plots
+from numrnn import plots
 from numrnn.backend import Array, backend_module
 from numrnn.datasets import Sequences, Standardization
 from numrnn.experiments.builders import make_layers, make_optimizer, training_config
-from numrnn.experiments.command_line import write_json
+from numrnn.experiments.command_line import printer, write_json
 from numrnn.experiments.config import Settings
 from numrnn.experiments.pictures import can_draw
 from numrnn.experiments.training_command import TrainingCommand
@@ -32,7 +32,6 @@ from numrnn.training import (
     TrainingResult,
     load_checkpoint,
     save_checkpoint,
-    training_seconds,
 )
 from numrnn.training.run import FINAL_FILE, RESULT_FILE
 
@@ -200,13 +199,11 @@ class SequenceCommand(TrainingCommand):
             As `Trainer.run`, `backend_module`, and the function that reads the sequences.
         """
         backend_module(config.backend)
-        say: Callable[..., Any] = (lambda *_: None) if quiet else print
+        say = printer(quiet)
         trainer, test_set = self.make_trainer(config, self.load(config), show_progress=not quiet)
-        steps = trainer.total_steps
-        length = f"{config.seconds:g} s of training" if steps is None else f"{steps:,} updates"
         counts = f"{len(trainer.training_rows):,} sequences to train on, {len(trainer.validation_rows):,} to validate"
         say(f"{self.task(config)}: {counts}")
-        say(f"{trainer.model!r}, {trainer.model.parameter_count():,} parameters, {length}")
+        say(self.summary(config, trainer))
         with self.folder(config, resume=resume, overwrite=overwrite) as out:
             return self._train(config, trainer, test_set, out, say, resume=resume, draw=draw)
 
@@ -255,17 +252,10 @@ class SequenceCommand(TrainingCommand):
         found = {f"validation_{name}": validation[-1].get(name) for name in ("loss", "accuracy") if validation}
         return {
             **{name: value for name, value in found.items() if value is not None},
-            "preset": config.preset,
-            "cell": config.cell,
-            "layers": config.layers,
             "task": self.task(config),
-            "parameters": trainer.model.parameter_count(),
-            "iterations": training.step,
+            "layers": config.layers,
             "tested_step": step,
-            "batch_size": config.batch_size,
-            "seconds": round(training_seconds(trainer.timings_path), 1),
-            "machine": info.machine(config.backend),
-            "seed": config.seed,
+            **self.record_of_run(config, trainer, training),
         }
 
 

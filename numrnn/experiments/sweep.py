@@ -22,7 +22,15 @@ from typing import Any
 
 from numrnn.backend import backend_module
 from numrnn.experiments import sweep_report, workers
-from numrnn.experiments.command_line import add_verbosity, guarded, is_quiet, make_parser, read, write_json
+from numrnn.experiments.command_line import (
+    add_verbosity,
+    guarded,
+    is_quiet,
+    make_parser,
+    printer,
+    read,
+    write_json,
+)
 from numrnn.experiments.config import Config as RunConfig
 from numrnn.experiments.pictures import can_draw
 from numrnn.experiments.presets import checked_values, read_values
@@ -210,7 +218,7 @@ def main(argv: list[str] | None = None, *, program: str | None = None) -> int:
         parser = make_parser("numrnn sweep", __doc__, Config, program=program)
         add_verbosity(parser)
         given = read(parser, argv, Config)
-        say: Callable[..., Any] = (lambda *_: None) if is_quiet(given) else print
+        say = printer(is_quiet(given))
         config = Config(**given)
         run(config, say=say)
         drawn = " and sweep.png" if (Path(config.out) / "sweep.png").exists() else ""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from numrnn import info
 from numrnn.commands import INTERRUPTED
 from numrnn.experiments.command_line import (
     add_verbosity,
@@ -26,6 +27,7 @@ from numrnn.experiments.command_line import (
 from numrnn.experiments.presets import merged, preset_names, read_preset, stored_arguments
 from numrnn.locks import locked
 from numrnn.options import options
+from numrnn.training import Trainer, TrainingResult, training_seconds
 from numrnn.training.config import LENGTHS
 from numrnn.training.run import CONFIG_FILE, remove_run, traces_of_a_run
 
@@ -50,6 +52,13 @@ class TrainingCommand(ABC):
     presets: ClassVar[tuple[str, ...]]  # what names of presets begin with
     # What differs from the defaults of the configuration for each cell.
     cell_defaults: ClassVar[dict[str, dict[str, Any]]]
+
+    @staticmethod
+    def summary(config: Any, trainer: Trainer[Any]) -> str:
+        """Return the model and the length of a run as one line."""
+        steps = trainer.total_steps
+        length = f"{config.seconds:g} s of training" if steps is None else f"{steps:,} updates"
+        return f"{trainer.model!r}, {trainer.model.parameter_count():,} parameters, {length}"
 
     @staticmethod
     @contextlib.contextmanager
@@ -79,6 +88,20 @@ class TrainingCommand(ABC):
     @abstractmethod
     def run(self, config: Any, *, resume: bool = False, overwrite: bool = False, quiet: bool = False) -> Any:
         """Train and test; the result has the `TrainingResult` as its attribute `training`."""
+
+    @staticmethod
+    def record_of_run(config: Any, trainer: Trainer[Any], training: TrainingResult) -> dict[str, Any]:
+        """Return the entries of result.json that every run has."""
+        return {
+            "preset": config.preset,
+            "cell": config.cell,
+            "parameters": trainer.model.parameter_count(),
+            "iterations": training.step,
+            "batch_size": config.batch_size,
+            "seconds": round(training_seconds(trainer.timings_path), 1),
+            "machine": info.machine(config.backend),
+            "seed": config.seed,
+        }
 
     def preset_names(self) -> list[str]:
         """Return the names of the presets of this experiment."""

@@ -17,8 +17,8 @@ from numrnn.training.optim import describe
 from numrnn.training.protocol import Lengths, Model
 
 __all__ = [
-    "Batch",
     "Batches",
+    "DeviceBatch",
     "Encoder",
     "Images",
     "OwnSequences",
@@ -34,8 +34,11 @@ Encoder = Callable[[np.ndarray, np.random.Generator], Array]
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
-    """Input of a model: x (T, B, m) and targets on the parameters' device, and the number of targets that count."""
+class DeviceBatch:
+    """A `numrnn.datasets.Batch` on the parameters' device, and the number of its targets that count.
+
+    `y` is never None, and `lengths` may stay on the host.
+    """
 
     x: Array
     y: Array
@@ -44,7 +47,7 @@ class Batch:
     count: int
 
 
-Batches = Callable[[np.ndarray, np.random.Generator], Batch]
+Batches = Callable[[np.ndarray, np.random.Generator], DeviceBatch]
 
 
 class Source(Protocol):
@@ -128,14 +131,16 @@ class OwnSequences:
     def batches(self, like: Array) -> Batches:
         """Return a function from row numbers and a generator to a batch beside `like`."""
 
-        def batch(rows: np.ndarray, rng: np.random.Generator) -> Batch:
+        def batch(rows: np.ndarray, rng: np.random.Generator) -> DeviceBatch:
             host = self.data.batch(rows)
             x = asarray(host.x, like=like, dtype=like.dtype)
             y: Array = np.zeros(len(rows), np.int64) if host.y is None else host.y
             floating = y.dtype.kind == "f"
             mask = None if host.mask is None else asarray(host.mask, like=like)
             count = len(rows) if host.mask is None else int(host.mask.sum())
-            return Batch(x, asarray(y, like=like, dtype=like.dtype if floating else None), host.lengths, mask, count)
+            return DeviceBatch(
+                x, asarray(y, like=like, dtype=like.dtype if floating else None), host.lengths, mask, count
+            )
 
         return batch
 
@@ -186,10 +191,10 @@ class _Encoded:
     def __init__(self, encoder: Encoder, images: np.ndarray, labels: np.ndarray, like: Array) -> None:
         self._encoder, self._images, self._labels, self._like = encoder, images, labels, like
 
-    def __call__(self, rows: np.ndarray, rng: np.random.Generator) -> Batch:
+    def __call__(self, rows: np.ndarray, rng: np.random.Generator) -> DeviceBatch:
         like = self._like
         x = asarray(self._encoder(self._images[rows], rng), like=like, dtype=like.dtype)
-        return Batch(x, asarray(self._labels[rows], like=like), None, None, len(rows))
+        return DeviceBatch(x, asarray(self._labels[rows], like=like), None, None, len(rows))
 
 
 class _Resident:
@@ -198,14 +203,14 @@ class _Resident:
         self._x_of = encoder.on_device(images, like)
         self._labels = asarray(labels.astype(np.int64), like=like)
 
-    def __call__(self, rows: np.ndarray, rng: np.random.Generator) -> Batch:
+    def __call__(self, rows: np.ndarray, rng: np.random.Generator) -> DeviceBatch:
         # Row numbers of a data set are always in range: the device does not check them.
         index = asarray(np.ascontiguousarray(rows, np.int64), like=self._like)
         with on_device_of(index):
             x = self._x_of(index, rng)
             labels = array_namespace(index).take(self._labels, index, axis=0)
             x = x if x.dtype == self._like.dtype else astype(x, self._like.dtype)
-        return Batch(x, labels, None, None, len(rows))
+        return DeviceBatch(x, labels, None, None, len(rows))
 
 
 def check_data(data: tuple[np.ndarray, np.ndarray], n_classes: int | None) -> tuple[np.ndarray, np.ndarray]:

@@ -83,10 +83,11 @@ def model_from_config(config: Mapping[str, Any]) -> Classifier | Regressor:
     TypeError, ValueError
         If it is neither of the two, its cell is unknown, or an argument does not fit.
     """
-    kind = KINDS.get(config.get("model", ""))
+    # A model of your own may describe itself by a text.
+    kind = KINDS.get(str(config.get("model"))) if isinstance(config, Mapping) else None
     if kind is None or "cell" not in config or kind.outputs_name not in config:
         known = " or ".join(KINDS)
-        raise ValueError(f"the model must be a {known} with a cell, got {dict(config)!r}")
+        raise ValueError(f"the model must be a {known} with a cell, got {config!r}")
     return kind(cell_from_config(config["cell"]), config[kind.outputs_name], config.get("output", "last"))
 
 

@@ -16,7 +16,15 @@ from numrnn.experiments import cifar10
 from numrnn.experiments.figures import gradient_flow, jacobian, simulation, stability_region, unit_memory
 from numrnn.experiments.figures.networks import read_network
 from numrnn.stability import ScaledMatrix
-from numrnn.training import Checkpoint, CheckpointError, Classifier, checkpoint_path, save_checkpoint
+from numrnn.training import (
+    Checkpoint,
+    CheckpointError,
+    Classifier,
+    Regressor,
+    checkpoint_path,
+    load_model,
+    save_checkpoint,
+)
 
 PNG = b"\x89PNG"
 ROOT = pathlib.Path(__file__).parents[2]
@@ -325,10 +333,25 @@ def test_gradient_flow_refuses_an_unknown_cell(capsys):
     assert "invalid choice: 'gru'" in capsys.readouterr().err
 
 
-def test_a_checkpoint_that_does_not_describe_its_network_is_refused(tmp_path):
-    save_checkpoint(checkpoint_path(tmp_path, 1), Checkpoint(step=1, params={"W": np.zeros(1)}))
-    with pytest.raises(CheckpointError, match="does not describe a classifier"):
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (None, "with a cell, got None"),
+        ({}, "with a cell, got {}"),
+        ("mine", "with a cell, got 'mine'"),
+        ({"model": ["classifier"]}, "with a cell, got {'model'"),
+        ({"model": "classifier", "n_classes": 2, "cell": {"cell": "gru"}}, "config must name one of antisymmetric, "),
+        (Regressor(numrnn.ElmanCell(1, 2), 1).config(), "the model must be a Classifier, got Regressor"),
+    ],
+)
+def test_a_checkpoint_that_does_not_describe_its_network_is_refused(model, message, tmp_path):
+    config = {"model": model}
+    path = save_checkpoint(checkpoint_path(tmp_path, 1), Checkpoint(step=1, params={"W": np.zeros(1)}, config=config))
+    with pytest.raises(CheckpointError, match=re.escape(message)):
         read_network(tmp_path)
+    if "Regressor" not in message:
+        with pytest.raises(ValueError, match=re.escape(message)):
+            load_model(path)
 
 
 # Stability region

@@ -10,13 +10,11 @@ valid one.
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import random
 import sys
 import tarfile
 import tempfile
-import time
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -26,6 +24,7 @@ from typing import Any
 import numpy as np
 from training_run import make_trainer
 
+from fuzz.disturb import command
 from numrnn.datasets import Sequences, read_cifar10_batch, read_idx
 from numrnn.datasets.cifar10 import FOLDER, TEST_NAME, TRAIN_NAMES, _unpack
 from numrnn.experiments.mnist import Config
@@ -215,19 +214,5 @@ def comparable(found: Any) -> Any:
     )
 
 
-def main() -> int:
-    """Run from the command line."""
-    parser = argparse.ArgumentParser(description="Damage files and read them.")
-    parser.add_argument("--files", type=int, default=5000)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    start = time.monotonic()
-    counts = run(options.files, options.seed)
-    for name, count in counts.items():
-        print(f"{name:<30} {', '.join(f'{number} {what}' for what, number in sorted(count.items()))}")
-    print(f"{options.files} damaged files in {time.monotonic() - start:.0f} s: no wrong content, no unclear message")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command(run, "files", 5000, "no wrong content, no unclear message"))

@@ -9,7 +9,6 @@ the run that nothing disturbed, bit for bit.
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import signal
@@ -25,6 +24,7 @@ import training_run
 from training_run import encode, make_trainer
 
 import numrnn
+from fuzz.disturb import command
 from numrnn.datasets import Sequences
 from numrnn.training import (
     SGD,
@@ -156,20 +156,5 @@ def run(kills: int, seed: int) -> dict[str, int]:
     return counts
 
 
-def main() -> int:
-    """Run from the command line."""
-    parser = argparse.ArgumentParser(description="Kill tiny runs and compare them with undisturbed ones.")
-    parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    start = time.monotonic()
-    counts = run(options.kills, options.seed)
-    for name, count in counts.items():
-        print(f"{count:5} {name}")
-    seconds = time.monotonic() - start
-    print(f"{sum(counts.values())} SIGKILLs over {len(counts)} configurations in {seconds:.0f} s: nothing differs")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command(run, "kills", 200, "nothing differs"))

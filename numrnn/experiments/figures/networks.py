@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from numrnn.cells import cell_from_config
 from numrnn.datasets import PixelEncoder
 from numrnn.training import Checkpoint, CheckpointError, Classifier, latest_checkpoint, load_checkpoint
+from numrnn.training.stored_model import model_from_config
 
 
 def read_network(path: str | Path) -> tuple[Classifier, dict[str, np.ndarray], Checkpoint]:
@@ -38,10 +38,11 @@ def read_network(path: str | Path) -> tuple[Classifier, dict[str, np.ndarray], C
     if checkpoint is None:
         raise CheckpointError(f"{path}: no checkpoint in this folder can be read")
     try:
-        cell = cell_from_config(checkpoint.config["model"]["cell"])
-        model = Classifier(cell, checkpoint.config["model"]["n_classes"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: does not describe a classifier of numrnn: {error!r}") from error
+        model = model_from_config(checkpoint.config.get("model", {}))
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    if not isinstance(model, Classifier):
+        raise CheckpointError(f"{path}: the model must be a Classifier, got {model!r}")
     return model, {name: array.astype(np.float64) for name, array in checkpoint.params.items()}, checkpoint
 
 
