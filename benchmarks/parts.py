@@ -99,7 +99,7 @@ class Parts:
             totals[index] += products[index]
 
         def add_dA(first: int, count: int) -> None:
-            add_product(0, part._flat(states[first : first + count]))
+            add_product(0, part._flat(states[first : first + count], None))
 
         def add_dV_db(first: int, count: int) -> None:
             part.x_1[:count, :, :-1] = part.x[first : first + count]

@@ -288,13 +288,18 @@ class ReferenceTape(Tape):
                     self._kept.append(h)
 
     def step_back(self, t: int, h: Array, g: Array) -> tuple[dict[str, Array], Array, Array]:
-        """Return (dparams, dx, g_t) of step t from h_t and g_{t+1}; a row that keeps its state passes g on."""
+        """Return (dparams, dx, g_t) of step t from h_t and g_{t+1}; a row that keeps its state passes g on.
+
+        The adjoint gets such a row's first state and input, with a cotangent of zero: the state that the row keeps may
+        be infinite, and zero times infinity is NaN.
+        """
         cell, params, x, active = self.problem.cell, self.problem.params, self.problem.x, self.problem.active
         if active is None:
             return unchecked(cell.step_vjp)(params, x[t, ...], h, g)  # (B26)
-        where = array_namespace(g).where
-        dparams, dx, dh = unchecked(cell.step_vjp)(params, x[t, ...], h, where(active[t, ...], g, 0))
-        return dparams, dx, where(active[t, ...], dh, g)
+        where, runs = array_namespace(g).where, active[t, ...]
+        x_t, h_t = where(runs, x[t, ...], x[0, ...]), where(runs, h, self.problem.h0)
+        dparams, dx, dh = unchecked(cell.step_vjp)(params, x_t, h_t, where(runs, g, 0))
+        return dparams, dx, where(runs, dh, g)
 
     def propagate(self, g: Array, direct: Array | None, wrt: Collection[str]) -> Gradients:
         """Return the gradients; see `Tape.propagate`."""

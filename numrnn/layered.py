@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any
 
-from numrnn.backend import Array, empty, zeros
+from numrnn.backend import Array, array_namespace, empty, zeros
 from numrnn.cells.stack import Stack, add_to_hidden
 from numrnn.problem import Problem
 from numrnn.tape import Gradients, Tape
@@ -65,6 +65,8 @@ class LayeredTape(Tape):
             tape.run()
             tapes.append(tape)
             x = tape.states[1:, :, : cell.hidden_size]
+            if active is not None:  # as for every problem: a state that a row keeps may be infinite
+                x = array_namespace(x).where(active, x, 0)
         return tapes
 
     def _steps(self, start: int) -> slice:

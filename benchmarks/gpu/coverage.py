@@ -2,13 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
-from numrnn.engines.cuda.kernels import Device, Layout, Tile, choose_layout, tiles_for
+import numrnn
+from numrnn.cells.base import Cell
+from numrnn.engines.cuda import lstm
+from numrnn.engines.cuda.families import VARIABLE
+from numrnn.engines.cuda.kernels import (
+    ELMAN,
+    GATED,
+    UNGATED,
+    Device,
+    Layout,
+    LeanLayout,
+    Occupancy,
+    choose_layout,
+    tiles_for,
+)
 
 BATCHES = (1, 3, 131, 200, 264, 512, 1024)  # tried first
 PADDING = 3  # units by which n falls short of a layout's width
+# Families of kernels and cells that they run; of lean.cu all three that have kernels of their own.
+FAMILIES = (
+    ("euler", "antisymmetric"),
+    ("euler", "gated"),
+    ("lean", "antisymmetric"),
+    ("lean", "gated"),
+    ("lean", "elman"),
+    ("lstm", "lstm"),
+)
+VARIANTS = {"elman": ELMAN, "antisymmetric": UNGATED, "gated": GATED}
 
 
 @dataclass(frozen=True)
@@ -17,36 +44,54 @@ class Case:
 
     Attributes
     ----------
+    family, cell : str
+        Of the kernels, as in `numrnn.engines.cuda.kernels.FILES`, and the name of a cell.
     dtype : str
     n, batch : int
         Units and rows of the batch.
-    gates : int
-        1, or 2 for a gated cell.
-    layout : Layout
+    layout : Layout or LSTMLayout
     """
 
+    family: str
+    cell: str
     dtype: str
     n: int
     batch: int
-    gates: int
-    layout: Layout
+    layout: Any
+
+    def make_cell(self, input_size: int) -> Cell:
+        """Return the cell."""
+        return numrnn.CELLS[self.cell](input_size, self.n)
+
+    @contextmanager
+    def chosen(self) -> Iterator[None]:
+        """Let engine="fused" choose this family where two families have the cell."""
+        before = os.environ.get(VARIABLE)
+        os.environ[VARIABLE] = "0" if self.family == "euler" else "1"
+        try:
+            yield
+        finally:
+            os.environ.pop(VARIABLE)
+            if before is not None:
+                os.environ[VARIABLE] = before
 
 
-Occupancy = Callable[[Layout, int], int]
-
-
-def wanted(device: Device, gates: int) -> set[tuple[Tile, int]]:
-    """Return every tile and number of rows that the device has the shared memory for."""
-    return {
-        (tile, rows)
-        for tile in tiles_for(device.capability)
-        for rows in tile.rows
-        if tile.with_rows(rows).shared_bytes("backward", gates) <= device.shared_bytes
-    }
+def wanted(device: Device, family: str, cell: str) -> set[Any]:
+    """Return every layout of a family that the device has the shared memory for."""
+    layouts: list[Any]
+    if family == "lstm":
+        tiles = lstm.lstm_tiles_for(device.capability)
+        layouts = [tile.with_rows(rows) for tile in tiles for rows in lstm.ROWS]
+    else:
+        kind = _kind(family)
+        pairs = [(tile, rows) for tile in tiles_for(device.capability, kind) for rows in tile.rows]
+        layouts = [tile.with_rows(rows, kind) for tile, rows in pairs if rows <= kind.most_rows]
+    variant = VARIANTS.get(cell, lstm.GATES)
+    return {layout for layout in layouts if layout.shared_bytes("backward", variant) <= device.shared_bytes}
 
 
 def cases(device: Device, per_processor: Occupancy) -> list[Case]:
-    """Return a problem for every tile, number of rows and number of gates; n is no width of a layout.
+    """Return a problem for every layout of every family and cell; n is no width of a layout.
 
     Parameters
     ----------
@@ -60,25 +105,33 @@ def cases(device: Device, per_processor: Occupancy) -> list[Case]:
         If a layout is chosen for no batch: then nobody ever gets it.
     """
     found = []
-    for gates in (1, 2):
-        for tile, rows in sorted(wanted(device, gates), key=str):
-            n, limit = tile.units - PADDING, 2 * tile.rows[-1] * device.processors
+    for family, cell in FAMILIES:
+        for layout in sorted(wanted(device, family, cell), key=str):
+            n, limit = layout.units - PADDING, 16 * device.processors
             for batch in (*BATCHES, *range(1, limit)):
-                layout = choose_layout(tile.dtype, n, gates, batch, device, per_processor)
-                if layout == tile.with_rows(rows):
-                    found.append(Case(tile.dtype, n, batch, gates, layout))
+                if _choice(family, cell, layout.dtype, n, batch, device, per_processor) == layout:
+                    found.append(Case(family, cell, layout.dtype, n, batch, layout))
                     break
             else:
-                raise ValueError(f"no batch up to {limit} gets {tile.with_rows(rows)}")
+                raise ValueError(f"no batch up to {limit} gets {layout} of {family} for the cell {cell}")
     return found
 
 
-def not_reached(device: Device, some: Sequence[Case]) -> set[tuple[Tile, int, int]]:
-    """Return the tiles, numbers of rows and of gates that a device can run and no case reaches."""
-    reached = {(case.layout, case.gates) for case in some}
-    return {
-        (tile, rows, gates)
-        for gates in (1, 2)
-        for tile, rows in wanted(device, gates)
-        if (tile.with_rows(rows), gates) not in reached
-    }
+def not_reached(device: Device, some: Sequence[Case]) -> set[tuple[str, str, Any]]:
+    """Return the families, cells and layouts that a device can run and no case reaches."""
+    reached = {(case.family, case.cell, case.layout) for case in some}
+    possible = {(*pair, layout) for pair in FAMILIES for layout in wanted(device, *pair)}
+    return possible - reached
+
+
+def _kind(family: str) -> type[Layout]:
+    return LeanLayout if family == "lean" else Layout
+
+
+def _choice(
+    family: str, cell: str, dtype: str, n: int, batch: int, device: Device, per_processor: Occupancy
+) -> Layout | lstm.LSTMLayout | None:
+    """Return the layout that the engine chooses."""
+    if family == "lstm":
+        return lstm.choose_lstm_layout(dtype, n, batch, device, per_processor)
+    return choose_layout(dtype, n, VARIANTS[cell], batch, device, per_processor, _kind(family))

@@ -8,7 +8,7 @@
 Trials are compared on validation images taken from the training set; the test set is never used. Results go to
 results.jsonl in --out as they come. The same command continues a stopped sweep with the trials that are left; a trial
 whose worker died continues from its last checkpoint. At the end the sweep prints a table of the best and writes
-sweep.png. Workers on other machines need this package, and the same --out on a common disk.
+sweep.png. A scheduler and workers on other machines need this package, and workers the same --out on a common disk.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def run(config: Config, *, say: Callable[[str], Any] = lambda _: None) -> list[d
     config : Config
         What to search.
     say : callable
-        Gets a line for each result, and the table at the end.
+        Gets a line for each result, a line if all workers are gone, and the table at the end.
 
     Raises
     ------
@@ -157,7 +157,7 @@ def run(config: Config, *, say: Callable[[str], Any] = lambda _: None) -> list[d
     numrnn.extras.MissingExtraError
         If there is no Dask.
     OSError
-        If the scheduler cannot be reached, or a file cannot be written.
+        If the scheduler cannot be reached or is lost, or a file cannot be written.
     """
     trials = {trial.name: trial for trial in make_trials(config)}
     lengths = next(iter(trials.values())).lengths
@@ -183,7 +183,7 @@ def run(config: Config, *, say: Callable[[str], Any] = lambda _: None) -> list[d
                 if to_do and client is None:
                     client = stack.enter_context(workers.connected(config.scheduler, config.workers))
                 if client is not None:
-                    for result in workers.results(client, to_do, rung, config.out):
+                    for result in workers.results(client, to_do, rung, config.out, say=say):
                         lines.append(result)
                         lines.sync()
                         done[result["trial"], rung] = result

@@ -23,6 +23,7 @@ from threadpoolctl import threadpool_limits
 from numrnn.datasets import Dataset
 from numrnn.experiments import cifar10, mnist
 from numrnn.experiments.classification import Experiment
+from numrnn.locks import locked
 from numrnn.training import DivergenceError, latest_checkpoint, list_checkpoints, read_json_lines
 
 EXPERIMENTS: dict[str, Experiment] = {"mnist": mnist.EXPERIMENT, "cifar10": cifar10.EXPERIMENT}
@@ -153,8 +154,8 @@ def train(trial: Trial, rung: int, out: str) -> dict[str, Any]:
     """Train one trial up to the end of a rung, in a worker, and return its line of results.
 
     If the folder of the trial holds a checkpoint, of the rung before or of a worker that died, training continues from
-    it; with a schedule that depends on the length of the run, each rung starts from the beginning. No test image is
-    used.
+    it; with a schedule that depends on the length of the run, each rung starts from the beginning. If another worker is
+    at work in the folder, this one waits for it. No test image is used.
 
     Parameters
     ----------
@@ -171,9 +172,8 @@ def train(trial: Trial, rung: int, out: str) -> dict[str, Any]:
         JSON: trial, rung, step, status ("finished" or "diverged"), validation_accuracy, training_accuracy, since (the
         step from which this process continued), seconds, pid, and the settings.
     """
-    family, updates = EXPERIMENTS[trial.experiment], trial.lengths[rung]
-    tied = trial.settings["schedule"] != "constant" or trial.settings["average"] == "tail"
-    folder = Path(out) / "trials" / (f"{trial.name}-{rung}" if tied else trial.name)
+    family, updates, folder = EXPERIMENTS[trial.experiment], trial.lengths[rung], _folder(trial, rung, out)
+    folder.mkdir(parents=True, exist_ok=True)
     own = {
         "iterations": updates,
         "epochs": None,
@@ -184,11 +184,13 @@ def train(trial: Trial, rung: int, out: str) -> dict[str, Any]:
     where = {key: trial.settings[key] for key in ("root", "data") if key in trial.settings}
     data = _images(trial.experiment, json.dumps(where), trial.images)
     trainer = family.make_trainer(config, data, show_progress=False)
-    before = latest_checkpoint(folder)
     line: dict[str, Any] = {"kind": "result", "trial": trial.name, "rung": rung, "step": updates, **trial.searched}
     start = time.monotonic()
     status, accuracies = "finished", {"validation_accuracy": 0.0, "training_accuracy": 0.0}
-    with threadpool_limits(1, user_api="blas"):  # one worker per core: more threads would only block each other
+    # A worker that the scheduler takes for dead, after a break of the network for instance, may still be at this trial.
+    # BLAS: one worker per core; more threads would only block each other.
+    with locked(folder, wait=True), threadpool_limits(1, user_api="blas"):
+        before = latest_checkpoint(folder)
         try:
             result = trainer.run(resume=True)
             accuracies = {
@@ -204,6 +206,17 @@ def train(trial: Trial, rung: int, out: str) -> dict[str, Any]:
         "seconds": round(time.monotonic() - start, 3),
         "pid": os.getpid(),
     }
+
+
+def step_reached(trial: Trial, rung: int, out: str) -> int:
+    """Return the update from which a trial would continue in a rung, 0 without a checkpoint."""
+    before = latest_checkpoint(_folder(trial, rung, out))
+    return 0 if before is None else before.step
+
+
+def _folder(trial: Trial, rung: int, out: str) -> Path:
+    tied = trial.settings["schedule"] != "constant" or trial.settings["average"] == "tail"
+    return Path(out) / "trials" / (f"{trial.name}-{rung}" if tied else trial.name)
 
 
 def discard_checkpoints(trial: Trial, out: str) -> None:

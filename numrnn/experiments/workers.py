@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import queue
 import signal
 import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from numrnn.blas import available_cores
-from numrnn.experiments.trials import Trial, train
+from numrnn.experiments.trials import Trial, step_reached, train
 from numrnn.extras import import_extra
+
+SECONDS_BETWEEN_LOOKS = 10.0  # at the workers, while no trial ends
 
 
 def require_dask() -> Any:
@@ -77,18 +80,70 @@ def connected(scheduler: str | None, workers: int | None) -> Iterator[Any]:
         yield stack.enter_context(require_dask().Client(address))
 
 
-def results(client: Any, trials: Sequence[Trial], rung: int, out: str) -> Iterator[dict[str, Any]]:
-    """Let the workers train, and yield each result as it comes; for a failed trial, the reason."""
-    futures = {}
-    for trial in trials:
+def results(
+    client: Any,
+    trials: Sequence[Trial],
+    rung: int,
+    out: str,
+    *,
+    say: Callable[[str], Any] = lambda _: None,
+    work: Callable[[Trial, int, str], dict[str, Any]] = train,
+    reached: Callable[[Trial, int, str], int] = step_reached,
+) -> Iterator[dict[str, Any]]:
+    """Let the workers train, and yield each result as it comes; for a failed trial, the reason.
+
+    Dask gives a task up if four workers died under it, because the task itself may be what ends them. A trial is
+    submitted again if it came nearer to its end in the meantime, so only one that makes no progress fails.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        As `connected` yields it.
+    trials : sequence of Trial
+        What to train.
+    rung : int
+        Number of the rung, from 0.
+    out : str
+        Folder of the sweep.
+    say : callable
+        Gets a line for each trial that is submitted again, and one when no worker or one again is there.
+    work, reached : callable
+        Train a trial, in a worker; return the update from which it would continue, here.
+
+    Raises
+    ------
+    ConnectionError
+        If the scheduler is lost.
+    """
+    ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    running: dict[Any, tuple[Trial, int]] = {}
+
+    def submit(trial: Trial) -> None:
+        before = reached(trial, rung, out)
         key = f"{trial.name}-{rung}-{uuid.uuid4().hex}"  # of this sweep only: a scheduler may have served others
-        futures[client.submit(train, trial, rung, out, key=key)] = trial
-    for future in require_dask().as_completed(list(futures)):
+        future = client.submit(work, trial, rung, out, key=key)
+        running[future] = trial, before
+        future.add_done_callback(ended.put)
+
+    for trial in trials:
+        submit(trial)
+    alone = False
+    while running:
+        try:
+            future = ended.get(timeout=SECONDS_BETWEEN_LOOKS)
+        except queue.Empty:
+            alone = _look_after_workers(client, alone, say)
+            continue
+        trial, before = running.pop(future)
+        if future.cancelled():
+            raise ConnectionError(f"lost the scheduler at {_address(client)}; the same command continues the sweep")
         error = future.exception()
         if error is None:
             yield future.result()
+        elif isinstance(error, require_dask().KilledWorker) and (now := reached(trial, rung, out)) > before:
+            say(f"rung {rung}: workers died during trial {trial.name}; it continues from update {now}")
+            submit(trial)
         else:
-            trial = futures[future]
             common = {"kind": "result", "trial": trial.name, "rung": rung, "step": 0, **trial.searched}
             yield {
                 **common,
@@ -97,3 +152,25 @@ def results(client: Any, trials: Sequence[Trial], rung: int, out: str) -> Iterat
                 "error": f"{type(error).__name__}: {error}",
             }
         future.release()
+
+
+def _look_after_workers(client: Any, alone: bool, say: Callable[[str], Any]) -> bool:
+    """Start workers of this machine that Dask did not replace, and say if none is there; return that.
+
+    Dask gives a worker up whose process does not come back within 15 s, or fails to start, and starts no other.
+    """
+    if client.cluster is not None:
+        client.cluster.scale(len(client.cluster.worker_spec))
+    try:
+        none = not client.nthreads()
+    except (OSError, TimeoutError):  # the client tries to connect again; if it cannot, it cancels all tasks
+        return alone
+    if none and not alone:
+        say(f"no worker is connected to the scheduler at {_address(client)}; waiting for one")
+    if alone and not none:
+        say("workers are connected again")
+    return none
+
+
+def _address(client: Any) -> str:
+    return str(client.scheduler.address)

@@ -20,7 +20,7 @@ FUNCTION = re.compile(r"\.text\.(\S+):")
 LABEL = re.compile(r"(\.L_\S+):")
 INSTRUCTION = re.compile(r"\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)([^;]*);")
 TARGET = re.compile(r"`\((\.L_\S+)\)")
-BARRIERS = ("BAR.SYNC", "UCGABAR_WAIT")  # one of them per step, of a block or of a cluster
+BARRIERS = ("BAR.SYNC", "UCGABAR_WAIT", "SYNCS.PHASECHK")  # one per step: of a block, of a cluster, for messages
 
 
 @functools.cache

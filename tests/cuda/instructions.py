@@ -1,8 +1,11 @@
-"""What the compiler makes of every instantiation of the kernels, and a table of it: the instructions of a step.
+"""What the compiler makes of the kernels, and tables of it: the instructions of a step.
 
-    python tests/cuda/instructions.py            print the table
-    python tests/cuda/instructions.py --write    put it into docs/cuda_engine.md, whose numbers the tests hold the
+    python tests/cuda/instructions.py            print the tables
+    python tests/cuda/instructions.py --write    put them into docs/cuda_engine.md, whose numbers the tests hold the
                                                  kernels to
+
+The first table has every instantiation of euler.cu, the second some of lean.cu and lstm.cu: with the most rows, which
+take the most registers, and each generation of GPUs that has instructions of its own.
 
 Run it from the root of the repository. It needs the wheels nvidia-cuda-nvrtc and nvidia-cuda-nvdisasm, of the extra
 dev.
@@ -19,11 +22,13 @@ from pathlib import Path
 import disassembly
 import nvrtc
 
-from numrnn.engines.cuda.kernels import KERNELS, OPTIONS, source, tiles_for
+from numrnn.engines.cuda.kernels import ELMAN, GATED, KERNELS, OPTIONS, TILES, LeanLayout, family_of, source, tiles_for
+from numrnn.engines.cuda.lstm import LSTM_TILES, ROWS
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "cuda_engine.md"
 BEGIN, END = "<!-- instructions: begin -->", "<!-- instructions: end -->"
+BEGIN_OTHERS, END_OTHERS = "<!-- instructions of the others: begin -->", "<!-- instructions of the others: end -->"
 ARCHITECTURES = {"sm_80": 80, "sm_90": 90}
 # One for each architecture and each tile that it can run.
 CASES = [(arch, tile) for arch, capability in ARCHITECTURES.items() for tile in tiles_for(capability)]
@@ -45,6 +50,36 @@ COLUMNS = (
     "fence in a step",
 )
 GATES = (1, 2)
+CELLS = {ELMAN: "Elman", GATED: "gated", None: "LSTM"}  # by `variant` of the kernels of lean.cu
+OTHER_COLUMNS = ("GPU", "cell", "dtype", "n up to", "blocks", "rows", "forward", "backward")
+
+
+def lean(units, dtype="float32", cluster=1, variant=GATED):
+    tile = next(one for one in TILES if (one.units, one.dtype, one.cluster) == (units, dtype, cluster))
+    return tile.with_rows(min(tile.rows[-1], LeanLayout.most_rows), LeanLayout), variant
+
+
+def lstm(units, dtype="float32"):
+    return next(one for one in LSTM_TILES if (one.units, one.dtype) == (units, dtype)).with_rows(ROWS[-1]), None
+
+
+# An architecture, a layout, and the variant of the kernels of lean.cu.
+OTHERS = [
+    ("sm_75", *lean(128)),
+    ("sm_75", *lean(128, "float64")),
+    ("sm_75", *lstm(64)),
+    ("sm_80", *lean(256)),
+    ("sm_80", *lstm(64, "float64")),
+    ("sm_90", *lean(128, variant=ELMAN)),
+    ("sm_90", *lean(256, cluster=2)),
+    ("sm_90", *lean(256, "float64", cluster=4)),
+    ("sm_90", *lean(512, cluster=8)),
+    ("sm_90", *lstm(128)),
+    ("sm_90", *lstm(128, "float64")),
+    ("sm_100", *lstm(128)),
+    ("sm_120", *lean(256, cluster=2)),
+    ("sm_120", *lstm(128)),
+]
 
 
 def label(arch, tile):
@@ -84,18 +119,60 @@ def row(arch, tile):
     return (arch, tile.dtype, str(tile.units), " / ".join(map(str, tile.rows)), *cells, fence)
 
 
-def table():
+def names(layout, variant):
+    """Return the names of both kernels of one of the other cases."""
+    return [layout.name(kernel, variant) for kernel in KERNELS]
+
+
+@functools.cache
+def other_program(arch, layout, variant):
+    """Return both kernels of one of the other cases, compiled."""
+    kernels = names(layout, variant)
+    return nvrtc.compile_program(source(family_of(kernels[0])), kernels, arch, (*OPTIONS, "--ptxas-options=-v"))
+
+
+def other_loops(arch, layout, variant):
+    """Return the loops over time of both kernels of one of the other cases."""
+    program = other_program(arch, layout, variant)
+    by_name = disassembly.loops(program.cubin)
+    return [by_name[program.names[name]] for name in names(layout, variant)]
+
+
+def key(arch, layout, variant):
+    """Return what names one of the other cases in the table."""
+    return (arch, CELLS[variant], layout.dtype, *map(str, (layout.units, layout.cluster, layout.rows)))
+
+
+def other_row(case):
+    """Return the line of the second table for a case."""
+    return (*key(*case), *(f"{loop.per_step:.0f}" for loop in other_loops(*case)))
+
+
+def tables():
+    """Return both tables; one thread for each case of the second, since the compiler takes a second for each."""
     from benchmarks.report import markdown_table
 
-    return markdown_table(COLUMNS, [row(arch, tile) for arch, tile in CASES])
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        others = list(pool.map(other_row, OTHERS))
+    return markdown_table(COLUMNS, [row(*case) for case in CASES]), markdown_table(OTHER_COLUMNS, others)
+
+
+def cells_of(begin, end, page=PAGE):
+    """Return the cells of a table of the page, without its head."""
+    lines = page.read_text(encoding="utf-8").split(begin)[1].split(end)[0].strip().splitlines()[2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def stated_others():
+    """Return the numbers of the second table, forward and backward, by `key`."""
+    return {tuple(cells[:-2]): (int(cells[-2]), int(cells[-1])) for cells in cells_of(BEGIN_OTHERS, END_OTHERS)}
 
 
 def stated(page=PAGE):
-    """Return the numbers of the page, by (GPU, dtype, n, kernel, gates, rows)."""
-    lines = page.read_text(encoding="utf-8").split(BEGIN)[1].split(END)[0].strip().splitlines()[2:]
+    """Return the numbers of the first table, by (GPU, dtype, n, kernel, gates, rows)."""
     numbers = {}
-    for line in lines:
-        arch, dtype, units, rows, *cells, _ = (cell.strip() for cell in line.strip("|").split("|"))
+    for line in cells_of(BEGIN, END, page):
+        arch, dtype, units, rows, *cells, _ = line
         kernels = [(kernel, gates) for gates in GATES for kernel in KERNELS]
         for (kernel, gates), cell in zip(kernels, cells, strict=True):
             for count, number in zip(rows.split("/"), cell.split("/"), strict=True):
@@ -110,9 +187,11 @@ def main(arguments):
     if arguments == ["--write"]:
         from benchmarks.page import put_between
 
-        put_between(PAGE, BEGIN, END, table)
+        first, second = tables()
+        put_between(PAGE, BEGIN, END, lambda: first)
+        put_between(PAGE, BEGIN_OTHERS, END_OTHERS, lambda: second)
     else:
-        print(table())
+        print("\n\n".join(tables()))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What tests/gpu and the sanitizer's short run reach on a card: every layout, shown here without one."""
+"""What tests/gpu and the sanitizer's short run reach on a card: every layout of every family."""
 
 import numpy as np
 import pytest
@@ -6,9 +6,10 @@ import standin_cupy
 from standin import A100, H200, RTX_3090, Device, StandinLauncher, missing
 
 from benchmarks.gpu import short_run
-from benchmarks.gpu.coverage import BATCHES, cases, not_reached
+from benchmarks.gpu.coverage import BATCHES, FAMILIES, VARIANTS, cases, not_reached
 from numrnn.engines.cuda import tape
-from numrnn.engines.cuda.kernels import TILES
+from numrnn.engines.cuda.kernels import KERNELS, TILES, LeanLayout
+from numrnn.engines.cuda.lstm import LSTM_TILES, ROWS
 
 DEVICES = {"H200": H200, "H100 PCIe": Device(90, 114, 232_448), "A100": A100, "RTX 3090": RTX_3090}
 
@@ -28,13 +29,17 @@ def test_every_layout_is_reached_and_one_left_out_is_named(device, occupancy):
     assert not_reached(device, found) == set()
     for index, left_out in enumerate(found):
         named = not_reached(device, found[:index] + found[index + 1 :])
-        assert [(tile.with_rows(rows), gates) for tile, rows, gates in named] == [(left_out.layout, left_out.gates)]
+        assert named == {(left_out.family, left_out.cell, left_out.layout)}
 
 
 def test_both_kinds_of_cards_together_reach_every_tile():
     found = [case for device in (H200, A100) for case in cases(device, one)]
-    reached = {(c.layout.dtype, c.layout.units, c.layout.cluster, c.layout.rows) for c in found}
-    assert reached == {(t.dtype, t.units, t.cluster, rows) for t in TILES for rows in t.rows}
+    for family, cell in FAMILIES:
+        layouts = [case.layout for case in found if (case.family, case.cell) == (family, cell)]
+        reached = {(layout.dtype, layout.units, layout.cluster, layout.rows) for layout in layouts}
+        tiles, most = (LSTM_TILES, 8) if family == "lstm" else (TILES, 8 if family == "euler" else LeanLayout.most_rows)
+        pairs = [(tile, rows) for tile in tiles for rows in getattr(tile, "rows", ROWS) if rows <= most]
+        assert reached == {(tile.dtype, tile.units, tile.cluster, rows) for tile, rows in pairs}, (family, cell)
     assert {case.dtype for case in found} == {"float32", "float64"}
     assert set(BATCHES) >= {1, 3, 131, 200, 264, 512, 1024}
     assert all(case.n < case.layout.units for case in found)
@@ -58,11 +63,10 @@ def test_the_short_run_compares_every_case_with_the_reference(monkeypatch, capsy
         monkeypatch.setattr(module, "cupy_launcher", lambda xp, index: Launcher())
     monkeypatch.setattr(short_run, "train", lambda: None)
     some = [case for case in cases(H200, one) if case.layout.units == 32 and case.layout.rows == 1]
+    assert {(case.family, case.cell) for case in some} == set(FAMILIES)
     monkeypatch.setattr(short_run, "cases", lambda device, occupancy: some)
-    monkeypatch.setattr(short_run, "OTHERS", (("elman", 29),))
-    monkeypatch.setattr(short_run, "IN_CLUSTERS", (("lstm", 29),))
     assert short_run.main() == 0
-    assert len(inner.launched) == 2 * (len(some) + 4) == 16
+    assert inner.launched == [case.layout.name(kernel, VARIANTS.get(case.cell)) for case in some for kernel in KERNELS]
     assert "worst error" in capsys.readouterr().out
     monkeypatch.setattr(short_run, "TOLERANCES", dict.fromkeys(short_run.TOLERANCES, 1e-30))
     assert short_run.main() == 1

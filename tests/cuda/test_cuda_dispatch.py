@@ -1,6 +1,7 @@
 """Which engine runs, and what is said where the CUDA engine does not."""
 
 import types
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -65,6 +66,23 @@ def test_what_a_device_cannot_run_is_named(rng):
     assert text == wanted
     assert reason(make_cell("gated", 3, 257), rng, A100) == wanted.replace("200", "257").replace("64 on", "32 on")
     assert reason(make_cell("gated", 3, 128), rng, A100, np.float64) is None
+
+
+def test_a_compiler_without_messages_is_named_where_a_cluster_needs_them(monkeypatch, rng):
+    """NVRTC 12.0 compiles all but the messages; the Euler cells have a cluster with a barrier too."""
+    old, new = replace(H200, nvrtc=(12, 0)), replace(H200, nvrtc=(12, 1))
+    wanted = "128 units in float32 on a GPU of compute capability 9.0 with NVRTC 12.0; it needs 12.1"
+    assert reason(make_cell("lstm", 3, 128), rng, old) == wanted
+    assert reason(make_cell("elman", 3, 256), rng, old) == wanted.replace("128", "256")
+    assert reason(make_cell("elman", 3, 512), rng, old) == wanted.replace("128", "512")
+    for unproven in ("0", "1"):
+        monkeypatch.setenv(VARIABLE, unproven)
+        for kind, n in (("lstm", 64), ("elman", 128), ("gated", 256), ("antisymmetric", 512)):
+            assert reason(make_cell(kind, 3, n), rng, old) is None
+    for kind, n in (("lstm", 128), ("elman", 512)):
+        assert reason(make_cell(kind, 3, n), rng, new) is None
+    too_old = replace(A100, nvrtc=(12, 0))
+    assert reason(make_cell("lstm", 3, 128), rng, too_old).endswith("with 166912 bytes of shared memory per block")
 
 
 def test_complex_numbers_are_not_covered(rng):
@@ -252,9 +270,12 @@ def test_the_launcher_compiles_a_kernel_once_and_gives_it_its_shared_memory():
             launched.append((grid, block, arguments))
 
     properties = {"major": 9, "minor": 0, "multiProcessorCount": 132, "sharedMemPerBlockOptin": 232_448}
-    cuda_ = types.SimpleNamespace(runtime=types.SimpleNamespace(getDeviceProperties=lambda index: properties))
+    cuda_ = types.SimpleNamespace(
+        runtime=types.SimpleNamespace(getDeviceProperties=lambda index: properties),
+        nvrtc=types.SimpleNamespace(getVersion=lambda: (12, 4)),
+    )
     launcher = CupyLauncher(types.SimpleNamespace(RawModule=Module, cuda=cuda_), 0)
-    assert launcher.device == H200
+    assert launcher.device == replace(H200, nvrtc=(12, 4))
     for _ in range(2):
         for kernel in families:
             launcher(kernel, 128, 256, 100_000, (np.int32(1),))

@@ -5,14 +5,17 @@ n is no width of a layout, so that there are units of padding: their weights are
 
 import numpy as np
 import pytest
-from problems import make_cell, reference, results, standin_tape
-from standin import KERNEL_TEXT, StandinLauncher, missing
+from ended_rows import assert_as_alone, draw_ended, rows_alone
+from problems import KINDS, draw, make_cell, reference, results, standin_tape
+from standin import KERNEL_TEXT, TEXTS, StandinLauncher, missing
+
+from numrnn.engines.cuda.families import VARIABLE
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 CASES = [(n, dtype) for n in (5, 29, 130) for dtype in ("float32", "float64")]
 PADDED = [
     ("own.exists(k) && t < end) h[k]", "t < end) h[k]"),
-    ("own.exists(k) && t < end ? step_size", "t < end ? step_size"),
+    ("runs = own.exists(k) && t < end", "runs = t < end"),
 ]
 
 
@@ -101,3 +104,60 @@ def test_without_care_of_the_padding_these_tests_fail(old, new, rng):
     )
     got, wanted = passes(draw, kind, 29, "float32", rng, KERNEL_TEXT.replace(old, new))
     assert differing(got, wanted, [name]) == [name]
+
+
+def ended(kind, n, dtype, rng, text=None, every=None):
+    """Return what the engine gives for rows that keep an infinite state, and what it should."""
+    *case, d_states, lengths = draw_ended(kind, n, np.dtype(dtype), rng)
+    with np.errstate(all="ignore"):
+        tape = standin_tape(*case, lengths=lengths, every=every, launcher=StandinLauncher(text=text))
+        return results(tape, d_states), rows_alone(*case, d_states, lengths)
+
+
+@pytest.mark.parametrize("unproven", ["0", "1"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_row_that_keeps_an_infinite_state_has_the_gradients_of_the_row_alone(kind, unproven, monkeypatch, rng):
+    monkeypatch.setenv(VARIABLE, unproven)
+    for n, dtype, every in ((5, "float32", None), (29, "float32", 2), (13, "float64", 1)):
+        if unproven == "1" and dtype == "float64":  # the same text as in float32
+            continue
+        assert_as_alone(*ended(kind, n, dtype, rng, every=every))
+
+
+@pytest.mark.parametrize(
+    ("family", "old", "new"),
+    [
+        ("euler", "runs ? (1 - c * c) * dh : T(0)", "(1 - c * c) * (runs ? dh : T(0))"),
+        ("lean", "runs ? (1 - c * c) * dh : T(0)", "(1 - c * c) * (runs ? dh : T(0))"),
+    ],
+)
+def test_a_product_with_zero_in_place_of_a_choice_is_found(family, old, new, monkeypatch, rng):
+    monkeypatch.setenv(VARIABLE, "1" if family == "lean" else "0")
+    assert TEXTS[family].count(old) == 1
+    got, wanted = ended("antisymmetric", 29, "float32", rng, TEXTS[family].replace(old, new))
+    with pytest.raises(AssertionError):
+        assert_as_alone(got, wanted)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("lstm", "const T activation = shift + scale * tanh_of(scale * u);  // (F13)"),
+        ("elman", "h_next = c[k] = tanh_of(u);  // (F11)"),
+    ],
+)
+def test_activations_that_are_nan_in_rows_that_have_ended_reach_no_gradient(kind, text, monkeypatch, rng):
+    """Their states are at most 1, so that NaN is planted where a product of a larger W would make it."""
+    monkeypatch.setenv(VARIABLE, "1")
+    family = {"lstm": "lstm", "elman": "lean"}[kind]
+    name = "activation" if kind == "lstm" else "c[k]"
+    assert TEXTS[family].count(text) == 1
+    planted = TEXTS[family].replace(text, f"{text}\n if (t >= end) {name} = T(NAN);".replace("const T act", "T act"))
+    cell = make_cell(kind, 2, 29)
+    params, x, h0, d_states = draw(cell, rng, 5, 4, np.float32)
+    options = {"lengths": [5, 1, 3, 4]}
+    plain, got = (
+        results(standin_tape(cell, params, x, h0, **options, launcher=StandinLauncher(text=one)), d_states)
+        for one in (None, planted)
+    )
+    assert all(np.array_equal(got[name], plain[name]) for name in plain)

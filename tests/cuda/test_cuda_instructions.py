@@ -22,7 +22,7 @@ GROWTH = 1.05  # a newer compiler may need some instructions more
 SPILLS = ("LDL", "STL")
 # The hardware's barrier of a cluster orders accesses to global memory too: it waits for the stores of the step, and
 # drops what the L1 cache holds. What else orders the blocks of a cluster must do without.
-FENCES = ("MEMBAR", "CCTL", "ERRBAR")
+FENCES = ("MEMBAR", "CCTL", "ERRBAR", "CGAERRBAR", "FENCE")
 
 
 @pytest.mark.parametrize(("arch", "tile"), TESTED, ids=[label(*case) for case in TESTED])

@@ -4,9 +4,13 @@ import types
 
 import numpy as np
 import pytest
+from problems import KINDS, draw, make_cell
 from standin import A100, H200, RTX_3090, Device
 
+from numrnn.engines.cuda import make_tape
+from numrnn.engines.cuda.families import VARIABLE
 from numrnn.engines.cuda.kernels import FIRST_CAPABILITY, KERNELS, TILES, CupyLauncher, Layout, choose_layout, tiles_for
+from numrnn.problem import check_problem
 
 H100_PCIE = Device(capability=90, processors=114, shared_bytes=232_448)
 T4 = Device(capability=75, processors=40, shared_bytes=65_536)
@@ -125,6 +129,7 @@ def test_the_launcher_asks_the_driver_for_both_kernels_and_takes_the_fewer():
     properties = {"major": 8, "minor": 0, "multiProcessorCount": 108, "sharedMemPerBlockOptin": 166_912}
     cuda = types.SimpleNamespace(
         runtime=types.SimpleNamespace(getDeviceProperties=lambda index: properties),
+        nvrtc=types.SimpleNamespace(getVersion=lambda: (13, 0)),
         driver=types.SimpleNamespace(occupancyMaxActiveBlocksPerMultiprocessor=occupancy),
     )
     launcher = CupyLauncher(types.SimpleNamespace(RawModule=Module, cuda=cuda), 0)
@@ -134,3 +139,32 @@ def test_the_launcher_asks_the_driver_for_both_kernels_and_takes_the_fewer():
     assert compiled == [layout.name(name, 2) for name in KERNELS]
     assert launcher.blocks_per_processor(Layout("float32", 256, 1, 2, 4, 8, 32), 1) == 1
     assert len(asked) == 2
+
+
+@pytest.mark.parametrize("unproven", ["0", "1"])
+@pytest.mark.parametrize("kind", [*KINDS, "elman", "lstm"])
+def test_the_driver_is_asked_about_the_kernels_that_are_launched(kind, unproven, monkeypatch, rng):
+    """The Elman network has as many inputs as an ungated cell, and other kernels; no other cell may confuse two."""
+    monkeypatch.setenv(VARIABLE, unproven)
+    asked, launched = set(), []
+
+    class Launcher:
+        device = Device(86, 2, 101_376)
+
+        def blocks_per_processor(self, layout, variant):
+            asked.update((layout.name(name, variant), layout.shared_bytes(name, variant)) for name in KERNELS)
+            return int(rng.integers(1, 4))
+
+        def __call__(self, kernel, blocks, threads, shared_bytes, arguments):
+            launched.append((kernel, shared_bytes))
+            for array in (a for a in arguments if isinstance(a, np.ndarray) and a.dtype.kind == "f"):
+                array[...] = 0
+
+    for n, dtype in ((int(rng.integers(1, 65)), np.float32), (int(rng.integers(1, 33)), np.float64)):
+        cell = make_cell(kind, 2, n)
+        params, x, h0, d_states = draw(cell, rng, 2, 101, dtype)
+        tape = make_tape(check_problem(cell, params, x, h0, None, None), Launcher())
+        tape.run()
+        tape.propagate(d_states[-1], d_states, ("params",))
+    assert len(launched) == 4
+    assert set(launched) <= asked

@@ -79,15 +79,15 @@ LOOP = [
     Slip("threads with copies of a sum fetch too", "if (counts) copy_async", "copy_async"),
     Slip("inputs of the step after", "fetch(round, t + AHEAD);", "fetch(round, t + AHEAD + 1);", "gated"),
     Slip("the slot of a step that needs it still", "fetch((round + AHEAD - 1) % AHEAD,", "fetch(round,", "gated"),
-    Slip("dL/dh of the step before", "g_out[step + k] = g[k]", "g_out[k] = g[k]", "gated"),
-    Slip("a row of derivatives too many", "if (g_out && s > 0) g_out[step", "if (g_out) g_out[step", "gated"),
+    Slip("dL/dh of the step before", "at.g[at.step + k] = g[k]", "at.g[k] = g[k]", "gated"),
+    Slip("a row of derivatives too many", "if (at.g && s > 0) at.g[at.step", "if (at.g) at.g[at.step", "gated"),
     Slip("a third of the state", "if (gate < 2) state[gate * n]", "if (gate < 3) state[gate * n]"),
 ]
 ELMAN = [
-    Slip("the Elman network keeps g", "CELL == ELMAN && t < end ? T(0) : g[k]", "g[k]", "elman"),
-    Slip("a row that has ended loses g", "CELL == ELMAN && t < end ?", "CELL == ELMAN ?", "elman"),
+    Slip("the Elman network keeps g", "(CELL == ELMAN ? T(0) : g[k])", "g[k]", "elman"),
+    Slip("a row that has ended loses g", "if (t < end) g[k] =", "g[k] =", "elman"),
     Slip("a row stops one step late", "t < end) h[k] = h_next", "t <= end) h[k] = h_next", "elman"),
-    Slip("a row that has ended has a delta", "&& t < end ? step_size", "? step_size", "elman"),
+    Slip("a row that has ended has a delta", "runs = own.exists(k) && t < end", "runs = own.exists(k)", "elman"),
     Slip("its activation without tanh", "h_next = c[k] = tanh_of(u)", "h_next = c[k] = u", "elman"),
     Slip("W in place of its transpose", "diffusion, true}", "diffusion, false}", "elman"),
 ]
@@ -107,7 +107,7 @@ LSTM = [
     Slip("delta_i without its slope", "delta.of[INPUT] = i * (1 - i) * g", "delta.of[INPUT] = i * g"),
     Slip("delta_f from the new memory", "f * (1 - f) * c_before * dc", "f * (1 - f) * c * dc"),
     Slip("delta_g from f", "(1 - g * g) * i * dc", "(1 - g * g) * f * dc"),
-    Slip("delta_o without tanh(c)", "o * (1 - o) * tanh_c * dh_next", "o * (1 - o) * dh_next"),
+    Slip("delta_o without tanh(c)", "o * (1 - o) * tanh_c * g_h", "o * (1 - o) * g_h"),
     Slip(
         "a row that has ended has derivatives", "const bool active = exists && t < end;", "const bool active = exists;"
     ),

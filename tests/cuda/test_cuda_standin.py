@@ -113,7 +113,7 @@ MUTANTS = [
     Mutant("backward takes A and not its transpose", "diffusion, true}", "diffusion, false}", "gated"),
     Mutant("W in place of W - W^T", "return W[i * n + j] - W[j * n + i];", "return W[i * n + j];"),
     Mutant("a row stops one step late", "&& t < end) h[k]", "&& t <= end) h[k]"),
-    Mutant("a row that has ended has a delta", "&& t < end ? step_size", "? step_size"),
+    Mutant("a row that has ended has a delta", "runs = own.exists(k) && t < end", "runs = own.exists(k)"),
     Mutant("segments count steps from zero", END + "\n", END.replace(" - first", "") + "\n"),
     Mutant("no barrier between writing and reading", "            __syncthreads();\n", ""),
     Mutant("no barrier in a cluster", "} else {\n            cluster_barrier();", "} else {", units=256),

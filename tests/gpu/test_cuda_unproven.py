@@ -9,11 +9,13 @@ from helpers import draw_params
 from test_cuda_engine import DOUBLE, SINGLE, assert_agrees, draw_ragged, move, results
 
 import numrnn
+from benchmarks.gpu.coverage import FAMILIES, cases
 from numrnn import forward
 from numrnn.bptt import ReferenceTape
 from numrnn.engines import cuda
 from numrnn.engines.cuda import CudaTape
 from numrnn.engines.cuda.families import VARIABLE
+from numrnn.engines.cuda.kernels import cupy_launcher
 from numrnn.problem import check_problem
 
 EULER = ["antisymmetric", "gated", "unstructured", "gated-unstructured"]
@@ -75,6 +77,18 @@ def test_the_leaner_loop_gives_the_bits_of_the_proven_one(kind, n, batch, dtype,
         monkeypatch.setenv(VARIABLE, value)
         passes.append(results("fused", case[0], *arrays, None, lengths=lengths)[1])
     assert all(np.array_equal(passes[0][name], passes[1][name]) for name in passes[0])
+
+
+@pytest.mark.parametrize(("family", "cell"), [pair for pair in FAMILIES if pair[0] != "euler"])
+def test_every_layout_agrees(family, cell, cupy, rng):
+    """tests/cuda/test_cuda_coverage.py shows which these are: every tile and number of rows, both precisions."""
+    launcher = cupy_launcher(cupy, cupy.cuda.Device().id)
+    for case in cases(launcher.device, launcher.blocks_per_processor):
+        if (case.family, case.cell) != (family, cell):
+            continue
+        *problem, lengths = draw_case(cell, case.n, case.batch, 9, np.dtype(case.dtype), rng)
+        tape = assert_agrees(cupy, SINGLE if case.dtype == "float32" else DOUBLE, *problem, lengths=lengths)
+        assert tape._recurrence.layout == case.layout
 
 
 @pytest.mark.parametrize("kind", ["elman", "lstm"])

@@ -19,7 +19,7 @@ from numrnn.cells.base import Cell
 from numrnn.cells.lipschitz import LipschitzCell
 from numrnn.engines.cpu import workspace
 from numrnn.engines.cpu.products import aligned
-from numrnn.engines.cpu.slices import BackwardBuffers, Constants, Slice, transposed, weights_and_bias
+from numrnn.engines.cpu.slices import BackwardBuffers, Constants, Slice, transposed, weights_and_bias, zero_ended
 from numrnn.problem import Problem
 
 
@@ -63,16 +63,14 @@ class LipschitzSlice(Slice):
             tanh(u, c)  # (F22)
             add(products[1], c, u)  # (F23)
             if active is not None:
-                np.multiply(u, active[t], u)
+                zero_ended(u, active[t])
             add(s[t], u, s[t + 1])  # (F25)
 
     def fill_slopes(self, acts: np.ndarray, states: np.ndarray, active: np.ndarray | None) -> None:
-        """Fill `slopes` with 1 - c^2, and 0 where a row keeps its state."""
+        """Fill `slopes` with 1 - c^2."""
         slopes, c = self.slopes[: len(acts), : self.slope_count], acts[:, : self.slope_count]
         np.multiply(c, c, out=slopes)
         np.subtract(1, slopes, out=slopes)
-        if active is not None:
-            self.in_blocks(slopes)[...] *= active[:, None]
 
     def steps_back(self, first: int, acts: np.ndarray, active: np.ndarray | None, out: BackwardBuffers) -> None:
         """Propagate q back over a chunk; a row that keeps its state passes it on."""
@@ -80,8 +78,10 @@ class LipschitzSlice(Slice):
         q, products = self.q_parts[0], self.tmp[:2]
         for t in reversed(range(len(acts))):
             deltas = self.delta_steps[t]
-            multiply(q, 1 if active is None else active[t], deltas[1])  # (B34)
+            np.copyto(deltas[1], q)  # (B34)
             multiply(self.slope_steps[t], q, deltas[0])  # (B35)
+            if active is not None:
+                zero_ended(deltas, active[t])
             np.matmul(deltas, W_A, products)
             add(q, products[0], q)
             add(q, products[1], q)  # (B36) (B37)
@@ -130,13 +130,15 @@ class MidpointSlice(LipschitzSlice):
             tanh(u, c)  # (F22)
             add(products[1], c, u)  # (F23)
             if active is not None:
-                multiply(u, active[t], u)
+                zero_ended(u, active[t])
             add(s[t], u, s[t + 1])  # (F25)
 
     def fill_slopes(self, acts: np.ndarray, states: np.ndarray, active: np.ndarray | None) -> None:
-        """Fill `slopes` with 1 - c^2 and 1 - c_h^2, and 0 where a row keeps its state; fill `k`."""
+        """Fill `slopes` with 1 - c^2 and 1 - c_h^2; fill `k`, 0 where a row keeps its state."""
         super().fill_slopes(acts, states, active)
-        np.multiply(acts[:, 2], self.constants.scale, out=self.k[: len(acts)])
+        k = np.multiply(acts[:, 2], self.constants.scale, out=self.k[: len(acts)])
+        if active is not None:
+            zero_ended(self.in_blocks(k), active)
 
     def steps_back(self, first: int, acts: np.ndarray, active: np.ndarray | None, out: BackwardBuffers) -> None:
         """Propagate q back over a chunk; a row that keeps its state passes it on."""
@@ -144,13 +146,17 @@ class MidpointSlice(LipschitzSlice):
         q, products, dk = self.q_parts[0], self.tmp[:2], self.tmp[2]
         for t in reversed(range(len(acts))):
             deltas, (slope, slope_h) = self.delta_steps[t], self.slope_steps[t][:2]
-            multiply(q, 1 if active is None else active[t], deltas[2])  # (B34)
+            np.copyto(deltas[2], q)  # (B34)
             multiply(slope, q, deltas[1])  # (B35)
+            if active is not None:
+                zero_ended(deltas[1:3], active[t])
             np.matmul(deltas[1:3], W_A, products)
             add(products[0], products[1], dk)  # (B36)
             add(q, dk, q)  # (B37)
             multiply(dk, 0.5, deltas[4])  # (B38)
             multiply(slope_h, deltas[4], deltas[3])
+            if active is not None:
+                zero_ended(deltas[3], active[t])
             np.matmul(deltas[3:5], W_A, products)
             add(q, products[0], q)
             add(q, products[1], q)

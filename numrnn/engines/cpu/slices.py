@@ -163,8 +163,10 @@ class Slice(ABC):
         return slice(part * self.n, (part + 1) * self.n)
 
     def active(self, first: int, count: int) -> np.ndarray | None:
-        """Return a bool array, (count, b, 1) in blocks: True where a row's sequence has not ended."""
-        return None if self._active is None else self.in_blocks(self._active[first : first + count])
+        """Return a bool array, (count, b, 1) in blocks: True where a row's sequence has not ended; None if none has."""
+        if self._active is None or self._active[first : first + count].all():
+            return None
+        return self.in_blocks(self._active[first : first + count])
 
     def forward(self, start: int, stop: int, s: np.ndarray, states: Any = None, acts: Any = None) -> None:
         """Run s, (b, state_size), from step `start` to `stop`, in place.
@@ -210,7 +212,8 @@ class Slice(ABC):
             deltas = [delta[:count].reshape(-1, self.n) for delta in self.deltas]
             if out.d_params is not None:
                 self.x_1[:count, :, :-1] = self.x[first : first + count]
-                h, x_1 = self._flat(states[at : at + count, :, : self.n]), self.x_1[:count].reshape(-1, self.m + 1)
+                h = self._flat(states[at : at + count, :, : self.n], active)
+                x_1 = self.x_1[:count].reshape(-1, self.m + 1)
                 self.add_products(deltas, h, x_1, out)
             if out.dx is not None:
                 of_u = zip(deltas[: self.pre_activations], self.constants.V, strict=True)
@@ -219,10 +222,15 @@ class Slice(ABC):
         for part in range(self.parts):
             q[:, self.columns(part)] = self.q[part]
 
-    def _flat(self, h: np.ndarray) -> np.ndarray:
-        """Return a copy of (count, b, n), as (count x b, n), in the cache: products in tiles read it several times."""
+    def _flat(self, h: np.ndarray, active: np.ndarray | None) -> np.ndarray:
+        """Return a copy of (count, b, n) as (count x b, n), 0 where a row keeps its state.
+
+        The copy is in the cache: products in tiles read it several times.
+        """
         copy = self.h[: len(h)]
         copy[...] = h
+        if active is not None:
+            zero_ended(self.in_blocks(copy), active)
         return copy.reshape(-1, self.n)
 
     def add_direct_gradient(self, t: int, out: BackwardBuffers) -> None:
@@ -233,6 +241,15 @@ class Slice(ABC):
                 q += scale * out.direct[t, :, self.columns(part)]  # (B26)
             if out.all_g is not None:
                 np.divide(q, scale, out=out.all_g[t, :, self.columns(part)])
+
+
+def zero_ended(array: np.ndarray, active: np.ndarray) -> None:
+    """Set the rows to zero whose sequences have ended.
+
+    Such a row keeps its last state, which may be infinite, and what a step makes of that is not used. A product with
+    zero in place of this would make it NaN.
+    """
+    np.copyto(array, 0, where=~active)
 
 
 def transposed(V: Array, b: Array, dtype: Any) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 from numrnn.cells.base import Cell
 from numrnn.cells.euler import as_euler
 from numrnn.engines.cpu.products import aligned
-from numrnn.engines.cpu.slices import BackwardBuffers, Constants, Slice, transposed, weights_and_bias
+from numrnn.engines.cpu.slices import BackwardBuffers, Constants, Slice, transposed, weights_and_bias, zero_ended
 from numrnn.problem import Problem
 
 
@@ -39,7 +39,7 @@ class EulerSlice(Slice):
 
     def steps(self, acts: np.ndarray, active: np.ndarray | None) -> None:
         """Run the steps of a chunk; fill acts with c."""
-        A_T, product, add, multiply, tanh = self.constants.A_T, self.product, np.add, np.multiply, np.tanh
+        A_T, product, add, tanh = self.constants.A_T, self.product, np.add, np.tanh
         s, u = self.s_steps[0], self.tmp[0]  # only tanh writes to the tape, which is not in the cache
         for t, (c_t, s_t, s_next, u_t) in enumerate(
             zip(self.in_blocks(acts[:, 0]), s, s[1:], self.u_steps, strict=False)
@@ -48,19 +48,17 @@ class EulerSlice(Slice):
             add(u, u_t, u)  # (F2)
             tanh(u, c_t)  # (F3)
             if active is not None:
-                multiply(c_t, active[t], c_t)
+                zero_ended(c_t, active[t])
             add(s_t, c_t, s_next)  # (F4)
 
     def fill_slopes(self, acts: np.ndarray, states: np.ndarray, active: np.ndarray | None) -> None:
-        """Fill `slopes` with 1 - c^2, and 0 where a row keeps its state."""
-        self._slopes_of(acts[:, 0], active)
+        """Fill `slopes` with 1 - c^2."""
+        self._slopes_of(acts[:, 0])
 
-    def _slopes_of(self, c: np.ndarray, active: np.ndarray | None) -> None:
+    def _slopes_of(self, c: np.ndarray) -> None:
         slopes = self.slopes[: len(c), 0]
         np.multiply(c, c, out=slopes)
         np.subtract(1, slopes, out=slopes)
-        if active is not None:
-            self.in_blocks(slopes)[...] *= active
 
     def steps_back(self, first: int, acts: np.ndarray, active: np.ndarray | None, out: BackwardBuffers) -> None:
         """Propagate q back over a chunk."""
@@ -69,6 +67,8 @@ class EulerSlice(Slice):
         for t in reversed(range(len(acts))):
             delta = deltas[t]
             multiply(slopes[t], q, delta)  # (B1)
+            if active is not None:
+                zero_ended(delta, active[t])
             product(delta, A, from_delta)
             add(q, from_delta, q)  # (B2)
             if out.at_every_step:
@@ -121,11 +121,11 @@ class GatedEulerSlice(Slice):
             multiply(c_t, w_t, update)
             add(update, c_t, update)
             if active is not None:
-                multiply(update, active[t], update)
+                zero_ended(update, active[t])
             add(s_t, update, s_next)  # (F8)
 
     def fill_slopes(self, acts: np.ndarray, states: np.ndarray, active: np.ndarray | None) -> None:
-        """Fill `slopes` with (1 + w)(1 - c^2) and c (1 - w^2) / 2, and 0 where a row keeps its state."""
+        """Fill `slopes` with (1 + w)(1 - c^2) and c (1 - w^2) / 2."""
         slopes = self.slopes[: len(acts)]
         c, w = acts[:, 0], acts[:, 1]
         np.multiply(acts, acts, out=slopes)
@@ -135,8 +135,6 @@ class GatedEulerSlice(Slice):
         slope_z *= c
         one_plus_w = np.add(w, 1, out=self.sums[0, : len(acts)])
         slope *= one_plus_w
-        if active is not None:
-            self.in_blocks(slopes)[...] *= active[:, None]
 
     def steps_back(self, first: int, acts: np.ndarray, active: np.ndarray | None, out: BackwardBuffers) -> None:
         """Propagate q back over a chunk; store the sums of both deltas in `sums`."""
@@ -145,6 +143,8 @@ class GatedEulerSlice(Slice):
         for t in reversed(range(len(acts))):
             deltas, both = self.delta_steps[t], sums[t]
             multiply(self.slope_steps[t], q, deltas)  # (B7) (B8)
+            if active is not None:
+                zero_ended(deltas, active[t])
             add(deltas[0], deltas[1], both)  # (B9)
             product(both, A, from_deltas)
             add(q, from_deltas, q)  # (B10)
@@ -187,8 +187,8 @@ class ElmanSlice(EulerSlice):
                 np.copyto(s[t + 1], s[t], where=~active[t])
 
     def fill_slopes(self, acts: np.ndarray, states: np.ndarray, active: np.ndarray | None) -> None:
-        """Fill `slopes` with 1 - c^2, and 0 where a row keeps its state."""
-        self._slopes_of(states[1:], active)
+        """Fill `slopes` with 1 - c^2."""
+        self._slopes_of(states[1:])
 
     def steps_back(self, first: int, acts: np.ndarray, active: np.ndarray | None, out: BackwardBuffers) -> None:
         """Propagate q back over a chunk; a row that keeps its state passes q on."""
@@ -200,6 +200,7 @@ class ElmanSlice(EulerSlice):
             if active is None:
                 product(delta, A, q)  # (B17)
             else:
+                zero_ended(delta, active[t])
                 product(delta, A, from_delta)
                 np.copyto(q, from_delta, where=active[t])
             if out.at_every_step:
@@ -264,7 +265,7 @@ class LSTMSlice(Slice):
                 np.copyto(h[t + 1], h[t], where=~active[t])
 
     def fill_slopes(self, acts: np.ndarray, states: np.ndarray, active: np.ndarray | None) -> None:
-        """Fill `slopes` with dh/du_o, dc/du_i, dc/du_f, dc/du_g and dh/dc, and 0 where a row keeps its state."""
+        """Fill `slopes` with dh/du_o, dc/du_i, dc/du_f, dc/du_g and dh/dc."""
         slopes, (o, i, g) = self.slopes[: len(acts)], (acts[:, k] for k in (0, 1, 3))
         tanh_c = np.tanh(states[1:, :, self.n :], out=self.sums[0, : len(acts)])
         np.multiply(acts, acts, out=slopes[:, :4])
@@ -276,8 +277,6 @@ class LSTMSlice(Slice):
         slopes[:, 2] *= states[:-1, :, self.n :]
         slopes[:, 3] *= i
         slopes[:, 4] *= o
-        if active is not None:
-            self.in_blocks(slopes)[...] *= active[:, None]
 
     def steps_back(self, first: int, acts: np.ndarray, active: np.ndarray | None, out: BackwardBuffers) -> None:
         """Propagate the cotangents of h and c back over a chunk; a row that keeps its state passes them on."""
@@ -286,13 +285,15 @@ class LSTMSlice(Slice):
         blocks, sums = self.in_blocks(acts), self.sum_steps[0]
         for t in reversed(range(len(acts))):
             deltas, slopes, from_deltas = self.delta_steps[t], self.slope_steps[t], sums[t]
+            where = True if active is None else active[t]
             multiply(slopes[4], q, tmp)
-            add(q_c, tmp, q_c)  # (B19)
+            add(q_c, tmp, q_c, where=where)  # (B19)
             multiply(slopes[1:4], q_c, deltas[1:])  # (B20) (B21) (B22)
             multiply(slopes[0], q, deltas[0])  # (B23)
+            if active is not None:
+                zero_ended(deltas, active[t])
             np.matmul(deltas, W, products)
             add.reduce(products, 0, None, from_deltas)
-            where = True if active is None else active[t]
             np.copyto(q, from_deltas, where=where)
             multiply(q_c, blocks[t, 2], q_c, where=where)  # (B24)
             if out.at_every_step:

@@ -77,19 +77,31 @@ __device__ inline void expect_bytes(Arrivals* counter, int bytes) {
                  : "memory");
 }
 
-// Wait for the end of the phase of this parity, the first of which is 0. The wait acquires at the scope of the block. What
-// has arrived lies in this block's own shared memory, of which no older copy exists, and the scope of the cluster would
-// invalidate the L1 cache at every step, for loads of global memory that other blocks wrote: there are none. The PTX ISA
-// does not say that this scope is enough for another block's messages: look here first if a card disagrees.
+// Wait for the end of the phase of this parity, the first of which is 0, and acquire what the blocks of the cluster sent.
+//
+// By the PTX ISA a message releases its bytes at the scope of the cluster, and an acquire synchronises with a release only
+// if each one's scope includes the other thread. So the scope of the block, the default of mbarrier.try_wait, is too small
+// where another block sends. A plain acquire at the scope of the cluster covers global memory too: it invalidates the L1
+// cache (CCTL.IVALL) at every step, for numbers that no other block writes. So the wait itself is relaxed, and the fence
+// after it acquires nothing but shared memory (PTX ISA 8.6), which costs one instruction and no invalidation. Compilers
+// before 12.8 do not know that fence.
+#if __CUDACC_VER_MAJOR__ > 12 || (__CUDACC_VER_MAJOR__ == 12 && __CUDACC_VER_MINOR__ >= 8)
+#define WAIT "mbarrier.try_wait.parity.relaxed.cluster.shared::cta.b64"
+#define ACQUIRE "fence.acquire.sync_restrict::shared::cluster.cluster;"
+#else
+#define WAIT "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64"
+#define ACQUIRE ""
+#endif
+
 __device__ inline void await_bytes(Arrivals* counter, int parity) {
     unsigned ended;
     do {
-        asm volatile(
-            "{\n.reg .pred p;\nmbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}"
-            : "=r"(ended)
-            : "r"(shared_address(counter)), "r"(parity)
-            : "memory");
+        asm volatile("{\n.reg .pred p;\n" WAIT " p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}"
+                     : "=r"(ended)
+                     : "r"(shared_address(counter)), "r"(parity)
+                     : "memory");
     } while (!ended);
+    asm volatile(ACQUIRE ::: "memory");
 }
 
 __device__ inline unsigned address_in_block(const void* own, int rank) {

@@ -109,16 +109,17 @@ __global__ void CLUSTER_OF(CLUSTER)
         await_copies<AHEAD - 1>();
 #pragma unroll
         for (int k = 0; k < L::KEPT; ++k) {
-            // A row that keeps its state passes g on; padding adds nothing to the vector.
-            const T dh = own.exists(k) && t < end ? step_size * g[k] : T(0);
-            const T c = *inputs.slot(t, 0, k);
+            // A row that keeps its state passes g on, whatever c is of a state that may be infinite; padding adds nothing
+            // to the vector.
+            const bool runs = own.exists(k) && t < end;
+            const T dh = step_size * g[k], c = *inputs.slot(t, 0, k);
             if constexpr (GATES == 1) {
-                delta_bar[k] = (1 - c * c) * dh;  // (B1)
+                delta_bar[k] = runs ? (1 - c * c) * dh : T(0);  // (B1)
                 if (own.exists(k)) deltas[t * step + place + k] = delta_bar[k];
             } else {
                 const T z = *inputs.slot(t, 1, k);
-                const T delta = z * (1 - c * c) * dh;  // (B7)
-                const T delta_z = z * (1 - z) * c * dh;  // (B8)
+                const T delta = runs ? z * (1 - c * c) * dh : T(0);  // (B7)
+                const T delta_z = runs ? z * (1 - z) * c * dh : T(0);  // (B8)
                 delta_bar[k] = delta + delta_z;  // (B9)
                 if (own.exists(k)) {
                     deltas[t * GATES * step + place_act + k] = delta;
@@ -130,7 +131,7 @@ __global__ void CLUSTER_OF(CLUSTER)
         product(A_T, exchange.gather(t, delta_bar, own), own, A_T_delta);
 #pragma unroll
         for (int k = 0; k < L::KEPT; ++k) {
-            g[k] += A_T_delta[k];  // (B2) (B10)
+            if (t < end) g[k] += A_T_delta[k];  // (B2) (B10)
             g[k] += *inputs.slot(t, GATES, k);  // (B26)
             if (all_g && own.exists(k)) all_g[t * step + place + k] = g[k];
         }

@@ -10,11 +10,10 @@ import numpy as np
 
 from numrnn.backend import Array, Params, array_namespace, astype, empty
 from numrnn.cells.euler import EulerCell
-from numrnn.engines.cuda.kernels import Layout
+from numrnn.engines.cuda.kernels import ELMAN, GATED, UNGATED, Layout, gates_of
 from numrnn.problem import Problem
 
 FULL, TRIANGULAR, UNSTRUCTURED = range(3)  # enum Storage of product.cuh
-ELMAN, UNGATED, GATED = range(3)  # enum Cell of lean.cu
 
 
 class Recurrence(ABC):
@@ -64,14 +63,13 @@ class EulerRecurrence(Recurrence):
 
     def __init__(self, problem: Problem, layout: Layout, storage: int) -> None:
         self._cell, self.layout, self._storage = problem.cell, layout, storage
-        self.gates = gates_of(problem)
-        self._is_euler = isinstance(problem.cell, EulerCell)
-        self._variant = (GATED if self.gates == 2 else UNGATED) if self._is_euler else ELMAN
+        self._variant = variant_of(problem)
+        self.gates = gates_of(self._variant)
 
     def launch(self, kernel: str, batch: int) -> tuple[str, int, int, int]:
         """See `Recurrence.launch`."""
         layout: Layout = self.layout
-        shared = layout.shared_bytes(kernel, self.gates)
+        shared = layout.shared_bytes(kernel, self._variant)
         return layout.name(kernel, self._variant), layout.blocks(batch), layout.threads, shared
 
     def weights(self, params: Params, dtype: Any) -> tuple[Array, Array, Array]:
@@ -109,9 +107,11 @@ class EulerRecurrence(Recurrence):
         return params
 
 
-def gates_of(problem: Problem) -> int:
-    """Return 2 for a gated cell, else 1."""
-    return 2 if "V_z" in problem.params else 1
+def variant_of(problem: Problem) -> int:
+    """Return the number of enum Cell for an Euler cell or the Elman network."""
+    if not isinstance(problem.cell, EulerCell):
+        return ELMAN
+    return GATED if "V_z" in problem.params else UNGATED
 
 
 def split(dV_b: Array, V: str = "V", b: str = "b") -> dict[str, Array]:

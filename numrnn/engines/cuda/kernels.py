@@ -27,10 +27,22 @@ OPTIONS = ("-std=c++17",)
 PACK_BYTES = 16  # the widest load from shared memory
 FIRST_CAPABILITY = 80  # asynchronous copies, which the kernels of euler.cu need
 CLUSTER_CAPABILITY = 90  # clusters of blocks
+MESSAGES_NVRTC = (12, 1)  # the first NVRTC that compiles the messages between blocks of a cluster: PTX ISA 8.1
+NEWEST_NVRTC = (99, 0)
 COUNTERS_BYTES = 16  # two arrival counters, of the kernels that exchange messages
 SCALARS = {"float32": "float", "float64": "double"}
 GROUPS = {90: 8}  # most groups of processors (GPC) of a device, by compute capability
 MOST_GROUPS = 12  # of any other device
+
+
+# enum Cell of lean.cu: the cells that euler.cu and lean.cu run. For the two of euler.cu the number is also that of
+# pre-activations per unit; the Elman network has one.
+ELMAN, UNGATED, GATED = range(3)
+
+
+def gates_of(variant: int) -> int:
+    """Return the pre-activations per unit of a cell of enum Cell."""
+    return max(variant, 1)
 
 
 def family_of(kernel: str) -> str:
@@ -62,11 +74,19 @@ class Device:
         Streaming multiprocessors.
     shared_bytes : int
         Shared memory that a block may ask for.
+    nvrtc : (int, int)
+        Version of the compiler, such as (12, 8).
     """
 
     capability: int
     processors: int
     shared_bytes: int
+    nvrtc: tuple[int, int] = NEWEST_NVRTC
+
+    @property
+    def has_messages(self) -> bool:
+        """Whether the blocks of a cluster can send messages: what the clusters of lean.cu and lstm.cu need."""
+        return self.capability >= CLUSTER_CAPABILITY and self.nvrtc >= MESSAGES_NVRTC
 
     def clusters(self, blocks: int) -> int:
         """Return a lower bound of the clusters of so many blocks that run at once, one block per processor.
@@ -103,16 +123,18 @@ class Blocks:
         return -(-batch // (self.rows * at_once))
 
 
-Occupancy = Callable[[Any, int], int]  # of a layout and a number of gates: `Launcher.blocks_per_processor`
+Occupancy = Callable[[Any, int], int]  # of a layout and a number of enum Cell: `Launcher.blocks_per_processor`
 Chosen = TypeVar("Chosen", bound=Blocks)
 
 
-def one_block(layout: Any, gates: int) -> int:
+def one_block(layout: Any, variant: int) -> int:
     """Return 1: blocks per processor where nothing is known of it."""
     return 1
 
 
-def fewest_waves(layouts: Sequence[Chosen], gates: int, batch: int, device: Device, per_processor: Occupancy) -> Chosen:
+def fewest_waves(
+    layouts: Sequence[Chosen], variant: int, batch: int, device: Device, per_processor: Occupancy
+) -> Chosen:
     """Return the layout with the fewest rows per block with which all blocks run at once, or else the fewest waves.
 
     All at once means each on a processor of its own: fewer rows make a step shorter, more rows let the processors hold
@@ -122,7 +144,7 @@ def fewest_waves(layouts: Sequence[Chosen], gates: int, batch: int, device: Devi
     for layout in layouts:
         if layout.waves(batch, device) == 1:
             return layout
-    return min(layouts, key=lambda one: (one.waves(batch, device, per_processor(one, gates)), -one.rows))
+    return min(layouts, key=lambda one: (one.waves(batch, device, per_processor(one, variant)), -one.rows))
 
 
 @dataclass(frozen=True)
@@ -137,6 +159,7 @@ class Layout(Blocks):
     lanes: int
     held: int
     first_capability: ClassVar[int] = FIRST_CAPABILITY
+    by_messages: ClassVar[bool] = False  # whether the blocks of a cluster exchange messages
     most_held: ClassVar[int] = 45  # packs of weights in registers, without spilling others
     most_rows: ClassVar[int] = 8  # per block, without spilling
 
@@ -145,19 +168,19 @@ class Layout(Blocks):
         """Threads of a block."""
         return self.units // self.cluster // self.outputs * self.lanes
 
-    def name(self, kernel: str, gates: int) -> str:
-        """Return the C++ name of an instantiation."""
-        numbers = (gates, self.units, self.rows, self.cluster, self.outputs, self.lanes, self.held)
+    def name(self, kernel: str, variant: int) -> str:
+        """Return the C++ name of an instantiation; `variant` is a number of enum Cell."""
+        numbers = (variant, self.units, self.rows, self.cluster, self.outputs, self.lanes, self.held)
         return f"{kernel}<{SCALARS[self.dtype]}, {', '.join(map(str, numbers))}>"
 
-    def shared_bytes(self, kernel: str, gates: int) -> int:
+    def shared_bytes(self, kernel: str, variant: int) -> int:
         """Return the shared memory of a block: weights beyond the registers, vectors, prefetched inputs."""
         size = np.dtype(self.dtype).itemsize
         weights = self.units * self.outputs // self.lanes * size // PACK_BYTES  # packs per thread
         rest = (weights - self.held) * self.threads * PACK_BYTES
         vectors = 2 * self.rows * self.units * size
         kept = max(1, self.rows * self.outputs // self.lanes)
-        arrays = gates if kernel == "forward" else gates + 1
+        arrays = gates_of(variant) + (kernel == "backward")
         return rest + vectors + AHEAD["euler"] * arrays * kept * self.threads * size
 
 
@@ -165,19 +188,20 @@ class LeanLayout(Layout):
     """The same for the kernels of lean.cu: other names, and inputs only for threads that finish sums of their own."""
 
     first_capability: ClassVar[int] = 75
+    by_messages: ClassVar[bool] = True
     most_held: ClassVar[int] = 40
     most_rows: ClassVar[int] = 4
 
-    def name(self, kernel: str, gates: int) -> str:
-        """Return the C++ name of an instantiation; `gates` is a number of enum Cell of lean.cu."""
-        return f"lean_{super().name(kernel, gates)}"
+    def name(self, kernel: str, variant: int) -> str:
+        """Return the C++ name of an instantiation; `variant` is a number of enum Cell."""
+        return f"lean_{super().name(kernel, variant)}"
 
-    def shared_bytes(self, kernel: str, gates: int) -> int:
+    def shared_bytes(self, kernel: str, variant: int) -> int:
         """Return the shared memory of a block: weights beyond the registers, vectors, counters, prefetched inputs."""
         size = np.dtype(self.dtype).itemsize
         weights = self.units * self.outputs // self.lanes * size // PACK_BYTES  # packs per thread
         rest = (weights - self.held) * self.threads * PACK_BYTES
-        arrays = gates if kernel == "forward" else gates + 1
+        arrays = gates_of(variant) + (kernel == "backward")
         numbers = self.rows * (2 * self.units + AHEAD["lean"] * arrays * self.units // self.cluster)
         return rest + numbers * size + COUNTERS_BYTES
 
@@ -229,7 +253,7 @@ def tiles_for(capability: int, kind: type[Layout] = Layout) -> list[Tile]:
 def choose_layout(
     dtype: str,
     n: int,
-    gates: int,
+    variant: int,
     batch: int,
     device: Device,
     per_processor: Occupancy = one_block,
@@ -239,8 +263,8 @@ def choose_layout(
 
     Parameters
     ----------
-    dtype, n, gates, batch
-        The problem: float32 or float64, units, 1 or 2, rows of the batch.
+    dtype, n, variant, batch
+        The problem: float32 or float64, units, a number of enum Cell, rows of the batch.
     device : Device
     per_processor : callable
         `Launcher.blocks_per_processor`, called only for a batch too large for one block per processor: it may have to
@@ -250,9 +274,11 @@ def choose_layout(
     """
     for tile in tiles_for(device.capability, kind):
         layouts = [tile.with_rows(rows, kind) for rows in tile.rows if rows <= kind.most_rows]
-        fit = [layout for layout in layouts if layout.shared_bytes("backward", gates) <= device.shared_bytes]
+        fit = [layout for layout in layouts if layout.shared_bytes("backward", variant) <= device.shared_bytes]
+        if kind.by_messages and tile.cluster > 1 and not device.has_messages:
+            continue
         if tile.dtype == dtype and tile.units >= n and fit:
-            return fewest_waves(fit, gates, batch, device, per_processor)
+            return fewest_waves(fit, variant, batch, device, per_processor)
     return None
 
 
@@ -261,7 +287,7 @@ class Launcher(Protocol):
 
     device: Device
 
-    def blocks_per_processor(self, layout: Any, gates: int) -> int:
+    def blocks_per_processor(self, layout: Any, variant: int) -> int:
         """Return how many blocks of both kernels of a layout run at once on a processor, at least 1."""
 
     def __call__(self, kernel: str, blocks: int, threads: int, shared_bytes: int, arguments: tuple[Any, ...]) -> None:
@@ -278,6 +304,7 @@ class CupyLauncher:
             capability=10 * properties["major"] + properties["minor"],
             processors=properties["multiProcessorCount"],
             shared_bytes=properties["sharedMemPerBlockOptin"],
+            nvrtc=tuple(cupy.cuda.nvrtc.getVersion()),
         )
         self._kernels: dict[tuple[str, int], Any] = {}
 
@@ -285,13 +312,13 @@ class CupyLauncher:
         """Start a kernel on the current stream; see `Launcher`."""
         self._function(kernel, shared_bytes)((blocks,), (threads,), arguments, shared_mem=shared_bytes)
 
-    def blocks_per_processor(self, layout: Any, gates: int) -> int:
+    def blocks_per_processor(self, layout: Any, variant: int) -> int:
         """Return what the driver says of both kernels, compiled at the first call for a layout; see `Launcher`."""
         occupancy = self._cupy.cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor
         counts = []
         for name in KERNELS if layout.cluster == 1 else ():
-            shared_bytes = layout.shared_bytes(name, gates)
-            function = self._function(layout.name(name, gates), shared_bytes).kernel
+            shared_bytes = layout.shared_bytes(name, variant)
+            function = self._function(layout.name(name, variant), shared_bytes).kernel
             counts.append(occupancy(function.ptr, layout.threads, shared_bytes))
         return max(min(counts, default=1), 1)
 

@@ -117,31 +117,25 @@ __global__ void CLUSTER_OF(CLUSTER)
     const Mailbox<L> box(memory + Matrix<L>::REST_BYTES);
     Prefetch<L, GATES + 1> inputs(memory + Matrix<L>::REST_BYTES + Mailbox<L>::BYTES, own);
 
-    // Pointers to what belongs to step steps - 1; they move back from step to step.
-    const size_t step = static_cast<size_t>(batch) * n, back = static_cast<size_t>(steps - 1) * step;
     const bool exists = own.kept_units > 0;
     const size_t place = exists ? static_cast<size_t>(own.row) * n + own.unit : 0;
     const size_t place_act = exists ? static_cast<size_t>(own.row) * GATES * n + own.unit : 0;
-    const T* coming = acts + GATES * back + place_act;
-    const T* coming_direct = direct ? direct + back + place : acts;
-    T* delta_out = deltas + GATES * back + place_act;
-    T* sum_out = sums + back + place;
-    T* g_out = all_g ? all_g + back + place : nullptr;
+    Backwards<T, 1, GATES> at(batch, n, steps, place, place_act, acts, direct, deltas, all_g);
+    T* sum = sums + (steps - 1) * at.step + place;
     const int end = lengths && exists ? lengths[own.row] - first : steps;
 
     auto fetch = [&](int round, int s) {  // the inputs of step t = steps - 1 - s
         if (s < steps) {
 #pragma unroll
             for (int k = 0; k < L::KEPT; ++k) {
-                const int at = own.exists(k) ? k : 0;
+                const int here = own.exists(k) ? k : 0;
 #pragma unroll
                 for (int gate = 0; gate < GATES; ++gate) {
-                    inputs.fetch(round, gate, k, coming + gate * n + at, own.exists(k));
+                    inputs.fetch(round, gate, k, at.coming + gate * n + here, own.exists(k));
                 }
-                inputs.fetch(round, GATES, k, coming_direct + at, direct && own.exists(k));
+                inputs.fetch(round, GATES, k, direct ? at.coming_direct + here : acts, direct && own.exists(k));
             }
-            coming -= GATES * step;
-            if (direct) coming_direct -= step;
+            at.fetched();
         }
         inputs.close();
     };
@@ -160,15 +154,16 @@ __global__ void CLUSTER_OF(CLUSTER)
             inputs.template await<AHEAD - 2>();
 #pragma unroll
             for (int k = 0; k < L::KEPT; ++k) {
-                // A row that keeps its state passes g on; padding adds nothing to the vector.
-                const T dh = own.exists(k) && t < end ? step_size * g[k] : T(0);
-                const T c = inputs.at(round, 0, k);
+                // A row that keeps its state passes g on, whatever c is of a state that may be infinite; padding adds
+                // nothing to the vector.
+                const bool runs = own.exists(k) && t < end;
+                const T dh = step_size * g[k], c = inputs.at(round, 0, k);
                 if constexpr (CELL != GATED) {
-                    delta_bar[k] = (1 - c * c) * dh;  // (B1) (B16)
+                    delta_bar[k] = runs ? (1 - c * c) * dh : T(0);  // (B1) (B16)
                 } else {
                     const T z = inputs.at(round, 1, k);
-                    delta[k] = z * (1 - c * c) * dh;  // (B7)
-                    delta_z[k] = z * (1 - z) * c * dh;  // (B8)
+                    delta[k] = runs ? z * (1 - c * c) * dh : T(0);  // (B7)
+                    delta_z[k] = runs ? z * (1 - z) * c * dh : T(0);  // (B8)
                     delta_bar[k] = delta[k] + delta_z[k];  // (B9)
                 }
             }
@@ -177,23 +172,21 @@ __global__ void CLUSTER_OF(CLUSTER)
             for (int k = 0; k < L::KEPT; ++k) {
                 if (!own.exists(k)) continue;
                 if constexpr (CELL != GATED) {
-                    delta_out[k] = delta_bar[k];
+                    at.delta[k] = delta_bar[k];
                 } else {
-                    delta_out[k] = delta[k];
-                    delta_out[n + k] = delta_z[k];
-                    sum_out[k] = delta_bar[k];
+                    at.delta[k] = delta[k];
+                    at.delta[n + k] = delta_z[k];
+                    sum[k] = delta_bar[k];
                 }
-                if (g_out && s > 0) g_out[step + k] = g[k];
+                if (at.g && s > 0) at.g[at.step + k] = g[k];
             }
-            delta_out -= GATES * step;
-            sum_out -= step;
-            if (g_out) g_out -= step;
+            at.stored();
+            sum -= at.step;
             fetch((round + AHEAD - 1) % AHEAD, s + AHEAD - 1);
             product(A_T, box.receive(round), own, A_T_delta);
 #pragma unroll
             for (int k = 0; k < L::KEPT; ++k) {
-                const T kept = CELL == ELMAN && t < end ? T(0) : g[k];
-                g[k] = kept + A_T_delta[k];  // (B2) (B10) (B17)
+                if (t < end) g[k] = (CELL == ELMAN ? T(0) : g[k]) + A_T_delta[k];  // (B2) (B10) (B17)
                 g[k] += inputs.at(round, GATES, k);  // (B26)
             }
         }

@@ -5,6 +5,36 @@
 
 static_assert(AHEAD % 4 == 0, "two buffers, and two phases of each, in one round of a loop");
 
+// Pointers of a backward pass to what one thread reads and writes. They begin at the last step, and each moves back on its
+// own: the inputs of a step are fetched before it runs. STATES and ACTS are numbers per unit, of a state and of acts;
+// `place` and `place_act` are those of the thread's first element within a step.
+template <typename T, int STATES, int ACTS>
+struct Backwards {
+    const T *coming, *coming_direct;  // activations and the loss's direct derivatives, null if there are none
+    T *delta, *g;                     // g is null if dL/dh is not wanted
+    size_t step;                      // batch n
+
+    __device__ Backwards(int batch, int n, int steps, size_t place, size_t place_act, const T* acts, const T* direct,
+                         T* deltas, T* all_g)
+        : step(static_cast<size_t>(batch) * n) {
+        const size_t back = static_cast<size_t>(steps - 1) * step;
+        coming = acts + ACTS * back + place_act;
+        coming_direct = direct ? direct + STATES * back + place : nullptr;
+        delta = deltas + ACTS * back + place_act;
+        g = all_g ? all_g + STATES * back + place : nullptr;
+    }
+
+    __device__ void fetched() {
+        coming -= ACTS * step;
+        if (coming_direct) coming_direct -= STATES * step;
+    }
+
+    __device__ void stored() {
+        delta -= ACTS * step;
+        if (g) g -= STATES * step;
+    }
+};
+
 // The vector that the next product reads, in two buffers: fast threads write that of the next step while slow ones still
 // read that of this step.
 //

@@ -115,30 +115,24 @@ __global__ void CLUSTER_OF(CLUSTER) __launch_bounds__(Backward<T, UNITS, ROWS, C
     const Mailbox<L> box(memory + Matrix<L>::REST_BYTES);
     Prefetch<L, GATES + 3> inputs(memory + Matrix<L>::REST_BYTES + Mailbox<L>::BYTES, own);
 
-    // Pointers to what belongs to step steps - 1; they move back from step to step.
-    const size_t step = static_cast<size_t>(batch) * n, back = static_cast<size_t>(steps - 1) * step;
     const bool exists = own.exists(0);
     const size_t place = exists ? static_cast<size_t>(own.row) * 2 * n + own.unit : 0;
     const size_t place_act = exists ? (static_cast<size_t>(own.row) * n + own.unit) * GATES : 0;
-    const T* coming = acts + GATES * back + place_act;
-    const T* coming_state = states + 2 * back + place;
-    const T* coming_direct = direct ? direct + 2 * back + place : states;
-    T* delta_out = deltas + GATES * back + place_act;
-    T* g_out = all_g ? all_g + 2 * back + place : nullptr;
+    Backwards<T, 2, GATES> at(batch, n, steps, place, place_act, acts, direct, deltas, all_g);
+    const T* coming_state = states + 2 * (steps - 1) * at.step + place;
     const int end = lengths && exists ? lengths[own.row] - first : steps;
-    T c = exists ? coming_state[2 * step + n] : T(0);
+    T c = exists ? coming_state[2 * at.step + n] : T(0);
     T g_h = exists ? g_of_batch[place] : T(0), g_c = exists ? g_of_batch[place + n] : T(0), dh[1];
 
     auto fetch = [&](int round, int s) {  // the inputs of step t = steps - 1 - s
         if (s < steps) {
 #pragma unroll
-            for (int gate = 0; gate < GATES; ++gate) inputs.fetch(round, gate, 0, coming + gate, exists);
+            for (int gate = 0; gate < GATES; ++gate) inputs.fetch(round, gate, 0, at.coming + gate, exists);
             inputs.fetch(round, MEMORY, 0, coming_state + n, exists);
-            inputs.fetch(round, DIRECT_H, 0, coming_direct, direct && exists);
-            inputs.fetch(round, DIRECT_C, 0, coming_direct + n, direct && exists);
-            coming -= GATES * step;
-            coming_state -= 2 * step;
-            if (direct) coming_direct -= 2 * step;
+            inputs.fetch(round, DIRECT_H, 0, direct ? at.coming_direct : acts, direct && exists);
+            inputs.fetch(round, DIRECT_C, 0, direct ? at.coming_direct + n : acts, direct && exists);
+            at.fetched();
+            coming_state -= 2 * at.step;
         }
         inputs.close();
     };
@@ -154,15 +148,17 @@ __global__ void CLUSTER_OF(CLUSTER) __launch_bounds__(Backward<T, UNITS, ROWS, C
             const T i = inputs.at(round, INPUT, 0), f = inputs.at(round, FORGET, 0);
             const T g = inputs.at(round, CANDIDATE, 0), o = inputs.at(round, OUTPUT, 0);
             const T c_before = inputs.at(round, MEMORY, 0), tanh_c = tanh_of(c);
-            // A row that keeps its state passes its derivatives on; padding adds nothing to the vector.
+            // A row that keeps its state passes its derivatives on, whatever its gates are; padding adds nothing to the
+            // vector.
             const bool active = exists && t < end;
-            const T dh_next = active ? g_h : T(0);
-            const T dc = active ? g_c + o * (1 - tanh_c * tanh_c) * g_h : T(0);  // (B19)
-            Quartet<T> delta;
-            delta.of[INPUT] = i * (1 - i) * g * dc;  // (B20)
-            delta.of[FORGET] = f * (1 - f) * c_before * dc;  // (B21)
-            delta.of[CANDIDATE] = (1 - g * g) * i * dc;  // (B22)
-            delta.of[OUTPUT] = o * (1 - o) * tanh_c * dh_next;  // (B23)
+            const T dc = g_c + o * (1 - tanh_c * tanh_c) * g_h;  // (B19)
+            Quartet<T> delta{};
+            if (active) {
+                delta.of[INPUT] = i * (1 - i) * g * dc;  // (B20)
+                delta.of[FORGET] = f * (1 - f) * c_before * dc;  // (B21)
+                delta.of[CANDIDATE] = (1 - g * g) * i * dc;  // (B22)
+                delta.of[OUTPUT] = o * (1 - o) * tanh_c * g_h;  // (B23)
+            }
             if (own.counts) {
 #pragma unroll
                 for (int rank = 0; rank < CLUSTER; ++rank) {
@@ -170,14 +166,13 @@ __global__ void CLUSTER_OF(CLUSTER) __launch_bounds__(Backward<T, UNITS, ROWS, C
                 }
             }
             if (exists) {
-                *reinterpret_cast<Quartet<T>*>(delta_out) = delta;
-                if (g_out && s > 0) {
-                    g_out[2 * step] = g_h;
-                    g_out[2 * step + n] = g_c;
+                *reinterpret_cast<Quartet<T>*>(at.delta) = delta;
+                if (at.g && s > 0) {
+                    at.g[2 * at.step] = g_h;
+                    at.g[2 * at.step + n] = g_c;
                 }
             }
-            delta_out -= GATES * step;
-            if (g_out) g_out -= 2 * step;
+            at.stored();
             fetch((round + AHEAD - 1) % AHEAD, s + AHEAD - 1);
             product(W_T, box.receive(round), own, dh);
             if (active) {

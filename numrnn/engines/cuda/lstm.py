@@ -98,6 +98,8 @@ def choose_lstm_layout(
     for tile in lstm_tiles_for(device.capability):
         layouts = [tile.with_rows(rows) for rows in ROWS]
         fit = [layout for layout in layouts if layout.shared_bytes("backward") <= device.shared_bytes]
+        if tile.cluster > 1 and not device.has_messages:
+            continue
         if tile.dtype == dtype and tile.units >= n and fit:
             return fewest_waves(fit, GATES, batch, device, per_processor)
     return None

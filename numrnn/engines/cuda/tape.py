@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,13 @@ from numrnn.cells.lstm import LSTMCell
 from numrnn.cells.unstructured import UnstructuredMatrix
 from numrnn.checks import dtype_name
 from numrnn.engines.cuda import lstm
-from numrnn.engines.cuda.euler import FULL, TRIANGULAR, UNSTRUCTURED, EulerRecurrence, Recurrence, gates_of
+from numrnn.engines.cuda.euler import FULL, TRIANGULAR, UNSTRUCTURED, EulerRecurrence, Recurrence, variant_of
 from numrnn.engines.cuda.families import has_run, unproven_are_wanted
 from numrnn.engines.cuda.kernels import (
+    MESSAGES_NVRTC,
     MOST_UNITS,
     SCALARS,
+    Device,
     Launcher,
     Layout,
     LeanLayout,
@@ -66,8 +69,14 @@ def unsupported_reason(problem: Problem, launcher: Launcher | None = None) -> st
     if device.capability < FIRST_CAPABILITY:
         return f"arrays {on}; it needs {FIRST_CAPABILITY / 10}"
     if _choice(problem, launcher) is None:
+        if device.nvrtc < MESSAGES_NVRTC and _choice(problem, launcher, replace(device, nvrtc=MESSAGES_NVRTC)):
+            return f"{n} units in {dtype} {on} with NVRTC {_version(device.nvrtc)}; it needs {_version(MESSAGES_NVRTC)}"
         return f"{n} units in {dtype} {on} with {device.shared_bytes} bytes of shared memory per block"
     return None
+
+
+def _version(version: tuple[int, int]) -> str:
+    return ".".join(map(str, version))
 
 
 def unproven_reason(problem: Problem, launcher: Launcher | None = None) -> str | None:
@@ -122,16 +131,23 @@ def _families(problem: Problem) -> tuple[str, ...]:
     return ("lean", "euler") if unproven_are_wanted() else ("euler", "lean")
 
 
-def _choice(problem: Problem, launcher: Launcher) -> tuple[str, Layout | lstm.LSTMLayout] | None:
+def _choice(
+    problem: Problem, launcher: Launcher, device: Device | None = None
+) -> tuple[str, Layout | lstm.LSTMLayout] | None:
     """Return the family of kernels and the layout for a problem, or None if the device supports none."""
-    batch, n, dtype, device = len(problem.h0), problem.cell.hidden_size, dtype_name(problem.h0), launcher.device
+    batch, n, dtype, device = (
+        len(problem.h0),
+        problem.cell.hidden_size,
+        dtype_name(problem.h0),
+        device or launcher.device,
+    )
     layout: Layout | lstm.LSTMLayout | None
     for family in _families(problem):
         if family == "lstm":
             layout = lstm.choose_lstm_layout(dtype, n, batch, device, launcher.blocks_per_processor)
         else:
             kind = LeanLayout if family == "lean" else Layout
-            layout = choose_layout(dtype, n, gates_of(problem), batch, device, launcher.blocks_per_processor, kind)
+            layout = choose_layout(dtype, n, variant_of(problem), batch, device, launcher.blocks_per_processor, kind)
         if layout is not None:
             return family, layout
     return None
@@ -202,7 +218,7 @@ class CudaTape(Tape):
                 deltas, sums = self._run_back(start, states, acts, g, direct, all_g)
                 stop = start + len(acts)
                 if "params" in wrt:
-                    dA = _flat(sums).T @ _flat(self._recurrence.hidden(states[:-1]))  # (B5) (B14) (B18) (B25)
+                    dA = _flat(sums).T @ _flat(self._multiplied(start, states[:-1]))  # (B5) (B14) (B18) (B25)
                     dV_b = _flat(deltas).T @ _flat(inputs)  # (B4) (B12) (B13) (B18) (B25)
                     parts = [dA, dV_b]
                     totals = [a + b for a, b in zip(totals, parts, strict=True)] if totals else parts  # (B27)
@@ -210,6 +226,11 @@ class CudaTape(Tape):
                     xp.dot(_flat(deltas), self._V, out=_flat(dx[start:stop]))  # (B3) (B11) (B17) (B24)
             params = self._recurrence.gradients(*totals) if totals else None
         return Gradients(params, dx, g if "h0" in wrt else None, all_g)
+
+    def _multiplied(self, start: int, states: Array) -> Array:
+        """Return h of the states from which steps run, 0 where a row keeps its state: it may be infinite there."""
+        h, active = self._recurrence.hidden(states), self.problem.active
+        return h if active is None else self._xp.where(active[start : start + len(h)], h, 0)
 
     def _device(self) -> Any:
         """Return a context in which the arrays' device is the current one."""
