@@ -3,6 +3,9 @@
 The paper: B. Chang, M. Chen, E. Haber, E. H. Chi, "AntisymmetricRNN: A Dynamical System View on Recurrent Neural
 Networks", ICLR 2019, arXiv:1902.09689. Equation numbers without a letter, such as (12), are the paper's; those with a
 letter, such as (F1) or (B3), are from docs/derivation.md.
+
+What the `__all__` of a module lists is public. A module without it, such as numrnn.checks, is internal: its names may
+change in any version.
 """
 
 from numrnn.bptt import ReferenceLoopWarning, backward, forward
