@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 from worker_pools import CELLS, draw, sent_tasks, started, wait_for
 
 from numrnn import backward, blas, forward
-from numrnn.engines.cpu import floating_point, processes, shared_memory, threads, workspace
+from numrnn.engines.cpu import floating_point, shared_memory, threads, workspace
 from numrnn.engines.cpu import tape as cpu_tape
 
 COUNT = 3  # slices
@@ -32,15 +32,10 @@ def who(request, monkeypatch):
             return
         if not shared_memory.SUPPORTED:
             pytest.skip("this system has no memory to share")
-        monkeypatch.setattr(cpu_tape, "PROCESS_FLOPS", 0)
-        monkeypatch.delenv(processes.VARIABLE, raising=False)
-        pool = processes.Pool()
-        monkeypatch.setattr(processes, "pool", pool)
+        pool = request.getfixturevalue("lasting_pool")
         wait_for(lambda: started(pool, COUNT - 1))
         yield sent_tasks(monkeypatch)
         assert len(pool._workers) == COUNT - 1
-        assert not any(worker.ended() for worker in pool._workers)
-        pool.close()
 
 
 def overflow(where, rng):

@@ -31,7 +31,7 @@ pytestmark = [
 
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize("every", [None, 16])
-def test_processes_give_the_bits_of_threads(name, every, pool, calls, monkeypatch, rng):
+def test_processes_give_the_bits_of_threads(name, every, lasting_pool, calls, monkeypatch, rng):
     cell, case = CELLS[name], draw(CELLS[name], rng)
     options = {"lengths": rng.integers(1, 41, 70), "recompute_every": every}
     apart = everything(cell, case, **options)
