@@ -84,9 +84,10 @@ def forward(
     engine : {"auto", "reference", "fused"}
         Implementation of the loops. "reference" supports everything. "fused" is faster; in float32 and float64 it
         supports the cells of this package on NumPy arrays, and on CuPy arrays the antisymmetric and unstructured ones
-        and the Elman network with up to 512 units in float32, 256 in float64, and the LSTM with up to 128. "auto" uses
-        "fused" where it is supported; on a GPU, only kernels that have run on one, unless the environment has
-        NUMRNN_CUDA_UNPROVEN=1. In a `Stack` each layer has its own engine.
+        and the Elman network with up to 512 units in float32, 256 in float64, the LSTM with up to 128, and every other
+        cell whose step can be traced (docs/cuda_engine.md, "Cells of your own"). "auto" uses "fused" where it is
+        supported; on a GPU, only kernels that have run on one, unless the environment has NUMRNN_CUDA_UNPROVEN=1. In a
+        `Stack` each layer has its own engine.
     recompute_every : int or "sqrt", optional
         Keep only every k-th state, k >= 1, and recompute the others, k at a time, when needed. "sqrt" sets k =
         ceil(sqrt(T)): the backward pass then never holds more than 2 sqrt(T) states.

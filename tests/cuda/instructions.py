@@ -17,6 +17,7 @@ import functools
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import disassembly
@@ -32,12 +33,14 @@ BEGIN_OTHERS, END_OTHERS = "<!-- instructions of the others: begin -->", "<!-- i
 ARCHITECTURES = {"sm_80": 80, "sm_90": 90}
 # One for each architecture and each tile that it can run.
 CASES = [(arch, tile) for arch, capability in ARCHITECTURES.items() for tile in tiles_for(capability)]
-# What the tests compile: all of them takes minutes, and the small tiles of 8.0 have the same text as those of 9.0.
-TESTED = (
-    CASES
-    if os.environ.get("NUMRNN_CUDA_ALL") == "1"
-    else [(arch, tile) for arch, tile in CASES if arch == "sm_90" or tile.units >= 128]
-)
+# What the tests compile: all of it takes minutes. The small tiles of 8.0 have the same text as those of 9.0, and of the
+# rows of a tile the most take the most registers.
+ALL = os.environ.get("NUMRNN_CUDA_ALL") == "1"
+TESTED = [
+    (arch, tile if ALL else replace(tile, rows=tuple(dict.fromkeys((tile.rows[0], tile.rows[-1])))))
+    for arch, tile in CASES
+    if ALL or arch == "sm_90" or tile.units >= 128
+]
 COLUMNS = (
     "GPU",
     "dtype",

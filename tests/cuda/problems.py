@@ -12,7 +12,7 @@ import gradcheck
 import numrnn
 from numrnn import backward, bptt
 from numrnn.bptt import GRADIENTS
-from numrnn.engines.cuda import make_tape, unsupported_reason
+from numrnn.engines.cuda import kernels_reason, make_tape
 from numrnn.problem import check_problem
 
 PARAMETERS = ("dW", "dV", "db", "dV_z", "db_z")
@@ -38,7 +38,7 @@ def standin_tape(cell, params, x, h0=None, *, lengths=None, every=None, launcher
     """Return the tape of a forward pass of the CUDA engine; `rows` per block, by default as the engine chooses."""
     launcher = launcher or StandinLauncher()
     problem = check_problem(cell, params, x, h0, lengths, every)
-    assert unsupported_reason(problem, launcher) is None
+    assert kernels_reason(problem, launcher) is None
     tape = make_tape(problem, launcher)
     if rows:
         tape._recurrence.layout = replace(tape._recurrence.layout, rows=rows)

@@ -11,7 +11,8 @@ from instructions import TESTED, label, programs
 from numrnn.engines.cuda.kernels import KERNELS, OPTIONS, TILES, source, tiles_for
 
 EVERY_TILE = pytest.mark.parametrize(("arch", "tile"), TESTED, ids=[label(*case) for case in TESTED])
-NEWEST = [case for case in TESTED if case[0] == "sm_90" or (case[1].cluster == 1 and case[1].units == 256)]
+# nvcc is NVRTC's compiler with another front end: one tile for each generation of GPUs.
+NEWEST = [case for case in TESTED if case[1].units == (256 if case[0] == "sm_80" else 512)]
 NEEDS_NVRTC = pytest.mark.skipif(
     nvrtc.library() is None, reason="NVRTC is not installed: pip install nvidia-cuda-nvrtc"
 )
@@ -81,7 +82,7 @@ def test_the_vector_is_read_sixteen_bytes_at_a_time():
 
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="there is no nvcc on the path")
 @pytest.mark.parametrize(("arch", "tile"), NEWEST, ids=[label(*case) for case in NEWEST])
-def test_nvcc_compiles_the_largest_of_every_tile_without_spills(arch, tile, tmp_path):
+def test_nvcc_compiles_the_largest_tiles_without_spills(arch, tile, tmp_path):
     kernels = instantiations(tile, tile.rows[-1:], (2,))
     scalar = kernels[0].split("<")[1].split(",")[0]
     lines = [

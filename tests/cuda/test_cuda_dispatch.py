@@ -20,11 +20,11 @@ from numrnn.problem import check_problem
 
 def reason(cell, rng, device=H200, dtype=np.float32):
     params, x, h0 = draw_sequence(cell, rng, dtype=dtype)
-    return cuda.unsupported_reason(check_problem(cell, params, x, h0, None, None), StandinLauncher(device))
+    return cuda.kernels_reason(check_problem(cell, params, x, h0, None, None), StandinLauncher(device))
 
 
 @pytest.mark.parametrize("name", make_cells())
-def test_it_covers_every_cell_but_the_lipschitz(name, rng):
+def test_its_kernels_cover_every_cell_but_the_lipschitz(name, rng):
     cell = make_cells()[name]
     wanted = f"the cell {type(cell).__name__}" if name.startswith("lipschitz") else None
     assert reason(cell, rng) == wanted
@@ -134,10 +134,10 @@ def test_auto_and_fused_take_it_where_it_covers_the_case(engine, as_if_on_a_gpu,
 
 
 def test_auto_says_once_for_every_reason_that_the_reference_loop_runs(as_if_on_a_gpu, rng):
-    for name, text in (("lipschitz, euler", "does not support"), ("elman", "supports"), ("lstm", "supports")):
+    for name in ("lipschitz, euler", "elman", "lstm"):
         cell = make_cells()[name]
         params, x, h0 = draw_sequence(cell, rng)
-        with pytest.warns(numrnn.ReferenceLoopWarning, match=f"CUDA engine {text} the cell {type(cell).__name__}"):
+        with pytest.warns(numrnn.ReferenceLoopWarning, match=f"CUDA engine supports the cell {type(cell).__name__}"):
             first = forward(cell, params, x, h0)[0]
         assert np.array_equal(forward(cell, params, x, h0)[0], first)  # and not again: warnings are errors here
 
@@ -192,6 +192,40 @@ def test_an_older_card_runs_only_kernels_that_have_not_run_on_one(as_if_on_a_gpu
     assert [kernel.partition("<")[0] for kernel in as_if_on_a_gpu.launched] == ["lean_forward"]
 
 
+def test_what_the_kernels_do_not_cover_is_traced_where_it_is_asked_for(as_if_on_a_gpu, monkeypatch, rng):
+    wide = numrnn.LSTMCell(3, 129)
+    for cell, reason in (
+        (make_cells()["lipschitz, rk2"], "the cell LipschitzCell"),
+        (wide, "more than 128 units in float64 (there are 129)"),
+    ):
+        params, x, h0 = draw_sequence(cell, rng)
+        monkeypatch.delenv(VARIABLE, raising=False)
+        with pytest.warns(numrnn.ReferenceLoopWarning) as told:
+            states, tape = forward(cell, params, x, h0)
+        assert isinstance(tape, bptt.ReferenceTape)
+        assert f"supports {reason} by kernels that have not run on a GPU yet" in str(told[0].message)
+        _, fused = forward(cell, params, x, h0, engine="fused")
+        monkeypatch.setenv(VARIABLE, "1")
+        for other in (fused, forward(cell, params, x, h0)[1]):
+            assert isinstance(other, cuda.TracedTape)
+            assert worst(other.states, states) < 1000 * EPS64
+    assert as_if_on_a_gpu.launched == []
+
+
+def test_a_cell_that_cannot_be_traced_runs_the_reference_loop_and_says_why(as_if_on_a_gpu, rng):
+    class Branching(numrnn.LipschitzCell):
+        def step(self, params, x, h):
+            return super().step(params, x, h) if np.sum(h) > 0 else h
+
+    cell = Branching(3, 4)
+    params, x, h0 = draw_sequence(cell, rng)
+    reason = "the cell Branching, nor can its step be traced: the function numpy.sum"
+    with pytest.warns(numrnn.ReferenceLoopWarning, match=f"does not support {reason}: the reference loop runs"):
+        assert isinstance(forward(cell, params, x, h0)[1], bptt.ReferenceTape)
+    with pytest.raises(ValueError, match=f"engine='fused' does not support {reason}; use 'auto' or 'reference'"):
+        forward(cell, params, x, h0, engine="fused")
+
+
 def test_a_value_of_the_variable_that_means_nothing_is_refused(as_if_on_a_gpu, monkeypatch, rng):
     monkeypatch.setenv(VARIABLE, "yes")
     cell = make_cells()["elman"]
@@ -208,7 +242,7 @@ def test_only_what_ran_on_a_card_is_listed_as_proven():
     assert has_run("euler", 80, 256)
     assert not has_run("euler", 80, 257)
     assert not has_run("euler", 75, 8)
-    assert not any(has_run(family, 90, 8) for family in set(FILES) - {"euler"})
+    assert not any(has_run(family, 90, 8) for family in {*FILES, "trace"} - {"euler"})
 
 
 @pytest.mark.skipif(missing() is not None, reason=str(missing()))
@@ -237,8 +271,8 @@ def test_reference_says_nothing(as_if_on_a_gpu, rng):
 
 def test_fused_refuses_what_it_does_not_cover(as_if_on_a_gpu, rng):
     cell = make_cells()["lipschitz, euler"]
-    params, x, h0 = draw_sequence(cell, rng)
-    with pytest.raises(ValueError, match="engine='fused' does not support the cell LipschitzCell"):
+    params, x, h0 = draw_sequence(cell, rng, dtype=np.complex128)
+    with pytest.raises(ValueError, match="'fused' does not support dtype complex128, nor can its step be traced"):
         forward(cell, params, x, h0, engine="fused")
 
 

@@ -10,7 +10,7 @@ from problems import KINDS, assert_agrees, assert_gradients_of_own_loss, draw, m
 from standin import H200, T4, Device, StandinLauncher, missing
 from test_cuda_divergence import growing_states
 
-from numrnn.engines.cuda import unsupported_reason
+from numrnn.engines.cuda import kernels_reason
 from numrnn.engines.cuda.families import VARIABLE
 from numrnn.engines.cuda.kernels import TILES, LeanLayout, tiles_for
 from numrnn.engines.cuda.lstm import LSTM_TILES, ROWS, choose_lstm_layout, lstm_tiles_for
@@ -183,7 +183,7 @@ def test_a_card_without_asynchronous_copies_runs_what_fits_it(rng):
     def reason(kind, n, dtype=np.float32):
         cell = make_cell(kind, 3, n)
         problem = check_problem(cell, *draw(cell, rng, 2, 3, dtype)[:3], None, None)
-        return unsupported_reason(problem, StandinLauncher(T4))
+        return kernels_reason(problem, StandinLauncher(T4))
 
     for kind, n in (("antisymmetric", 128), ("gated", 64), ("elman", 128), ("lstm", 64)):
         assert reason(kind, n) is None

@@ -33,7 +33,7 @@ def scaled(value):
         return {key: scaled(one) for key, one in value.items()}
     if isinstance(value, tuple):
         return tuple(map(scaled, value))
-    return value * FACTOR if isinstance(value, np.ndarray | float) else value
+    return value * FACTOR if isinstance(value, float) or hasattr(value, "shape") else value
 
 
 def override(one, name, way):

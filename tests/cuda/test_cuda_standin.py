@@ -102,7 +102,7 @@ FORWARD_WAIT, FORWARD_FETCH = "Ah);\n        await_copies<AHEAD - 1>();", "     
 BACKWARD_WAIT, BACKWARD_FETCH = "--t) {\n        await_copies<AHEAD - 1>();\n", "        fetch(t - AHEAD);\n"
 STORE_STATE = "state[(t + 1) * step + k] = h[k];"
 STORE_DELTA = "if (own.exists(k)) deltas[t * step + place + k] = delta_bar[k];"
-READ_C = "const T c = *inputs.slot(t, 0, k);"
+READ_C = "const T dh = step_size * g[k], c = *inputs.slot(t, 0, k);"
 END_OF_FORWARD = "        fetch(t + AHEAD);\n    }\n"
 LATE_STORE = "if constexpr (CLUSTER > 1) store_to_block(exchange.buffers, 0, h[0]);\n"
 MUTANTS = [
@@ -121,7 +121,9 @@ MUTANTS = [
     Mutant("a block keeps its half to itself", "(element, rank,", "(element, int(blockIdx.x % 2),", units=256),
     Mutant("inputs are read too soon", "Ah);\n        await_copies<AHEAD - 1>", "Ah);\n        await_copies<AHEAD>"),
     Mutant("lanes do not trade places", "given = upper ? sum[i]", "given = upper ? sum[COUNT - HALF + i]"),
-    Mutant("the slope of tanh without its square", "delta_bar[k] = (1 - c * c)", "delta_bar[k] = (1 - c)"),
+    Mutant(
+        "the slope of tanh without its square", "delta_bar[k] = runs ? (1 - c * c)", "delta_bar[k] = runs ? (1 - c)"
+    ),
     Mutant("the gate's slope without c", "z * (1 - z) * c * dh", "z * (1 - z) * dh", "gated"),
     Mutant("the gate's delta is left out of the sum", "delta + delta_z;", "delta;", "gated"),
     Mutant("the gate's half", "T(0.5) * u_z", "u_z", "gated"),

@@ -6,6 +6,7 @@ When all of this passes, add the families to `RUN_ON_A_CARD` in numrnn/engines/c
 import numpy as np
 import pytest
 from helpers import draw_params
+from own_cells import OWN
 from test_cuda_engine import DOUBLE, SINGLE, assert_agrees, draw_ragged, move, results
 
 import numrnn
@@ -40,7 +41,7 @@ def draw_case(kind, n, batch, n_steps, dtype, rng):
 
 def skip_where_it_does_not_fit(cupy, cell, params, x, h0):
     """Skip a problem that this card cannot run, with the engine's reason."""
-    reason = cuda.unsupported_reason(check_problem(cell, *(move(cupy.asarray, a) for a in (params, x, h0)), None, None))
+    reason = cuda.kernels_reason(check_problem(cell, *(move(cupy.asarray, a) for a in (params, x, h0)), None, None))
     if reason is not None:
         pytest.skip(f"the CUDA engine does not support {reason}")
 
@@ -89,6 +90,26 @@ def test_every_layout_agrees(family, cell, cupy, rng):
         *problem, lengths = draw_case(cell, case.n, case.batch, 9, np.dtype(case.dtype), rng)
         tape = assert_agrees(cupy, SINGLE if case.dtype == "float32" else DOUBLE, *problem, lengths=lengths)
         assert tape._recurrence.layout == case.layout
+
+
+TRACED = {**{f"lipschitz, {m}": numrnn.LipschitzCell(3, 100, method=m) for m in ("euler", "rk2")}, **OWN}
+TRACED |= {"lstm, 300 units": numrnn.LSTMCell(3, 300), "gated, 700 units": numrnn.GatedAntisymmetricCell(3, 700)}
+
+
+@pytest.mark.parametrize("name", TRACED)
+@pytest.mark.parametrize("every", [None, 5])
+def test_a_traced_cell_agrees(name, every, cupy, rng):
+    """The kernels that are generated from a trace, for cells and sizes that no other kernel has."""
+    cell = TRACED[name]
+    params = {k: v / cell.hidden_size**0.5 for k, v in draw_params(cell, rng).items()}
+    x, h0 = rng.standard_normal((13, 7, 3)), rng.standard_normal((7, cell.state_size))
+    d_states, lengths = rng.standard_normal((14, 7, cell.state_size)), rng.integers(1, 14, 7)
+    arrays = [move(cupy.asarray, array) for array in (params, x, h0, d_states)]
+    tape, got = results("fused", cell, *arrays, None, lengths=lengths, recompute_every=every)
+    assert isinstance(tape, cuda.TracedTape)
+    _, wanted = results("reference", cell, params, x, h0, d_states, None, lengths=lengths)
+    for key, value in wanted.items():
+        assert np.max(np.abs(got[key] - value)) <= DOUBLE * np.max(np.abs(value)), key
 
 
 @pytest.mark.parametrize("kind", ["elman", "lstm"])

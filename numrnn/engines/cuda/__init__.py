@@ -12,6 +12,9 @@ kernels have run on a card yet; `engine="auto"` uses those that have (families.p
 The forward kernel computes A h, and the backward kernel A^T delta, by the same routine. For the antisymmetric cells A^T
 differs from A by the sign of all elements beside the diagonal.
 
+Any other cell, size and device has the package `trace`: the step is traced, and runs as products and one kernel between
+two of them, step by step.
+
 Memory: the states, c of the same size (for a gated cell c and z, for the LSTM four gates), and [x | 1]; in the backward
 pass also the deltas, of the size of c. With `recompute_every`: every k-th state, and the rest for k steps only,
 recomputed by the same kernel.
@@ -20,6 +23,7 @@ Everything except the launch works with any array library: the tests run it on N
 the same kernel text on the CPU.
 """
 
-from numrnn.engines.cuda.tape import CudaTape, make_tape, unproven_reason, unsupported_reason
+from numrnn.engines.cuda.tape import CudaTape, kernels_reason, make_tape, unproven_reason, unsupported_reason
+from numrnn.engines.cuda.trace import TracedTape
 
-__all__ = ["CudaTape", "make_tape", "unproven_reason", "unsupported_reason"]
+__all__ = ["CudaTape", "TracedTape", "kernels_reason", "make_tape", "unproven_reason", "unsupported_reason"]

@@ -31,6 +31,7 @@ from numrnn.engines.cuda.kernels import (
     choose_layout,
     cupy_launcher,
 )
+from numrnn.engines.cuda.trace import TracedTape, untraceable_reason
 from numrnn.problem import Problem
 from numrnn.tape import Gradients, Tape
 
@@ -42,6 +43,8 @@ NULL = np.uint64(0)
 def unsupported_reason(problem: Problem, launcher: Launcher | None = None) -> str | None:
     """Return the part of the problem that this engine does not support, or None.
 
+    What the kernels of whole sequences do not support is traced (`numrnn.engines.cuda.trace`).
+
     Parameters
     ----------
     problem : Problem
@@ -49,6 +52,15 @@ def unsupported_reason(problem: Problem, launcher: Launcher | None = None) -> st
     launcher : Launcher, optional
         Runs the kernels; by default, on the device of the arrays.
     """
+    reason = kernels_reason(problem, launcher)
+    if reason is None or (launcher is None and array_namespace(problem.x).__name__ != "cupy"):
+        return reason
+    untraceable = untraceable_reason(problem)
+    return None if untraceable is None else f"{reason}, nor can its step be traced: {untraceable}"
+
+
+def kernels_reason(problem: Problem, launcher: Launcher | None = None) -> str | None:
+    """Return what the kernels of whole sequences do not support of a problem, or None; see `unsupported_reason`."""
     if launcher is None and array_namespace(problem.x).__name__ != "cupy":
         return f"arrays of {array_namespace(problem.x).__name__}"
     if dtype_name(problem.h0) not in SCALARS:
@@ -85,15 +97,19 @@ def unproven_reason(problem: Problem, launcher: Launcher | None = None) -> str |
     Parameters are those of `unsupported_reason`.
     """
     launcher = launcher or _launcher_of(problem.x)
-    chosen, device = _choice(problem, launcher), launcher.device
-    if chosen is None or unproven_are_wanted() or has_run(chosen[0], device.capability, problem.cell.hidden_size):
+    reason, device = kernels_reason(problem, launcher), launcher.device
+    chosen = None if reason else _choice(problem, launcher)
+    family = "trace" if chosen is None else chosen[0]
+    if unproven_are_wanted() or has_run(family, device.capability, problem.cell.hidden_size):
         return None
+    if reason is not None:
+        return reason
     units = f"{problem.cell.hidden_size} units"
     on = f"a GPU of compute capability {device.capability // 10}.{device.capability % 10}"
     return f"the cell {type(problem.cell).__name__} with {units} on {on}"
 
 
-def make_tape(problem: Problem, launcher: Launcher | None = None) -> CudaTape:
+def make_tape(problem: Problem, launcher: Launcher | None = None) -> CudaTape | TracedTape:
     """Return a tape for a problem for which `unsupported_reason` is None.
 
     Notes
@@ -101,7 +117,8 @@ def make_tape(problem: Problem, launcher: Launcher | None = None) -> CudaTape:
     `run` costs 2 T B n (n + m) flops, and T B ((1 + gates) n + m + 1) numbers of memory, where gates is 1, 2 for a
     gated cell, or 4 for the LSTM, whose states take n more. Neither `run` nor `propagate` synchronises with the device.
     """
-    return CudaTape(problem, launcher or _launcher_of(problem.x))
+    launcher = launcher or _launcher_of(problem.x)
+    return TracedTape(problem) if kernels_reason(problem, launcher) else CudaTape(problem, launcher)
 
 
 def _launcher_of(x: Array) -> Launcher:

@@ -1,0 +1,15 @@
+"""Cells of your own on a GPU: their step is traced once, and runs as one product and one kernel between two products.
+
+    graph.py    the operations of a step as a graph
+    arrays.py   arrays without numbers, which record what a cell does with them
+    plan.py     what of the graph a step computes, and what is computed for all steps at once
+    kernels.py  a group of elementwise operations as the text of a kernel
+    run.py      a plan over the steps of a segment
+    tape.py     both passes of a problem
+
+docs/cuda_engine.md says what it costs, and what has not run on a card.
+"""
+
+from numrnn.engines.cuda.trace.tape import TracedTape, untraceable_reason
+
+__all__ = ["TracedTape", "untraceable_reason"]

@@ -1,0 +1,137 @@
+"""The kernel of a group: its text in CUDA C++, and how it runs, on a GPU or by the functions of an array library."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from typing import Any, Protocol
+
+import numpy as np
+
+from numrnn.backend import Array, array_namespace, astype
+from numrnn.checks import dtype_name
+from numrnn.engines.cuda.kernels import OPTIONS, SCALARS
+from numrnn.engines.cuda.trace.graph import CONDITIONS, ELEMENTWISE, Node
+from numrnn.engines.cuda.trace.plan import Group
+
+THREADS = 256  # of a block
+
+
+def group_source(group: Group, conditions: tuple[bool, ...], dtype: str) -> tuple[str, str]:
+    """Return name and text of the kernel of a group.
+
+    A thread computes one element of each output. Arguments: rows and columns; for each input a pointer and its strides,
+    in elements, from row to row and from column to column; for each output a pointer and the stride of rows.
+
+    Parameters
+    ----------
+    group : Group
+    conditions : tuple of bool
+        Which inputs are arrays of bool.
+    dtype : str
+        "float32" or "float64".
+    """
+    scalar, suffix = SCALARS[dtype], "f" if dtype == "float32" else ""
+    names, lines, parameters = {}, [], ["int rows", "int columns"]
+    for i, (node, condition) in enumerate(zip(group.inputs, conditions, strict=True)):
+        kind = "bool" if condition else scalar
+        parameters.append(f"const {kind}* in{i}, long long row{i}, int column{i}")
+        lines.append(f"const {kind} v{i} = in{i}[i * row{i} + j * column{i}];")
+        names[node] = f"v{i}"
+
+    def name(node: Node) -> str:
+        if node.op == "scalar":
+            return f"{scalar}({_number(node.value)})"
+        if node not in names:
+            operands = [name(one) for one in node.inputs]
+            kind = "bool" if node.op in CONDITIONS else scalar
+            own = names[node] = f"v{len(names)}"
+            lines.append(f"const {kind} {own} = {ELEMENTWISE[node.op].format(*operands, f=suffix)};")
+        return names[node]
+
+    for k, (node, _, _) in enumerate(group.outputs):
+        kind = "bool" if node.op in CONDITIONS else scalar
+        parameters.append(f"{kind}* out{k}, long long out_row{k}")
+        lines.append(f"out{k}[i * out_row{k} + j] = {name(node)};")
+    body = "\n    ".join(lines)
+    text = f"""({", ".join(parameters)}) {{
+    const long long index = blockIdx.x * {THREADS}ll + threadIdx.x;
+    if (index >= static_cast<long long>(rows) * columns) return;
+    const long long i = index / columns;
+    const int j = index % columns;
+    {body}
+}}
+"""
+    own = f"numrnn_group_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    return own, f'extern "C" __global__ void {own}{text}'
+
+
+def _number(value: float) -> str:
+    """Return a number as C++ text."""
+    if value != value:
+        return "0.0 / 0.0"
+    return repr(value) if abs(value) != float("inf") else f"{'-' if value < 0 else ''}1.0 / 0.0"
+
+
+class Executor(Protocol):
+    """Runs the kernel of a group on matrices; the outputs may be columns of larger ones."""
+
+    def __call__(self, group: Group, inputs: list[Array], outputs: list[Array]) -> None:
+        """Fill the outputs."""
+
+
+def by_library(group: Group, inputs: list[Array], outputs: list[Array]) -> None:
+    """Run a group by one function of the array library for each operation: what the kernel computes, to rounding."""
+    xp, values = array_namespace(outputs[0]), dict(zip(group.inputs, inputs, strict=True))
+
+    def value(node: Node) -> Any:
+        if node not in values:
+            values[node] = apply(xp, node, [value(one) for one in node.inputs], outputs[0].dtype)
+        return values[node]
+
+    results = [value(node) for node, _, _ in group.outputs]  # all of them before one is written: it may be an input
+    for out, result in zip(outputs, results, strict=True):
+        out[...] = result
+
+
+def apply(xp: Any, node: Node, operands: list[Any], dtype: Any) -> Any:
+    """Return the value of an elementwise operation or of a number."""
+    if node.op == "scalar":
+        return node.value
+    result = getattr(xp, node.op)(*operands)
+    return result if node.op in CONDITIONS else astype(result, dtype)
+
+
+class CupyExecutor:
+    """Launches the kernels of groups on the current stream; CuPy compiles them at first use and caches them on disk."""
+
+    def __init__(self, cupy: Any) -> None:
+        self._cupy = cupy
+        self._made: dict[Group, Any] = {}
+
+    def __call__(self, group: Group, inputs: list[Array], outputs: list[Array]) -> None:
+        """See `Executor`."""
+        if group not in self._made:
+            conditions = tuple(array.dtype.kind == "b" for array in inputs)
+            self._made[group] = _compiled(self._cupy, *group_source(group, conditions, dtype_name(outputs[0])))
+        rows, columns = outputs[0].shape
+        self._made[group]((-(-rows * columns // THREADS),), (THREADS,), arguments(inputs, outputs))
+
+
+def arguments(inputs: list[Array], outputs: list[Array]) -> tuple[Any, ...]:
+    """Return the arguments of a group's kernel."""
+    shape = outputs[0].shape
+    values: list[Any] = [np.int32(shape[0]), np.int32(shape[1])]
+    for array in inputs:
+        extents = zip(array.shape, array.strides, strict=True)
+        strides = [0 if extent == 1 else stride // array.itemsize for extent, stride in extents]
+        row, column = [0] * (2 - len(strides)) + strides
+        values += [array, np.int64(row), np.int32(column)]
+    for array in outputs:
+        values += [array, np.int64(array.strides[0] // array.itemsize)]
+    return tuple(values)
+
+
+@functools.cache
+def _compiled(cupy: Any, name: str, text: str) -> Any:
+    return cupy.RawModule(code=text, options=OPTIONS).get_function(name)

@@ -1,0 +1,168 @@
+"""Runs a plan over the steps of a segment: what is known at once, the loop, and what follows it at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from numrnn.backend import Array, array_namespace, empty, eye, zeros
+from numrnn.engines.cuda.trace.graph import CONDITIONS, OF_MATRICES, Node
+from numrnn.engines.cuda.trace.kernels import Executor, apply
+from numrnn.engines.cuda.trace.plan import CARRIED, Group, Plan, is_view
+
+SUMS = ("add", "subtract", "negative", "transpose", "index", "join", *OF_MATRICES)  # of sums over time, term by term
+
+
+class Run:
+    """A plan with the arrays of a segment.
+
+    Parameters
+    ----------
+    plan : Plan
+    leaves : mapping of str to array
+        The constant arguments, and the varying ones of all steps, (steps, ...).
+    carried : array, shape (steps + 1, B, state_size)
+        What the loop carries: the first one is given, the others are filled; in reverse the last one.
+    steps : int
+    reverse : bool
+        Whether the steps run from the last to the first.
+    executor : Executor
+        Runs the groups.
+    """
+
+    def __init__(
+        self, plan: Plan, leaves: Mapping[str, Array], carried: Array, steps: int, reverse: bool, executor: Executor
+    ) -> None:
+        self._plan, self._leaves, self._steps, self._executor = plan, leaves, steps, executor
+        self._xp, self._like, self._reverse = array_namespace(carried), carried, reverse
+        self._before, self._after = (carried[1:], carried[:-1]) if reverse else (carried[:-1], carried[1:])
+        self._all: dict[Node, Any] = {}  # by node: all steps of a varying one, the value of a constant one
+        self._own: dict[Node, Array] = {}  # arrays of loop values: all steps of those that are kept, else one
+
+    def loop(self) -> None:
+        """Run all steps."""
+        plan, out = self._plan, self._plan.outputs[CARRIED]
+        written = [target for one in plan.steps if isinstance(one, Group) for _, target, _ in one.outputs]
+        launched = [one for one in plan.steps if isinstance(one, Node)]
+        for node in dict.fromkeys([*launched, *written]):
+            if node is not out:
+                steps = (self._steps,) if node in plan.kept else ()
+                dtype = bool if node.op in CONDITIONS else self._like.dtype
+                self._own[node] = empty((*steps, *node.shape), self._like, dtype)
+        for node in plan.known:
+            self.all_steps(node)
+        # What they were computed from is not held during the loop.
+        held = {*plan.known, *(node for node in self._all if not self._varies(node))}
+        self._all = {node: value for node, value in self._all.items() if node in held}
+        for t in reversed(range(self._steps)) if self._reverse else range(self._steps):
+            for one in plan.steps:
+                if isinstance(one, Node):
+                    self._launch(one, t)
+                else:
+                    inputs = [self._at(node, t) for node in one.inputs]
+                    outputs = [self._at(to, t)[:, first : first + node.shape[-1]] for node, to, first in one.outputs]
+                    self._executor(one, inputs, outputs)
+
+    def _launch(self, node: Node, t: int) -> None:
+        """Compute a product, or a sum over the rows or columns of a matrix, of a step."""
+        operands = [self._at(one, t) for one in node.inputs]
+        if node.op == "matmul":
+            self._xp.matmul(*operands, out=self._at(node, t))
+        else:
+            self._at(node, t)[...] = self._value(node, operands, 0)
+
+    def _at(self, node: Node, t: int) -> Any:
+        """Return the array of a node at a step."""
+        if node is self._plan.outputs[CARRIED]:
+            return self._after[t]
+        if node in self._own:
+            return self._own[node][t] if node in self._plan.kept else self._own[node]
+        if CARRIED not in node.reads:
+            value = self.all_steps(node)
+            return value[t] if self._varies(node) else value
+        if node.op == "leaf":
+            return self._before[t]
+        assert is_view(node)
+        return self._value(node, [self._at(node.inputs[0], t)], 0)
+
+    def _varies(self, node: Node) -> bool:
+        return bool(node.reads & (self._plan.varying | {CARRIED}))
+
+    def all_steps(self, node: Node) -> Any:
+        """Return a node for all steps, (steps, ...), or its value if it does not depend on time.
+
+        A loop value must be one that is kept, or computed from those.
+        """
+        if node not in self._all:
+            if node is self._plan.outputs[CARRIED]:
+                return self._after
+            if node in self._own and node in self._plan.kept:
+                return self._own[node]
+            if node.op == "leaf":
+                return self._before if node.value == CARRIED else self._leaves[node.value]
+            operands = [self.all_steps(one) for one in node.inputs]
+            self._all[node] = self._value(node, operands, int(self._varies(node)))
+        return self._all[node]
+
+    def total(self, node: Node) -> Any:
+        """Return the sum of a node over all steps; a product or a sum over the batch is one over batch and steps."""
+        if not self._varies(node):
+            return self._steps * self.all_steps(node)
+        inputs = node.inputs
+        moving = [self._varies(one) for one in inputs]
+        if node.op == "matmul" and inputs[0].op == "transpose":
+            left, right = (self._flat(one) for one in (inputs[0].inputs[0], inputs[1]))
+            return left.T @ right
+        if node.op == "sum" and node.value == (0, False):
+            return self._flat(inputs[0]).sum(0)
+        if node.op in SUMS:
+            return self._value(node, [self.total(one) for one in inputs], 0)
+        if (node.op in ("multiply", "matmul") and sum(moving) == 1) or (node.op == "divide" and not moving[1]):
+            pairs = zip(inputs, moving, strict=True)
+            return self._value(node, [self.total(one) if m else self.all_steps(one) for one, m in pairs], 0)
+        return self.all_steps(node).sum(0)
+
+    def _flat(self, node: Node) -> Array:
+        """Return a node of all steps as a matrix, whose rows are those of the batch at every step."""
+        value = self.all_steps(node)
+        if not self._varies(node):
+            value = self._xp.broadcast_to(value, (self._steps, *value.shape))
+        return value.reshape(self._steps * node.shape[0], node.shape[1])
+
+    def _value(self, node: Node, operands: list[Any], lead: int) -> Any:
+        """Return the value of an operation; `lead` is 1 where operands that vary have a leading axis of steps."""
+        xp, axes = self._xp, (slice(None),) * lead
+        if node.is_elementwise or node.op == "scalar":
+            pairs = zip(operands, node.inputs, strict=True)
+            return apply(xp, node, [self._aligned(*pair, node, lead) for pair in pairs], self._like.dtype)
+        if node.op == "matmul":
+            return self._product(node, operands[0], operands[1], lead)
+        if node.op == "transpose":
+            return xp.swapaxes(operands[0], -1, -2)
+        if node.op == "index":
+            return operands[0][(*axes, *node.value)]
+        if node.op == "sum":
+            axis, keepdims = node.value
+            return xp.sum(operands[0], axis=axis + lead, keepdims=keepdims)
+        if node.op == "join":
+            shape = ((self._steps,) if lead else ()) + node.shape
+            return xp.concatenate([xp.broadcast_to(o, (*shape[:-1], o.shape[-1])) for o in operands], axis=-1)
+        if node.op == "eye":
+            return eye(node.shape[0], self._like)
+        if node.op == "zeros":
+            return zeros(node.shape, self._like)
+        return getattr(xp, node.op)(operands[0], k=node.value)
+
+    def _aligned(self, operand: Any, of: Node, node: Node, lead: int) -> Any:
+        """Return an operand with as many axes after that of the steps as the result has."""
+        missing = len(node.shape) - len(of.shape)
+        if lead and self._varies(of) and missing:
+            return operand.reshape(operand.shape[0], *(1,) * missing, *operand.shape[1:])
+        return operand
+
+    def _product(self, node: Node, a: Any, b: Any, lead: int) -> Any:
+        """Return a product of all steps: one of two matrices where the right one is constant."""
+        if lead and not self._varies(node.inputs[1]):
+            steps, rows, inner = a.shape
+            return (a.reshape(steps * rows, inner) @ b).reshape(steps, rows, -1)
+        return a @ b
