@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from numrnn.checks import trusted_values
+from numrnn.backend import trusted_values
 
 Shape = tuple[int, ...]
 
