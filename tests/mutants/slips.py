@@ -284,9 +284,9 @@ TIME = (
 LENGTHS = (
     *at(
         "bptt:ReferenceTape.step_back",
-        ("held rows also get gradient", "h, where(active[t, ...], g, 0))", "h, g)"),
-        ("held rows lose their cotangent", "where(active[t, ...], dh, g)", "dh"),
-        ("mask of the step before", "h, where(active[t, ...], g, 0))", "h, where(active[t - 1, ...], g, 0))"),
+        ("held rows also get gradient", "h_t, where(runs, g, 0))", "h_t, g)"),
+        ("held rows lose their cotangent", "where(runs, dh, g)", "dh"),
+        ("mask of the step before", "h_t, where(runs, g, 0))", "h_t, where(active[t - 1, ...], g, 0))"),
     ),
     *at(
         "problem:_active_steps",
@@ -329,7 +329,10 @@ FUSED = (
         ("factor 1/2 forgotten in the slope of the gate", "slope_z *= 0.5", "pass"),
         ("c for c^2", "np.multiply(acts, acts, out=slopes)", "np.copyto(slopes, acts)"),
         ("candidate forgotten in the gate", "slope_z *= c", "pass"),
-        ("held rows also get gradient", "[...] *= active[:, None]", ""),
+    ),
+    *at(
+        f"{ENGINE_STEPS}GatedEulerSlice.steps_back",
+        ("held rows also get gradient", "zero_ended(deltas, active[t])", "pass"),
     ),
     *at(
         f"{ENGINE_SLICES}Slice.backward",
@@ -380,11 +383,11 @@ FUSED_LIPSCHITZ = (
     *at(
         f"{ENGINE_LIPSCHITZ}LipschitzSlice.fill_slopes",
         ("c for c^2", "np.multiply(c, c, out=slopes)", "np.copyto(slopes, c)"),
-        ("held rows also get gradient", "[...] *= active[:, None]", ""),
     ),
     *at(
         f"{ENGINE_LIPSCHITZ}LipschitzSlice.steps_back",
-        ("held rows give gradient to A", "1 if active is None else active[t]", "1"),
+        ("held rows also get gradient", "zero_ended(deltas, active[t])", "zero_ended(deltas[1:], active[t])"),
+        ("held rows give gradient to A", "zero_ended(deltas, active[t])", "zero_ended(deltas[:1], active[t])"),
         ("linear part forgotten", "add(q, products[1], q)", "pass"),
         ("tanh's part forgotten", "add(q, products[0], q)", "pass"),
         ("matrices not transposed", "W_A, products", "W_A.swapaxes(-1, -2), products"),
