@@ -41,6 +41,8 @@ def local_cluster(workers: int | None = None) -> Iterator[Any]:
             processes=True,
             memory_limit=0,  # Dask would stop a worker at a fraction of the memory that no trial comes near
             dashboard_address=None,
+            # Without a dashboard too, the scheduler has a web page; on its usual port a second sweep would warn.
+            scheduler_kwargs={"dashboard_address": "localhost:0"},
             silence_logs=logging.ERROR,  # Dask warns of a worker that dies; its trial continues on another
         )
     # Dask sets variables such as OPENBLAS_NUM_THREADS=1 in this process, for its workers to inherit. Processes started

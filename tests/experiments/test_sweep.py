@@ -1,9 +1,11 @@
 """numrnn sweep: what is tried, who goes on, and that a worker that dies loses nothing."""
 
+import contextlib
 import dataclasses
 import json
 import os
 import signal
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -185,6 +187,15 @@ def test_a_worker_that_is_killed_loses_nothing_and_nothing_runs_twice(swept):
 def test_processes_that_are_started_after_a_sweep_have_the_environment_of_before(swept):
     """Dask sets OPENBLAS_NUM_THREADS=1 for its workers, which would give later runs of this process other bits."""
     assert swept[-1] == {}
+
+
+def test_a_second_cluster_on_this_machine_starts_without_a_warning():
+    with socket.socket() as other:
+        with contextlib.suppress(OSError):  # another scheduler has it already
+            other.bind(("127.0.0.1", 8787))
+            other.listen()
+        with workers.local_cluster(1) as cluster:  # warnings are errors here
+            assert len(cluster.workers) == 1
 
 
 def test_rungs_are_recorded_with_those_that_go_on(swept):
