@@ -7,19 +7,28 @@ from collections.abc import Callable
 from pathlib import Path
 
 from numrnn.commands import Parser
-from results import grid, tasks
+from results import cost, grid, tasks
 from results.runs import FOLDER, LogError, read_runs
 from results.tables import of_the_paper, rebuilt
 
 PAGE = Path(__file__).parent / "README.md"
 ON_THE_GRID = Path(__file__).parents[1] / "docs" / "what_the_paper_does_not_say.md"
+COSTS = ON_THE_GRID.with_name("grid_cost.md")
 
 
-def pages(page: Path, grid_page: Path, folder: Path, task_folder: Path) -> dict[Path, Callable[[str], str]]:
+def pages(
+    page: Path, grid_page: Path, cost_page: Path, folder: Path, task_folder: Path
+) -> dict[Path, Callable[[str], str]]:
     """Return the pages with tables, and for each the function that rewrites it."""
+
+    def with_costs(text: str) -> str:
+        text = rebuilt(text, {"cost of the grid": cost.rows(read_runs(folder))})
+        return rebuilt(text, {"simulation of the grid": cost.searches()}, cost.SOURCE)
+
     return {
         page: lambda text: rebuilt(text, of_the_paper(read_runs(folder)) | tasks.tables(task_folder)),
-        grid_page: lambda text: rebuilt(text, {"outside the grid": grid.table()}, "presets"),
+        grid_page: lambda text: rebuilt(text, {"outside the grid": grid.table()}, "the presets"),
+        cost_page: with_costs,
     }
 
 
@@ -28,6 +37,7 @@ def main(
     *,
     page: Path = PAGE,
     grid_page: Path = ON_THE_GRID,
+    cost_page: Path = COSTS,
     folder: Path = FOLDER,
     task_folder: Path = tasks.FOLDER,
 ) -> int:
@@ -36,7 +46,7 @@ def main(
     parser.add_argument("--check", action="store_true", help="write nothing; status 1 if a table differs")
     check, status = parser.parse_args(argv).check, 0
     try:
-        for path, remake in pages(page, grid_page, folder, task_folder).items():
+        for path, remake in pages(page, grid_page, cost_page, folder, task_folder).items():
             before = path.read_text(encoding="utf-8")
             after = remake(before)
             if check and before != after:

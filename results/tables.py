@@ -117,7 +117,7 @@ def data_text(result: Mapping[str, object]) -> str:
     return ", ".join(parts)
 
 
-def rebuilt(page: str, tables: Mapping[str, str], source: str = "logs") -> str:
+def rebuilt(page: str, tables: Mapping[str, str], source: str = "the logs") -> str:
     """Return the page with its tables, given by name, rewritten between their marks.
 
     Raises
@@ -126,7 +126,7 @@ def rebuilt(page: str, tables: Mapping[str, str], source: str = "logs") -> str:
         If a mark is missing.
     """
     for name, text in tables.items():
-        begin, end = f"<!-- {name}: from the {source}, by python -m results -->", f"<!-- end of {name} -->"
+        begin, end = f"<!-- {name}: from {source}, by python -m results -->", f"<!-- end of {name} -->"
         if page.count(begin) != 1 or page.count(end) != 1:
             raise ValueError(f"the page must have {begin!r} and {end!r} once each")
         head, _, rest = page.partition(begin)

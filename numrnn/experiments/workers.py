@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import queue
 import signal
 import threading
+import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -16,7 +19,7 @@ from numrnn.blas import available_cores
 from numrnn.experiments.trials import Trial, step_reached, train
 from numrnn.extras import import_extra
 
-SECONDS_BETWEEN_LOOKS = 10.0  # at the workers, while no trial ends
+SECONDS_BETWEEN_LOOKS = 10.0  # at the workers
 
 
 def require_dask() -> Any:
@@ -94,8 +97,10 @@ def results(
 ) -> Iterator[dict[str, Any]]:
     """Let the workers train, and yield each result as it comes; for a failed trial, the reason.
 
-    Dask gives a task up if four workers died under it, because the task itself may be what ends them. A trial is
-    submitted again if it came nearer to its end in the meantime, so only one that makes no progress fails.
+    Dask gives a task up if four workers died that had it, because the task itself may be what ends them. A trial is
+    submitted again if it came nearer to its end in the meantime, so only one that makes no progress fails. No more
+    trials are submitted at a time than workers have threads: Dask would distribute all of them at once, and blame a
+    worker's death on every task that waited there.
 
     Parameters
     ----------
@@ -127,18 +132,25 @@ def results(
         running[future] = trial, before
         future.add_done_callback(ended.put)
 
-    for trial in trials:
-        submit(trial)
-    alone = False
-    while running:
+    waiting, places, alone, looked = deque(trials), 1, False, -math.inf
+    while running or waiting:
+        if time.monotonic() > looked + SECONDS_BETWEEN_LOOKS:
+            threads = _threads(client)
+            places, looked = max(places, threads), time.monotonic()
+            if (not threads) != alone:
+                alone = not threads
+                there = "no worker is" if alone else "workers are again"
+                say(f"{there} connected to the scheduler at {client.scheduler.address}")
+        while waiting and len(running) < places:
+            submit(waiting.popleft())
         try:
             future = ended.get(timeout=SECONDS_BETWEEN_LOOKS)
         except queue.Empty:
-            alone = _look_after_workers(client, alone, say)
             continue
         trial, before = running.pop(future)
         if future.cancelled():
-            raise ConnectionError(f"lost the scheduler at {_address(client)}; the same command continues the sweep")
+            address = client.scheduler.address
+            raise ConnectionError(f"lost the scheduler at {address}; the same command continues the sweep")
         error = future.exception()
         if error is None:
             yield future.result()
@@ -156,23 +168,14 @@ def results(
         future.release()
 
 
-def _look_after_workers(client: Any, alone: bool, say: Callable[[str], Any]) -> bool:
-    """Start workers of this machine that Dask did not replace, and say if none is there; return that.
+def _threads(client: Any) -> int:
+    """Return how many threads the workers have, after starting those of this machine that Dask did not replace.
 
     Dask gives a worker up whose process does not come back within 15 s, or fails to start, and starts no other.
     """
     if client.cluster is not None:
         client.cluster.scale(len(client.cluster.worker_spec))
     try:
-        none = not client.nthreads()
+        return sum(client.nthreads().values())
     except (OSError, TimeoutError):  # the client tries to connect again; if it cannot, it cancels all tasks
-        return alone
-    if none and not alone:
-        say(f"no worker is connected to the scheduler at {_address(client)}; waiting for one")
-    if alone and not none:
-        say("workers are connected again")
-    return none
-
-
-def _address(client: Any) -> str:
-    return str(client.scheduler.address)
+        return 0

@@ -500,6 +500,21 @@ def test_the_table_of_trained_networks_is_that_of_the_stored_numbers():
         assert row[4] == pytest.approx(100 * run["test_accuracy"], abs=0.051)
 
 
+def test_cost_of_10000_updates_is_that_of_the_stored_runs():
+    stored = {path.stem: json.loads(path.read_text()) for path in (STORED / "figure2_networks").glob("*.json")}
+    hours = {name: 10_000 / run["iterations"] * run["seconds"] / 3600 for name, run in stored.items()}
+    lstm = hours.pop("lstm")
+    assert len(hours) == 6
+    prose = " ".join(PAGE.split())
+    assert (
+        f"{sum(hours.values()):.1f} hours for the six antisymmetric networks and {lstm:.1f} hours for the LSTM" in prose
+    )
+    path = ROOT / "results" / "paper" / "cifar10-noise-padded-antisymmetric" / "seed-0" / "result.json"
+    row = json.loads(path.read_text())
+    assert (row["iterations"], row["machine"].split()[:2]) == (10_000, ["NVIDIA", "H100"])
+    assert f"of 10,000 updates, took {row['seconds'] / 60:.0f} minutes (NVIDIA H100)" in prose
+
+
 def test_the_table_of_the_rows_of_table_2_is_that_of_the_stored_numbers():
     networks = json.loads((STORED / "figure2_rows.json").read_text())["networks"]
     stored = {network["name"]: network for network in networks}

@@ -9,7 +9,7 @@ import pytest
 from numrnn.experiments import cifar10, mnist
 from numrnn.training import load_checkpoint
 from results import tasks
-from results.__main__ import ON_THE_GRID, PAGE, main
+from results.__main__ import COSTS, ON_THE_GRID, PAGE, main
 from results.runs import FOLDER, LogError, Run, command, read_run, read_runs
 from results.tables import PAPER, accuracy_text, of_the_paper, presets, rebuilt, table
 
@@ -168,11 +168,18 @@ def test_a_checkpoint_that_is_too_large_is_found(folder, tmp_path):
 
 
 def test_a_page_that_is_not_that_of_the_logs_is_found_and_mended(folder, tmp_path, capsys):
-    page, grid_page = tmp_path / "README.md", tmp_path / "grid.md"
+    page, grid_page, cost_page = tmp_path / "README.md", tmp_path / "grid.md", tmp_path / "cost.md"
     shutil.copy(PAGE, page)
+    shutil.copy(COSTS, cost_page)
     shutil.copy(ON_THE_GRID, grid_page)
     shutil.copytree(tasks.FOLDER, tmp_path / "tasks")
-    given = {"page": page, "grid_page": grid_page, "folder": folder, "task_folder": tmp_path / "tasks"}
+    given = {
+        "page": page,
+        "grid_page": grid_page,
+        "cost_page": cost_page,
+        "folder": folder,
+        "task_folder": tmp_path / "tasks",
+    }
     assert main(["--check"], **given) == 1
     assert f"{page}: its tables are not up to date" in capsys.readouterr().err
     assert main([], **given) == 0
