@@ -9,7 +9,7 @@ from typing import Any
 
 from numrnn.experiments.trials import Space
 from results.runs import Run
-from results.tables import presets
+from results.tables import beside, presets
 
 SIMULATION = Path(__file__).parent / "grid_cost.json"
 UPDATES = {"cifar10-noise-padded": 10_000}  # of a run in the paper; the other tasks have LONG
@@ -22,7 +22,7 @@ NOT_SIMULATED = "Not simulated yet: `python -m tools.grid_cost` makes this table
 def settings(preset: str) -> int:
     """Return how many settings the paper's grid has for a row: those of the LSTM have no step size and no diffusion."""
     space = Space(optimizers=("sgd", "adagrad"))
-    if preset.endswith("-lstm"):
+    if preset.endswith(("-lstm", "-lstm-chrono")):
         space = Space(space.optimizers, **dict.fromkeys(NOT_OF_THE_LSTM, (1.0,)))
     return len(space.grid())
 
@@ -43,7 +43,7 @@ def rows(runs: Mapping[str, Sequence[Run]]) -> str:
         "| row | machine | s per update | updates in the paper | hours per run | settings | days, whole grid |",
         "|---|---|---:|---:|---:|---:|---:|",
     ]
-    for preset in presets():
+    for preset in presets() + [row for row in beside() if runs.get(row)]:
         on: dict[str, list[float]] = {}
         for run in runs.get(preset, ()):
             if run.result:

@@ -132,6 +132,10 @@ def results(
         running[future] = trial, before
         future.add_done_callback(ended.put)
 
+    def fill() -> None:
+        while waiting and len(running) < places:
+            submit(waiting.popleft())
+
     waiting, places, alone, looked = deque(trials), 1, False, -math.inf
     while running or waiting:
         if time.monotonic() > looked + SECONDS_BETWEEN_LOOKS:
@@ -141,8 +145,7 @@ def results(
                 alone = not threads
                 there = "no worker is" if alone else "workers are again"
                 say(f"{there} connected to the scheduler at {client.scheduler.address}")
-        while waiting and len(running) < places:
-            submit(waiting.popleft())
+        fill()
         try:
             future = ended.get(timeout=SECONDS_BETWEEN_LOOKS)
         except queue.Empty:
@@ -152,6 +155,7 @@ def results(
             address = client.scheduler.address
             raise ConnectionError(f"lost the scheduler at {address}; the same command continues the sweep")
         error = future.exception()
+        fill()  # before the result is yielded: its reader may take long
         if error is None:
             yield future.result()
         elif isinstance(error, require_dask().KilledWorker) and (now := reached(trial, rung, out)) > before:

@@ -37,15 +37,17 @@ def test_every_row_of_the_papers_tables_has_a_preset():
     tables = {f"{task}-{cell}" for task in ("mnist", "pmnist") for cell in ("antisymmetric", "gated", "lstm")}
     for task in cifar10.TASKS:
         tables |= {f"cifar10-{task}-{cell}" for cell in ("antisymmetric", "gated", "lstm", "gated-unstructured")}
-    assert {name for _, name in EVERY} == tables
-    assert set(presets.preset_names(("mnist-", "pmnist-", "cifar10-"))) == tables
+    beside = {f"{name}-chrono" for name in tables if name.endswith("-lstm")}
+    assert {name for _, name in EVERY} == tables | beside
+    assert set(presets.preset_names(("mnist-", "pmnist-", "cifar10-"))) == tables | beside
 
 
 @every_preset
 def test_a_preset_keeps_to_the_papers_sizes_and_iterations(experiment, name):
     config = experiment.make_config(preset=name)
     padded = "noise-padded" in name
-    assert name.endswith("-" + config.cell)
+    assert name.removesuffix("-chrono").endswith("-" + config.cell)
+    assert (config.forget_bias == "chrono") == name.endswith("-chrono")
     assert config.iterations <= (10_000 if padded else 50_000)
     assert config.batch_size == 128
     assert config.validation_size >= 5_000

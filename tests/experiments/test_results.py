@@ -11,7 +11,7 @@ from numrnn.training import load_checkpoint
 from results import tasks
 from results.__main__ import COSTS, ON_THE_GRID, PAGE, main
 from results.runs import FOLDER, LogError, Run, command, read_run, read_runs
-from results.tables import PAPER, accuracy_text, of_the_paper, presets, rebuilt, table
+from results.tables import PAPER, accuracy_text, beside, of_the_paper, presets, rebuilt, table
 
 RUNS = read_runs()
 PRESET = "pmnist-gated"
@@ -25,8 +25,8 @@ def test_the_tables_of_the_page_are_those_of_the_logs():
 
 def test_every_row_has_a_preset_and_stands_in_the_tables():
     assert presets() == [row for task, cells in PAPER.items() for row in (f"{task}-{cell}" for cell in cells)]
-    assert set(presets()) == {*mnist.EXPERIMENT.preset_names(), *cifar10.EXPERIMENT.preset_names()}
-    assert set(RUNS) <= set(presets())
+    assert {*presets(), *beside()} == {*mnist.EXPERIMENT.preset_names(), *cifar10.EXPERIMENT.preset_names()}
+    assert set(RUNS) <= {*presets(), *beside()}
     page = PAGE.read_text(encoding="utf-8")
     for preset in presets():
         assert f"--preset {preset} " in page
@@ -82,6 +82,15 @@ def test_a_row_with_two_seeds_has_mean_and_spread(folder):
     assert f"| 93.1 | {mean:.2f} ± {spread:.2f} (2 seeds) | " in row
     assert row.endswith("| 2 | 0, 1 |")
     assert accuracy_text([0.98765]) == "98.77"
+
+
+def test_a_row_that_the_paper_does_not_have_is_shown_once_it_has_a_run(folder):
+    runs = read_runs(folder)
+    assert "chrono" not in table("table 1", runs)
+    tables = of_the_paper(runs | {"pmnist-lstm-chrono": runs[PRESET]})
+    (line,) = [line for line in tables["table 1"].splitlines() if "chrono" in line]
+    assert line.startswith("| permuted MNIST | LSTM, chrono initialisation |  | ")
+    assert "chrono" not in tables["table 2"]
 
 
 def test_every_run_is_listed_with_what_it_is(folder):
