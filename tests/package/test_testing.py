@@ -163,7 +163,7 @@ def test_engines_that_differ_are_found(rng, monkeypatch):
         CHECKS["engines agree"](point_of(cell, rng))
 
 
-def test_a_step_whose_adjoint_divides_by_the_padding_is_found(rng):
+def test_a_step_that_divides_by_its_input_may_read_padded_sequences():
     class Normed(Whole):
         def output(self, params, x, h):
             return super().output(params, x / self.norm(x), h)
@@ -180,5 +180,4 @@ def test_a_step_whose_adjoint_divides_by_the_padding_is_found(rng):
         def step_jvp(self, *arguments):
             raise NotImplementedError
 
-    with pytest.raises(AssertionError, match=r"dparams\['W'\] of a padded batch must be as without padding: .* is nan"):
-        assert_cell(Normed(3, 4))
+    assert_cell(Normed(3, 4))  # the padding is 0, and no adjoint is evaluated there
