@@ -189,7 +189,7 @@ PLACES = tuple(arguments_with(np.asarray))
 
 @pytest.mark.parametrize("place", PLACES)
 def test_a_masked_array_is_refused_by_name_and_told_what_to_do(place):
-    with pytest.raises(TypeError, match=rf"{re.escape(place)} must not be a masked array.*fill them, or give lengths="):
+    with pytest.raises(TypeError, match=rf"{re.escape(place)} must not be a masked array.*fill them, or pass lengths="):
         arguments_with(np.ma.masked_invalid)[place]()
 
 
