@@ -13,19 +13,15 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import numrnn
-from benchmarks import output
-from benchmarks.page import put_between
+from benchmarks import table_command
 from benchmarks.report import markdown_table
 from numrnn import blas, info
-from numrnn.commands import Parser
 from numrnn.engines.cpu.passes import Pass
-from numrnn.engines.cpu.products import multiply_transposed
 from numrnn.engines.cpu.slices import BackwardBuffers
 from numrnn.engines.cpu.steps import EulerSlice
 from numrnn.problem import check_problem
@@ -56,9 +52,10 @@ class Parts:
         self.d_final = np.random.default_rng(2).standard_normal((B, n)).astype(np.float32) / B
         problem = check_problem(self.cell, self.params, self.x, None, None, None)
         self.whole = Pass(problem, EulerSlice, shared=False, rows=B)
-        self.whole.forward(slice(0, B))
         self.slice: Any = self.whole.slice_of(slice(0, B))
-        self.out = BackwardBuffers(slice(0, B), None, None, None, self.slice.zero_totals())
+        self.of_A, self.of_V_b = (
+            BackwardBuffers(slice(0, B), None, None, None, [total]) for total in self.slice.zero_totals()
+        )
         self.slice.q[0] = self.d_final
         self.slice.forward(0, T, np.zeros((B, n), np.float32), self.whole.states, self.whole.acts)
 
@@ -91,19 +88,15 @@ class Parts:
         def slope(first: int, count: int) -> None:
             part.fill_slopes(acts[first : first + count], states[first : first + count + 1], None)
 
-        def add_product(index: int, rows: np.ndarray) -> None:
-            totals, products = self.out.d_params, self.out._products
-            assert totals is not None
-            deltas_of_chunk = part.deltas[0].reshape(-1, part.n)[: len(rows)]
-            multiply_transposed(deltas_of_chunk, rows, products[index])
-            totals[index] += products[index]
+        def add_product(out: BackwardBuffers, rows: np.ndarray) -> None:
+            out.add([part.deltas[0].reshape(-1, part.n)[: len(rows)]], [rows])
 
         def add_dA(first: int, count: int) -> None:
-            add_product(0, part._flat(states[first : first + count], None))
+            add_product(self.of_A, part._flat(states[first : first + count], None))
 
         def add_dV_db(first: int, count: int) -> None:
             part.x_1[:count, :, :-1] = part.x[first : first + count]
-            add_product(1, part.x_1[:count].reshape(-1, part.m + 1))
+            add_product(self.of_V_b, part.x_1[:count].reshape(-1, part.m + 1))
 
         return {
             "forward: V x + b": chunks(part._project),
@@ -177,30 +170,21 @@ def table(result: dict[str, Any]) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Measure, print and write; return 0, or 1 after an error."""
-    parser = Parser(prog="python -m benchmarks.parts", description="What a pass of the CPU engine is made of.")
-    parser.add_argument("--repeat", type=int, default=15, help="measurements of each part, >= 1 (default: 15)")
-    parser.add_argument("--quick", action="store_true", help="a trial with 20 steps; its figures mean nothing")
-    parser.add_argument("--out", type=Path, help="folder for parts.json (default: only print)")
-    parser.add_argument("--page", type=Path, help="a page with the marks of the table")
-    options = parser.parse_args(argv)
-    if options.repeat < 1:
-        parser.error(f"--repeat must be >= 1, got {options.repeat}")
-    if options.quick and options.page:
-        parser.error("--page takes measurements only, not those of --quick")
-    try:
-        if options.out is not None:
-            output.prepare(options.out, [FILE], quick=options.quick)
-        workloads = {name: {**sizes, "T": 20} if options.quick else sizes for name, sizes in WORKLOADS.items()}
-        result = measure(workloads, options.repeat)
-        print(table(result))
-        if options.out is not None:
-            output.write_json(options.out / FILE, {"quick": options.quick, **result})
-        if options.page is not None:
-            put_between(options.page, BEGIN, END, lambda: table(result))
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+
+    def measured(quick: bool, repeat: int) -> dict[str, Any]:
+        return measure({name: {**sizes, "T": 20} if quick else sizes for name, sizes in WORKLOADS.items()}, repeat)
+
+    return table_command.run(
+        argv,
+        "python -m benchmarks.parts",
+        "What a pass of the CPU engine is made of.",
+        file=FILE,
+        marks=(BEGIN, END),
+        repeat=15,
+        repeated="part",
+        measure=measured,
+        table=table,
+    )
 
 
 if __name__ == "__main__":

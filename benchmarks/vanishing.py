@@ -11,17 +11,14 @@ from __future__ import annotations
 
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import numrnn
-from benchmarks import output
-from benchmarks.page import put_between
+from benchmarks import table_command
 from benchmarks.report import markdown_table
 from numrnn import info
-from numrnn.commands import Parser
 from numrnn.typing import Engine
 
 SCALES = (1.0, 1e-10, 1e-20, 1e-30)
@@ -99,29 +96,17 @@ def ratio(row: dict[str, Any]) -> float:
 
 def main(argv: list[str] | None = None) -> int:
     """Measure, print and write; return 0, or 1 after an error."""
-    parser = Parser(prog="python -m benchmarks.vanishing", description="What a vanishing gradient costs.")
-    parser.add_argument("--repeat", type=int, default=9, help="measurements of each size, >= 1 (default: 9)")
-    parser.add_argument("--quick", action="store_true", help="a trial with 20 steps; its figures mean nothing")
-    parser.add_argument("--out", type=Path, help="folder for vanishing.json (default: only print)")
-    parser.add_argument("--page", type=Path, help="a page with the marks of the table")
-    options = parser.parse_args(argv)
-    if options.repeat < 1:
-        parser.error(f"--repeat must be >= 1, got {options.repeat}")
-    if options.quick and options.page:
-        parser.error("--page takes measurements only, not those of --quick")
-    try:
-        if options.out is not None:
-            output.prepare(options.out, [FILE], quick=options.quick)
-        result = measure({**SIZES, "T": 20} if options.quick else SIZES, options.repeat)
-        print(table(result))
-        if options.out is not None:
-            output.write_json(options.out / FILE, {"quick": options.quick, **result})
-        if options.page is not None:
-            put_between(options.page, BEGIN, END, lambda: table(result))
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return table_command.run(
+        argv,
+        "python -m benchmarks.vanishing",
+        "What a vanishing gradient costs.",
+        file=FILE,
+        marks=(BEGIN, END),
+        repeat=9,
+        repeated="size",
+        measure=lambda quick, repeat: measure({**SIZES, "T": 20} if quick else SIZES, repeat),
+        table=table,
+    )
 
 
 if __name__ == "__main__":

@@ -24,12 +24,12 @@ def test_the_operations_of_one_step_compute_its_pass():
     states, tape = numrnn.forward(one.cell, one.params, one.x, engine="reference")
     grads = numrnn.backward(tape, d_final=one.d_final, wrt=("params", "h0"))
     one.whole.states[1:] = np.nan
-    one.out.d_params[1][...] = 0
+    one.of_V_b.d_params[0][...] = 0
     one.slice.s[:, 0] = 0  # the last state of the pass before
     for work in one.operations().values():
         work()
     rounding = 100 * np.finfo(np.float32).eps
-    dV_b = one.cell.step_size * one.out.d_params[1]  # q is d_final here, and eps d_final in the engine
+    dV_b = one.cell.step_size * one.of_V_b.d_params[0]  # q is d_final here, and eps d_final in the engine
     for got, wanted in [
         (one.whole.states, states),
         (dV_b[:, :-1], grads.params["V"]),

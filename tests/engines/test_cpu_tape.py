@@ -127,34 +127,31 @@ def test_checkpoints_change_no_bit_here_either(name, every, dtype, rng):
         assert np.array_equal(lean[key], value), key
 
 
+def assert_engines_agree(cell, batch, padded, rng):
+    params, x, h0 = draw_sequence(cell, rng, n_steps=20, batch=batch)
+    d_states = rng.standard_normal((21, batch, cell.state_size))
+    lengths = rng.integers(1, 21, batch) if padded else None
+    got, wanted = (run(engine, cell, params, x, h0, d_states, lengths=lengths) for engine in ("fused", "reference"))
+    assert_close(got, wanted, growth=1000, x=x)
+
+
 @EVERY_CELL
 @pytest.mark.parametrize("padded", [False, True])
 def test_rows_multiplied_in_blocks_give_the_numbers_of_the_reference(name, padded, monkeypatch, rng):
     cell = COVERED[name]
-    params, x, h0 = draw_sequence(cell, rng, n_steps=20, batch=72)
-    d_states = rng.standard_normal((21, 72, cell.state_size))
-    lengths = rng.integers(1, 21, 72) if padded else None
     monkeypatch.setattr(products, "unpacked_kernels", lambda: True)
     monkeypatch.setattr(products, "UNPACKED_SIZE", 6 * cell.hidden_size**2)
     assert products.rows_per_product(36, cell.hidden_size) == 6
-    got = run("fused", cell, params, x, h0, d_states, lengths=lengths)
-    wanted = run("reference", cell, params, x, h0, d_states, lengths=lengths)
-    assert_close(got, wanted, growth=1000, x=x)
+    assert_engines_agree(cell, 72, padded, rng)
 
 
 @EVERY_CELL
 @pytest.mark.parametrize("padded", [False, True])
 def test_sums_over_time_in_tiles_give_the_numbers_of_the_reference(name, padded, monkeypatch, rng):
-    cell = COVERED[name]
-    params, x, h0 = draw_sequence(cell, rng, n_steps=20, batch=7)
-    d_states = rng.standard_normal((21, 7, cell.state_size))
-    lengths = rng.integers(1, 21, 7) if padded else None
     monkeypatch.setattr(products, "unpacked_kernels", lambda: True)
     monkeypatch.setattr(products, "TILES", ((1, 1),))
     monkeypatch.setattr(products, "TILED_SIZE", 1)
-    got = run("fused", cell, params, x, h0, d_states, lengths=lengths)
-    wanted = run("reference", cell, params, x, h0, d_states, lengths=lengths)
-    assert_close(got, wanted, growth=1000, x=x)
+    assert_engines_agree(COVERED[name], 7, padded, rng)
 
 
 @pytest.mark.parametrize(
