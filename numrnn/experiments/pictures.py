@@ -70,7 +70,7 @@ def draw_run(
     test : Evaluation
         Of the test images of `data`.
     """
-    out, heading = Path(config.out), f"{task}, {config.cell} cell"
+    out, heading = Path(config.out), plots.readable(f"{task}, {config.cell} cell")
 
     def norms(model: Classifier, params: Any) -> np.ndarray:
         return gradient_norms(model, params, trainer.encoder, data, config.seed)

@@ -236,7 +236,7 @@ class SequenceCommand(TrainingCommand):
         write_json(out / RESULT_FILE, content)
         written = [out / RESULT_FILE, out / FINAL_FILE]
         if draw and can_draw(say):
-            curves, title = out / "learning_curves.png", f"{self.task(config)}, {config.cell} cell"
+            curves, title = out / "learning_curves.png", plots.readable(f"{self.task(config)}, {config.cell} cell")
             history = training.history
             plots.learning_curves(history("training"), history("validation"), curves, title=title)
             written.append(curves)

@@ -15,6 +15,7 @@ pytest.importorskip("resource", reason="no limits of open files to raise")
 from numrnn.experiments.workers import require_dask
 from results import cost
 from tools.grid_cost import fleet
+from tools.grid_cost.__main__ import main as command
 from tools.grid_cost.fleet import scheduler
 from tools.grid_cost.simulation import Plan, ideal, ideal_seconds, simulate, training
 
@@ -118,3 +119,9 @@ def test_table_of_the_simulation_scales_what_was_slept_and_not_what_the_schedule
     # 3,600 s are 10 s of sleep, so the calm search has 2 s that are not; 14 - 2 = 12 s are 1.2 h.
     assert line == "| 1,000 | 1.0 | 1.2 | 3 | 2 | 0 | 0.5 | 2.0 | 25.0 | 70 |"
     assert cost.searches(tmp_path / "none.json") == cost.NOT_SIMULATED
+
+
+def test_no_worker_is_refused_in_one_line(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        command(["--workers", "10", "0"])
+    assert capsys.readouterr().err.splitlines()[-1].endswith("error: --workers must be >= 1, got 0")

@@ -53,6 +53,16 @@ def test_a_line_that_was_wrapped_within_a_table_is_named(tmp_path):
         assert all("torn" in one for one in found)
 
 
+def test_a_site_that_is_not_built_is_refused_in_one_line(tmp_path, capsys):
+    pytest.importorskip("playwright")
+    from tools.site import look
+
+    for pages, missing in [([], "index.html"), (["docs/guide.html"], "docs/guide.html")]:
+        with pytest.raises(SystemExit, match="2"):
+            look.main(["--site", str(tmp_path), *pages])
+        assert f"--site must be the folder of a site with {missing}, got {tmp_path}" in capsys.readouterr().err
+
+
 @pytest.fixture(scope="module")
 def everything():
     return api.public()

@@ -38,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, nargs="+", default=list(WORKERS), help="how many, of each simulation")
     parser.add_argument("--quick", action="store_true", help="a trial of the command, to standard output")
     given = parser.parse_args(arguments)
+    if min(given.workers) < 1:
+        parser.error(f"--workers must be >= 1, got {min(given.workers)}")
     found = simulated([2] if given.quick else given.workers, quick=given.quick)
     if given.quick:
         print(json.dumps(found, indent=1))

@@ -144,6 +144,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--site", type=pathlib.Path, default=pathlib.Path("site"), help="folder of the built site")
     parser.add_argument("--pictures", type=pathlib.Path, help="folder for screenshots")
     options = parser.parse_args(arguments)
+    for name in options.pages or ["index.html"]:
+        if not (options.site / name).is_file():
+            parser.error(f"--site must be the folder of a site with {name}, got {options.site}; make docs builds site")
     try:
         found = look(options.site, options.pages, options.pictures)
     except RuntimeError as error:
