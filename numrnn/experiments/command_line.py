@@ -213,8 +213,7 @@ def guarded(work: Callable[[], int | None], hints: Mapping[type[Exception], str]
             raise
         except ERRORS as error:
             advice = next((f"\n{text}" for kind, text in (hints or {}).items() if isinstance(error, kind)), "")
-            text = f"not enough memory: {error}".rstrip(": ") if isinstance(error, MemoryError) else str(error)
-            print(f"error: {text}{advice}", file=sys.stderr)
+            print(f"error: {_said(error)}{advice}", file=sys.stderr)
             return FAILED
 
     before = warnings.formatwarning
@@ -224,6 +223,15 @@ def guarded(work: Callable[[], int | None], hints: Mapping[type[Exception], str]
             return ended(caught)
         finally:
             warnings.formatwarning = before
+
+
+def _said(error: BaseException) -> str:
+    """Return what the line of an error says: for one of the system, the file and what is wrong with it."""
+    if isinstance(error, MemoryError):
+        return f"not enough memory: {error}".rstrip(": ")
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 def _one_line(message: Warning | str, *_: Any, **__: Any) -> str:

@@ -105,6 +105,8 @@ def test_a_field_without_help_is_a_mistake_of_the_programmer():
         (ValueError("n must be 1"), 1, "error: n must be 1\n"),
         (CheckpointError("a.npz: corrupted"), 1, "error: a.npz: corrupted\n"),
         (FileNotFoundError("nowhere"), 1, "error: nowhere\nlook elsewhere\n"),
+        (IsADirectoryError(21, "Is a directory", "runs"), 1, "error: runs: Is a directory\n"),
+        (OSError(28, "No space left on device"), 1, "error: [Errno 28] No space left on device\n"),
         (MissingExtraError("needs Dask"), 1, "error: needs Dask\n"),
         (KeyboardInterrupt(), 130, ""),
     ],
