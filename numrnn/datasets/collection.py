@@ -52,7 +52,8 @@ class Sequences:
     Parameters
     ----------
     x : numpy.ndarray, shape (N, T, m), or sequence of N arrays (T_i, m)
-        Real numbers. A memory map may be larger than memory: its rows are read, and checked, when a batch needs them.
+        Real numbers; arrays of different dtypes are converted to their common dtype. A memory map may be larger than
+        memory: its rows are read, and checked, when a batch needs them.
     y : numpy.ndarray or sequence, optional
         Labels (N,), integers; numbers (N, k), floating point; at every step, labels (N, T), integers, or numbers
         (N, T, k), floating point. If x is a sequence of arrays, so are targets at every step, of shapes (T_i,) or (T_i,
@@ -153,7 +154,7 @@ class Sequences:
 
     @property
     def x(self) -> list[np.ndarray]:
-        """The sequences one by one, (T_i, m), without padding; no copies if x is an array or a list of arrays."""
+        """The sequences one by one, (T_i, m), without padding; no copies of an array, or of arrays of one dtype."""
         return [self.sequence(row) for row in range(len(self))]
 
     @property

@@ -32,7 +32,7 @@ def checked_x(x: Any) -> Any:
         if one.ndim != 2 or 0 in one.shape or one.shape[1] != m:
             hint = f"; give x[{i}][:, None] if there is one feature" if one.ndim == 1 else ""
             raise ValueError(f"x[{i}] must be (T_i, m={m}) with T_i, m >= 1, got {one.shape}{hint}")
-    return arrays
+    return _of_one_dtype(arrays)
 
 
 def checked_lengths(x: Any, lengths: Any) -> np.ndarray:
@@ -71,7 +71,7 @@ def checked_y(y: Any, x: Any, lengths: np.ndarray) -> tuple[Any, Targets]:
                 what = "integer labels" if labels else "floating-point numbers"
                 raise ValueError(f"y[{i}] must be {what} of shape {wanted}, got {row.dtype} of {row.shape}")
             _check_values(row, f"y[{i}]")
-        return rows, "labels at every step" if labels else "numbers at every step"
+        return _of_one_dtype(rows, labels=labels), "labels at every step" if labels else "numbers at every step"
     array = _real("y", y)
     if array.shape[:1] != (n,):
         raise ValueError(f"y must have a target for each of the {n} sequences, got shape {array.shape}")
@@ -128,6 +128,17 @@ def _real(name: str, array: Any) -> np.ndarray:
     if array.dtype.kind not in "fiu":
         raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
     return array
+
+
+def _of_one_dtype(arrays: list[np.ndarray], *, labels: bool = False) -> list[np.ndarray]:
+    """Return arrays in the dtype that holds the values of all: a batch has one dtype, whichever rows are in it."""
+    dtypes = {array.dtype for array in arrays}
+    if len(dtypes) == 1:
+        return arrays
+    common = np.result_type(*dtypes)
+    if labels and common.kind == "f":  # of int64 and uint64; no label is negative
+        common = np.dtype(np.uint64)
+    return [array if array.dtype == common else array.astype(common) for array in arrays]
 
 
 def _no_targets(rows: list[np.ndarray], n: int) -> Any:

@@ -31,6 +31,26 @@ def test_a_batch_is_time_first_padded_to_its_longest_row_and_in_the_order_asked_
     assert batch.y is batch.mask is None
 
 
+DTYPES = (np.uint8, np.int8, np.int32, np.int64, np.uint64, np.float16, np.float32, np.float64)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_rows_of_different_dtypes_keep_their_values_in_every_order(seed):
+    rng = np.random.default_rng(seed)
+    dtypes = rng.choice(DTYPES, 4)
+    rows = [(100 * rng.random((t, 2))).astype(k) for t, k in zip((3, 5, 1, 4), dtypes, strict=True)]
+    numbers = [(100 * rng.random((len(row), 2))).astype(rng.choice(DTYPES[-3:])) for row in rows]
+    integers = rng.choice(DTYPES[:5], 4)
+    labels = [rng.integers(np.iinfo(k).max, size=len(row), dtype=k) for row, k in zip(rows, integers, strict=True)]
+    order = rng.permutation(4)
+    for y in (numbers, labels):
+        batch = Sequences(rows, y).batch(order)
+        for b, row in enumerate(order):
+            assert np.array_equal(batch.x[: len(rows[row]), b], rows[row])
+            assert np.array_equal(batch.y[: len(rows[row]), b], y[row])
+        assert batch.y.dtype.kind == "f" if y is numbers else batch.y.dtype.kind in "iu"
+
+
 def test_rows_of_one_length_need_no_lengths(rng):
     data = Sequences(rng.standard_normal((6, 7, 1)))
     assert data.batch([1, 2]).lengths is None

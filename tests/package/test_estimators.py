@@ -91,6 +91,14 @@ def test_labels_of_any_type_come_back_for_sequences_of_any_form(est, form, label
     assert model.n_features_in_ == {"ragged": 2, "array": 2, "flat": 8}[form]
 
 
+def test_a_list_of_whole_numbers_beside_fractions_keeps_the_fractions(est):
+    X, y = [[1, 2, 3], [0.5, -0.25], [4]], [0.0, 1.0, 2.0]
+    fitted = est.RNNRegressor(**SMALL).fit(X, y)
+    expected = est.RNNRegressor(**SMALL).fit([np.array(row, float) for row in X], y)
+    for again in (X, X[::-1]):
+        assert np.array_equal(fitted.predict(again), expected.predict([np.array(row, float) for row in again]))
+
+
 def test_an_array_of_arrays_is_the_list_of_them(est):
     ragged = make(20).ragged
     X = np.empty(20, object)
