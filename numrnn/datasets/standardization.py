@@ -57,16 +57,26 @@ class Standardization:
     def of(cls, data: Sequences, rows: Iterable[int] | None = None) -> Standardization:
         """Return the standardization by the mean and std of all steps of some rows; by default of all rows.
 
-        A constant feature gets a std of 1. Reads x twice.
+        A constant feature gets its value as the mean, and a std of 1. Reads x twice.
         """
         chosen = range(len(data)) if rows is None else [int(row) for row in rows]
         steps = sum(int(data.lengths[row]) for row in chosen)
         mean = sum((data.sequence(row).sum(axis=0, dtype=np.float64) for row in chosen), np.zeros(data.n_features))
         mean = mean / steps
-        squares = sum((((data.sequence(row) - mean) ** 2).sum(axis=0) for row in chosen), np.zeros(data.n_features))
+        squares, low, high = (
+            np.zeros(data.n_features),
+            np.full(data.n_features, np.inf),
+            np.full(data.n_features, -np.inf),
+        )
+        for row in chosen:
+            x = data.sequence(row)
+            squares += ((x - mean) ** 2).sum(axis=0)
+            low, high = np.minimum(low, x.min(axis=0)), np.maximum(high, x.max(axis=0))
         std = np.sqrt(squares / steps)
-        # For a constant feature rounding leaves a std of a few eps of its mean, which must not be a divisor.
-        constant = std <= 4 * np.finfo(np.float64).eps * np.abs(mean)
+        # The mean of many equal values is not exactly their value, so it cannot tell that a feature is constant.
+        mean = np.where(low == high, low, mean)
+        # Values that differ by rounding alone have a std of a few eps of their mean, which must not be a divisor.
+        constant = (low == high) | (std <= 4 * np.finfo(np.float64).eps * np.abs(mean))
         return cls(mean, np.where(constant, 1.0, std))
 
     def apply(self, data: Sequences) -> Sequences:

@@ -38,11 +38,14 @@ def accuracy(y: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> float
 def r_squared(y: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> float:
     """Return 1 - sum_i w_i (y_i - p_i)^2 / sum_i w_i (y_i - mean y)^2, its mean over the columns of y (M, k).
 
-    A constant column scores 1 if it is predicted exactly, else 0; the mean of y is weighted as well.
+    A column that is constant where weights are > 0 scores 1 if it is predicted exactly, else 0; the mean of y is
+    weighted as well.
     """
     w = weights[:, None]
     residual = (w * (y - predicted) ** 2).sum(axis=0)  # (k,)
     total = (w * (y - np.average(y, axis=0, weights=weights)) ** 2).sum(axis=0)
-    varies = total > 0
+    # `total` alone cannot tell: the mean of many equal values is not exactly their value.
+    counted = y[weights > 0]
+    varies = (counted.min(axis=0) < counted.max(axis=0)) & (total > 0)
     scores = np.where(varies, 1 - residual / np.where(varies, total, 1), residual == 0)
     return float(scores.mean())

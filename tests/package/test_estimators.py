@@ -443,7 +443,14 @@ def test_scores_are_those_of_their_definitions(rng):
     assert math.isclose(r_squared(y, p, w), expected.mean(), rel_tol=1e-12)
     assert r_squared(np.ones((4, 1)), np.ones((4, 1)), np.ones(4)) == 1.0
     assert r_squared(np.ones((4, 1)), np.zeros((4, 1)), np.ones(4)) == 0.0
-    a, b = rng.integers(0, 3, (2, 40))
+    for value in (0.1, -1e6 / 3, *rng.standard_normal(5)):
+        y, w = np.full((40, 1), value), rng.random(40)
+        assert r_squared(y, y, w) == 1.0  # though the mean of y is not exactly this value
+        assert r_squared(y, y + np.eye(40)[:, :1], w) == 0.0
+        y[:5], w[:5] = 0, 0  # without weight a row does not count
+        assert r_squared(y, y, w) == 1.0
+        assert r_squared(y, y + 1, w) == 0.0
+    a, b, w = *rng.integers(0, 3, (2, 40)), rng.random(40)
     assert math.isclose(accuracy(a, b, w), w[a == b].sum() / w.sum(), rel_tol=1e-12)
     for bad in ([1.0], [-1.0, 2.0], [0.0, 0.0], [np.nan, 1.0]):
         with pytest.raises(ValueError, match="sample_weight must be"):
