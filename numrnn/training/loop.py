@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from numrnn.backend import Array, array_namespace, trusted_values
+from numrnn.checks import shown
 from numrnn.training.batches import Batches
 from numrnn.training.callbacks import EpochEnd
 from numrnn.training.checkpoint import checkpoint_path
@@ -20,6 +22,8 @@ from numrnn.training.progress import Progress
 from numrnn.training.results import DivergenceError
 from numrnn.training.run import Run
 from numrnn.training.store import save_best, save_run
+
+VALIDATION_LOSS = "the validation loss"
 
 
 class Loop:
@@ -157,8 +161,13 @@ class Loop:
 
     def _validation_record(self) -> dict[str, Any]:
         plan, run = self.plan, self.run
-        with no_waits(run.params):
-            result = evaluation(plan, run.average or run.params, self.held_out, plan.validation_rows)
+        with np.errstate(over="ignore", invalid="ignore"), no_waits(run.params):
+            try:
+                result = evaluation(plan, run.average or run.params, self.held_out, plan.validation_rows)
+            except FloatingPointError:
+                raise DivergenceError(run.step, VALIDATION_LOSS, run.checkpoint) from None
+        if not math.isfinite(result.loss):
+            raise DivergenceError(run.step, VALIDATION_LOSS, run.checkpoint)
         targets = plan.held_out.targets(plan.validation_rows) if plan.own_metrics else None
         return {
             "kind": "validation",
@@ -166,7 +175,7 @@ class Loop:
             "epoch": self._epoch(run.step),
             "loss": result.loss,
             **({} if result.accuracy is None else {"accuracy": result.accuracy}),
-            **{name: float(f(result.predictions, targets)) for name, f in plan.own_metrics.items()},
+            **{name: _number_of(name, f(result.predictions, targets)) for name, f in plan.own_metrics.items()},
         }
 
     def _call_back(self) -> None:
@@ -184,6 +193,17 @@ class Loop:
                     out=plan.out,
                 )
             )
+
+
+def _number_of(name: str, value: Any) -> float:
+    """Return the value of one's own metric as a number that a line of metrics can hold."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"metrics[{name!r}] must return a number, got {shown(value)}") from None
+    if not math.isfinite(number):
+        raise ValueError(f"metrics[{name!r}] must return a finite number, got {number}")
+    return number
 
 
 def _progress(plan: Plan[Any], run: Run) -> Progress:

@@ -41,6 +41,10 @@ TOO_LARGE = "outputs, which finite params and x that are too large make infinite
 READOUT = ("W_out", "b_out")
 
 
+class OverflowingOutputsError(ValueError, FloatingPointError):
+    """Outputs are not finite: to a caller its arguments are too large, to a training run it has diverged."""
+
+
 class ReadOut(ABC):
     """A cell with an affine read-out: base class of `Classifier` and `Regressor`.
 
@@ -149,7 +153,7 @@ class ReadOut(ABC):
         every = x.shape[0] if self.output == "last" else None
         states, _ = forward(self.cell, core, x, lengths=lengths, engine=engine, recompute_every=every)
         outputs = self._readout(params, self._read(states))
-        check_finite(TOO_LARGE, outputs)
+        _check_outputs_are_finite(outputs)
         return outputs
 
     @on_their_device
@@ -240,7 +244,7 @@ class ReadOut(ABC):
         states, tape = forward(self.cell, self._split(params), x, lengths=lengths, engine=engine)
         read = self._read(states)
         outputs = self._readout(params, read)
-        check_finite(TOO_LARGE, outputs)
+        _check_outputs_are_finite(outputs)
         _, d_outputs = self.loss_of(outputs, y, self._mask(mask, lengths, outputs))
         _, d_read = self._readout_vjp(params, read, d_outputs)
         return backward(tape, **self._cotangents(tape, d_read), wrt=("states",)).states
@@ -331,6 +335,13 @@ class ReadOut(ABC):
         core = {name: array for name, array in params.items() if name not in READOUT}
         check_same_kind({f"params[{name!r}]": params[name] for name in (next(iter(core)), *READOUT)})
         return core
+
+
+def _check_outputs_are_finite(outputs: Array) -> None:
+    try:
+        check_finite(TOO_LARGE, outputs)
+    except ValueError as error:
+        raise OverflowingOutputsError(str(error)) from None
 
 
 def _on_device(lengths: Any) -> bool:

@@ -64,7 +64,7 @@ class Trainer(Plan[M]):
     validation : Sequences or tuple of numpy.ndarray, optional
         Your own validation set, instead of `validation_size` rows that are held out.
     metrics : mapping of str to callable, optional
-        Your own metrics: metric(predictions, targets) -> float, for all validation sequences, as in
+        Your own metrics: metric(predictions, targets) -> float, finite, for all validation sequences, as in
         `Evaluation.predictions`; the validation lines have them under these names.
     callbacks : sequence of callable
         callback(EpochEnd) at the end of each epoch, after its checkpoint is written. An exception ends the run, which
@@ -143,8 +143,9 @@ class Trainer(Plan[M]):
         Raises
         ------
         DivergenceError
-            If a loss, gradient, parameter or a number of the optimiser becomes NaN or infinite. It names the first such
-            update; on a GPU it is raised at most 50 updates later.
+            If a loss, gradient, parameter or a number of the optimiser becomes NaN or infinite, or the loss of a
+            validation does. It names the first such update, or the last before that validation; on a GPU it is raised
+            at most 50 updates later.
         FileExistsError
             If `out` holds a run and neither `resume` nor `overwrite` is given.
         CheckpointError
@@ -156,7 +157,8 @@ class Trainer(Plan[M]):
             If a file cannot be written. The newest checkpoint stays, and the run can be resumed.
         ValueError
             If the checkpoint has another configuration: the message names the field, what was expected and what was
-            given. Or if `resume` and `overwrite` are both given, or the time limit is not positive.
+            given. Or if `resume` and `overwrite` are both given, the time limit is not positive, or one of your own
+            metrics returns NaN or infinity.
 
         Notes
         -----

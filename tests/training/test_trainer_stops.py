@@ -7,12 +7,17 @@ import time
 import numpy as np
 import pytest
 from recorded_runs import STEPS, Recorder, assert_same_run, crash
-from training_run import make_model, make_trainer
+from training_run import encode, make_data, make_model, make_trainer
 
+from numrnn import ElmanCell
+from numrnn.datasets import Sequences
 from numrnn.training import (
     SGD,
     Classifier,
     DivergenceError,
+    Regressor,
+    Trainer,
+    TrainingConfig,
     list_checkpoints,
     load_checkpoint,
     read_json_lines,
@@ -86,6 +91,53 @@ class HugeGradient(Classifier):
 def test_a_square_that_overflows_in_the_optimizer_stops_the_run(tmp_path):
     with pytest.raises(DivergenceError, match=r"optimizer square_mean\.W_out is not finite at step 5"):
         make_trainer(tmp_path, clip=None, model=make_model(HugeGradient)).run()
+
+
+def make_overflowing(kind, size):
+    """Return a model whose parameters are finite, and stay so, and whose outputs or their loss are not."""
+
+    class Overflowing(kind):
+        def init_params(self, rng, **given):
+            params = super().init_params(rng, **given)
+            return params | {"W_out": np.sign(params["W_out"]) * np.float32(size)}
+
+        def loss_and_gradient(self, params, *arguments, **named):
+            grads = {name: np.zeros_like(value) for name, value in params.items()}
+            return np.float32(1), grads, np.zeros((1, 3), np.float32)
+
+    return Overflowing(ElmanCell(2, 5), 3)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("kind", [Classifier, Regressor])
+def test_a_validation_that_is_not_finite_stops_the_run(tmp_path, kind, seed):
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, 3, 9) if kind is Classifier else rng.standard_normal((9, 3))
+    model = make_overflowing(kind, 3e38 if kind is Classifier else rng.choice([1e20, 1e30, 3e38]))
+    data, config = Sequences(rng.standard_normal((9, 4, 2)), y), TrainingConfig(iterations=2, validation_size=8)
+    trainer = Trainer(model, SGD(0.1), None, data, config, tmp_path, show_progress=False)
+    match = r"the validation loss is not finite at step 1; .*_00000000\.npz"
+    with pytest.raises(DivergenceError, match=match) as caught:
+        trainer.run()
+    assert caught.value.step == 1
+    assert [record["kind"] for record in read_json_lines(tmp_path / "metrics.jsonl")] == ["training"]
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "match"),
+    [
+        (float("nan"), ValueError, r"^metrics\['mine'\] must return a finite number, got nan"),
+        (np.float32("-inf"), ValueError, r"^metrics\['mine'\] must return a finite number, got -inf"),
+        ("much", TypeError, r"^metrics\['mine'\] must return a number, got 'much'"),
+        (np.ones(2), TypeError, r"^metrics\['mine'\] must return a number, got an array of float64 of shape \(2,\)"),
+    ],
+)
+def test_a_metric_that_is_no_number_is_refused_by_its_name(tmp_path, value, error, match):
+    metrics = {"other": lambda predictions, targets: 1, "mine": lambda predictions, targets: value}
+    model, config = make_model(), TrainingConfig(iterations=1, batch_size=9, validation_size=8)
+    trainer = Trainer(model, SGD(0.1), encode, make_data(), config, tmp_path, metrics=metrics, show_progress=False)
+    with pytest.raises(error, match=match):
+        trainer.run()
 
 
 def test_a_run_that_diverged_resumes_from_its_last_good_checkpoint(tmp_path, reference):
