@@ -96,7 +96,12 @@ def test_what_does_not_count_is_not_read(rng):
     assert not d[~mask].any()
     targets = rng.standard_normal(logits.shape)
     squared, d = masked_squared_error(logits, targets, mask)
-    assert squared == masked_squared_error(bad, np.where(mask[:, :, None], targets, np.nan), mask)[0]
+    for _ in range(5):  # also where their difference would overflow or not exist
+        ours, theirs = rng.choice([np.nan, np.inf, -np.inf, *(np.finfo(float).max * np.array([1, -1]))], (2, 4, 3, 5))
+        bad, wrong = (np.where(mask[:, :, None], *pair) for pair in ((logits, ours), (targets, theirs)))
+        again, d_again = masked_squared_error(bad, wrong, mask)
+        assert squared == again
+        assert np.array_equal(d, d_again)
     assert np.isclose(squared, np.mean((logits - targets)[mask] ** 2), rtol=1e-14)
     gradcheck.assert_gradient(
         lambda z: masked_cross_entropy(z, labels, mask)[0], masked_cross_entropy(logits, labels, mask)[1], logits
