@@ -39,6 +39,7 @@ from numrnn.experiments.trials import (
     Space,
     Trial,
     discard_checkpoints,
+    ranking,
     read_results,
     rung_lengths,
     survivors,
@@ -138,7 +139,7 @@ def make_trials(config: Config) -> list[Trial]:
 
 
 def run(config: Config, *, say: Callable[[str], Any] = lambda _: None) -> list[dict[str, Any]]:
-    """Search, and return the last result of every trial, best first.
+    """Search, and return the last result of every trial, best first; those that diverged come last.
 
     Parameters
     ----------
@@ -202,7 +203,7 @@ def run(config: Config, *, say: Callable[[str], Any] = lambda _: None) -> list[d
                 say(f"rung {rung}, after {updates} updates: {len(kept)} of {len(going)} continue")
                 going = kept
     last = {name: result for (name, _), result in sorted(done.items(), key=lambda item: item[0][1]) if name in trials}
-    ranked = sorted(last.values(), key=lambda r: (-r["rung"], r["status"], -r["validation_accuracy"]))
+    ranked = ranking(last.values())
     say(sweep_report.table(ranked))
     diverged = sum(result["status"] == "diverged" for result in ranked)
     heading = f"{config.preset}: {len(ranked)} trials, up to {lengths[-1]:,} updates; {diverged} diverged, not shown"

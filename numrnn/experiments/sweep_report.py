@@ -24,10 +24,9 @@ def line(result: Mapping[str, Any]) -> str:
 def table(ranked: Sequence[Mapping[str, Any]]) -> str:
     """Return the best trials as lines of text."""
     rows = [["validation", "training", "updates", *SEARCHED]]
-    for result in ranked[:SHOWN]:
-        if result["status"] == "finished":
-            shares = [f"{100 * result[f'{kind}_accuracy']:.2f} %" for kind in ("validation", "training")]
-            rows.append([*shares, str(result["step"]), *(str(result[key]) for key in SEARCHED)])
+    for result in [one for one in ranked if one["status"] == "finished"][:SHOWN]:
+        shares = [f"{100 * result[f'{kind}_accuracy']:.2f} %" for kind in ("validation", "training")]
+        rows.append([*shares, str(result["step"]), *(str(result[key]) for key in SEARCHED)])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(text.rjust(width) for text, width in zip(row, widths, strict=True)) for row in rows]
     diverged = sum(result["status"] == "diverged" for result in ranked)

@@ -139,6 +139,11 @@ def survivors(results: Iterable[Mapping[str, Any]], reduction: int) -> list[str]
     return [result["trial"] for result in ranked[: -(-len(ranked) // reduction)]]
 
 
+def ranking(results: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the last results of trials, best first: by rung, then by accuracy; those that diverged come last."""
+    return sorted(results, key=lambda r: (r["status"] != "finished", -r["rung"], -r["validation_accuracy"]))
+
+
 @functools.lru_cache(maxsize=1)
 def _images(experiment: str, settings: str, images: int | None) -> Dataset:
     """Return the images of a trial, which the worker keeps for the next one."""

@@ -9,10 +9,11 @@ import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 from distributed import Client
 
-from numrnn.experiments import sweep, trials, workers
+from numrnn.experiments import sweep, sweep_report, trials, workers
 from numrnn.experiments.trials import Space, rung_lengths, survivors
 from numrnn.locks import FolderInUseError, locked
 from numrnn.training import read_json_lines
@@ -83,6 +84,27 @@ def test_the_best_go_on_and_those_that_diverged_do_not():
     assert survivors(lines, 2) == ["b", "c"]
     assert survivors(lines, 3) == ["b", "c"]
     assert survivors(lines[4:], 2) == []
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_table_shows_the_best_however_many_diverged(seed):
+    """Also in the last rung, whose results come first."""
+    rng, lines = np.random.default_rng(seed), []
+    searched = {"optimizer": "adam", "weight_std": 1.0, "step_size": 0.1, "diffusion": 0.01, "learning_rate": 0.01}
+    for number in rng.permutation(40):
+        rung, diverged = int(rng.integers(3)), number < 20
+        found = {"status": "diverged"} if diverged else {"status": "finished", "training_accuracy": rng.random()}
+        accuracy = 0.0 if diverged else rng.random()
+        common = {"trial": str(number), "rung": rung, "step": 7 + rung, "validation_accuracy": accuracy}
+        lines.append(common | found | searched)
+    ranked = trials.ranking(lines)
+    finished = [line for line in lines if line["status"] == "finished"]
+    best_first = sorted(((line["rung"], line["validation_accuracy"]) for line in finished), reverse=True)
+    assert [(line["rung"], line["validation_accuracy"]) for line in ranked[:20]] == best_first
+    assert all(line["status"] == "diverged" for line in ranked[20:])
+    _, *rows, last = sweep_report.table(ranked).splitlines()
+    assert [row.split()[0] for row in rows] == [f"{100 * accuracy:.2f}" for _, accuracy in best_first[:10]]
+    assert last == "40 trials, 20 diverged"
 
 
 def test_settings_that_matter_make_another_trial_and_folders_do_not():
