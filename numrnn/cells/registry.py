@@ -120,6 +120,17 @@ def load_cells(source: str) -> list[type[Cell]]:
     """
     if not isinstance(source, str):
         raise TypeError(f"source must be the name of a module or the path of a .py file, got {type(source).__name__}")
+    name = Path(source).stem
+    is_new = Path(source).suffix == ".py" and name not in sys.modules
+    try:
+        return _registered(source)
+    except BaseException:
+        if is_new:  # a file that was refused is read again after it was corrected
+            sys.modules.pop(name, None)
+        raise
+
+
+def _registered(source: str) -> list[type[Cell]]:
     module = _module_of(source)
     found = [
         kind

@@ -229,6 +229,21 @@ def test_files_without_cells_are_refused(text, error, message, tmp_path, capsys)
     assert str(path) in line
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["import numrnn", "1 / 0", "if", f"{SOURCE}\nraise OSError", SOURCE.replace('"scaled"', '"lstm"')],
+)
+def test_a_file_that_was_refused_is_read_again_once_it_is_corrected(text, tmp_path):
+    path = tmp_path / "cells.py"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"^(source|kind) must "):
+        load_cells(str(path))
+    path.write_text(f"{SOURCE}\n# corrected")
+    (kind,) = load_cells(str(path))
+    assert CELLS["scaled"] is kind
+    assert pickle.loads(pickle.dumps(kind)) is kind
+
+
 def test_an_absent_module_is_refused():
     with pytest.raises(ValueError, match=r"^source must be importable, but no_such_module raised ModuleNotFoundError"):
         load_cells("no_such_module")
