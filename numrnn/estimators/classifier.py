@@ -128,7 +128,8 @@ class RNNClassifier(ClassifierMixin, RecurrentEstimator):
         X : numpy.ndarray, shape (N, T, m) or (N, T), or list of N arrays, shape (T_i, m) or (T_i,)
             Sequences, finite; see the notes of the class.
         y : array or list
-            Labels (N,) of any type that can be sorted, or with output="every" (N, T), or a list of arrays (T_i,).
+            Labels (N,) of any one type that can be sorted, none of them missing; or with output="every" (N, T), or a
+            list of arrays (T_i,).
 
         Returns
         -------

@@ -132,12 +132,24 @@ def _real(name: str, values: Any) -> np.ndarray:
 
 
 def _target(name: str, values: Any) -> np.ndarray:
-    """Return targets as an array, of any dtype: labels may be strings."""
+    """Return targets as an array, of any dtype: labels may be strings.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If rows have different shapes, or a list holds text and something else.
+    """
     check_plain(name, values)
     try:
-        return np.asarray(values)
+        array = np.asarray(values)
     except ValueError as error:
         raise ValueError(f"{name} must hold rows of equal shapes: {error}") from None
+    if array.dtype.kind in "US" and array.ndim == 1 and isinstance(values, Sequence):
+        # NumPy writes the others as text: NaN, which stands for a missing label, would become the label 'nan'.
+        others = [one for one in values if not isinstance(one, str | bytes)]
+        if others:
+            raise TypeError(f"{name} must hold labels of one type, got text and {shown(others[0])}")
+    return array
 
 
 def split(name: str, y: Any, given: Input, output: Output) -> list[np.ndarray]:
@@ -145,8 +157,8 @@ def split(name: str, y: Any, given: Input, output: Output) -> list[np.ndarray]:
 
     Raises
     ------
-    ValueError
-        If y is None, or has no target for every sequence, or for every step.
+    TypeError, ValueError
+        If y is None, or has no target for every sequence, or for every step, or is a list of text and something else.
     """
     if y is None:
         raise ValueError(f"{name} requires y to be passed, but the target y is None")
@@ -167,17 +179,40 @@ def split(name: str, y: Any, given: Input, output: Output) -> list[np.ndarray]:
 
 
 def check_labels(rows: list[np.ndarray]) -> None:
-    """Raise ValueError unless the arrays are vectors of labels: of any dtype, but neither NaN nor fractions."""
+    """Check that the arrays are vectors of labels: of any one type, but neither missing, NaN nor fractions.
+
+    Raises
+    ------
+    TypeError
+        If some are texts and others are numbers.
+    ValueError
+        If they are anything else that is no label.
+    """
     for row in rows:
         if row.ndim != 1:
             raise ValueError(f"y must be a 1d array of labels, or one for each sequence, got shape {row.shape}")
         if row.dtype.kind == "c":
             raise ValueError(f"Complex data not supported: y must hold labels, got {row.dtype}")
-        if row.dtype.kind == "f":
-            if not np.isfinite(row).all():
+        values = row
+        if row.dtype.kind == "O":  # as pandas may keep numbers, too
+            if any(one is None or _is_nan(one) for one in row):
+                raise ValueError("y must not hold missing labels, None or NaN")
+            if all(isinstance(one, int | float | np.number) for one in row):
+                values = row.astype(np.float64)
+        if row.dtype.kind in "mM" and np.isnat(row).any():
+            raise ValueError("y must not hold missing labels, NaT")
+        if values.dtype.kind == "f":
+            if not np.isfinite(values).all():
                 raise ValueError("y must not hold NaN or infinity")
-            if (row != np.floor(row)).any():
+            if (values != np.floor(values)).any():
                 raise ValueError("Unknown label type: continuous. y must hold labels, got numbers with fractions")
+    kinds = {"text" if row.dtype.kind in "US" else "numbers" for row in rows if row.dtype.kind in "USbiuf"}
+    if len(kinds) > 1:
+        raise TypeError("y must hold labels of one type, got text for some sequences and numbers for others")
+
+
+def _is_nan(label: Any) -> bool:
+    return isinstance(label, float | np.floating) and bool(np.isnan(label))
 
 
 def check_numbers(rows: list[np.ndarray], dtype: Precision) -> list[np.ndarray]:
