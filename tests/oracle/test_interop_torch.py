@@ -116,6 +116,21 @@ def test_tensors_that_are_not_contiguous_give_the_bits_of_those_that_are(cell, r
         assert differing(*found) == []
 
 
+def test_tensors_that_torch_negates_when_it_reads_them_have_their_values(cell, rng):
+    params, x, h0 = draw_sequence(cell, rng)
+    layer, results = layer_of(cell, params), []
+    for negated in (False, True):
+        x_, h0_ = leaf(x), leaf(h0[None])
+        seen = [torch.complex(torch.zeros_like(t), -t).conj().imag if negated else t for t in (x_, h0_)]
+        assert [t.is_neg() for t in seen] == [negated] * 2
+        layer.zero_grad()
+        output, h_n = layer(*seen)
+        h_n = torch.complex(torch.zeros_like(h_n), -h_n).conj().imag if negated else h_n  # and their cotangents
+        (output.square().sum() + h_n.square().sum()).backward()
+        results.append({"output": output.detach().numpy(), **{k: v.copy() for k, v in gradients(layer, x=x_).items()}})
+    assert differing(*results) == []
+
+
 def gradients_of_sum(layer, x, h0):
     layer.zero_grad()
     output, h_n = layer(x, h0)
@@ -204,7 +219,7 @@ def test_who_writes_between_the_passes_into_what_the_tape_reads_is_told(what, rn
 
 def test_the_final_state_may_be_written_into(cell, rng):
     params, x, _ = draw_sequence(cell, rng)
-    for options in ({}, {"recompute_every": 2, "engine": "reference"}):
+    for options in ({}, {"recompute_every": 2, "engine": "reference"}, {"output": "last"}):
         layer = layer_of(cell, params, **options)
         output, h_n = layer(torch.from_numpy(x))
         wanted = torch.autograd.grad(output.sum(), first_of(layer), retain_graph=True)[0]

@@ -173,7 +173,7 @@ class RecurrentLayer(torch.nn.Module):
         wanted = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
         output, h = _Recurrence.apply(self, lengths, *tensors) if wanted else self._run(lengths, *tensors)[:2]
         if self.output == "last":
-            return h[:, : self.cell.hidden_size], h[None]
+            return h[:, : self.cell.hidden_size].clone(), h[None]  # a copy, as below
         return output.transpose(0, 1) if self.batch_first else output, h[None]
 
     def _run(self, lengths: Any, x: Any, h0: Any, *params: Any) -> tuple[Any, Any, Tape]:

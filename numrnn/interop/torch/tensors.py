@@ -16,7 +16,8 @@ DTYPES = (torch.float32, torch.float64)
 
 def to_array(tensor: Any) -> Array:
     """Return a tensor's memory as an array: of NumPy on a CPU, of CuPy on a GPU."""
-    tensor = tensor.detach()
+    # torch negates the imaginary part of a conjugate only when it is read, which no other library knows.
+    tensor = tensor.detach().resolve_neg()
     return tensor.numpy() if tensor.device.type == HOST else backend_module("cupy").from_dlpack(tensor)
 
 

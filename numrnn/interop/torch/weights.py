@@ -146,7 +146,7 @@ def _write(pairs: Iterable[tuple[Any, Array]]) -> None:
 
 
 def _array(tensor: Any) -> np.ndarray:
-    return tensor.detach().cpu().numpy().copy()
+    return tensor.detach().resolve_neg().cpu().numpy().copy()
 
 
 def _weights(module: Any) -> _Weights:
