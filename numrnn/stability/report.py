@@ -184,7 +184,7 @@ def stability_report(path: str | Path, *, images: int = 2, steps: int | None = N
     Parameters
     ----------
     path : path
-        A checkpoint written by numrnn.training.
+        A checkpoint written by numrnn.training. If it holds an average of the weights, the report is about that.
     images : int
         Rows of input, >= 1.
     steps : int or None
@@ -215,10 +215,11 @@ def stability_report(path: str | Path, *, images: int = 2, steps: int | None = N
     seed = check_integer("seed", seed, at_least=0)
     checkpoint = load_checkpoint(path, backend="numpy")
     cell = _cell(Path(path), checkpoint.config)
-    missing = [name for name in cell.parameter_shapes if name not in checkpoint.params]
+    found = checkpoint.evaluated
+    missing = [name for name in cell.parameter_shapes if name not in found]
     if missing:
         raise CheckpointError(f"{path}: lacks the parameters {', '.join(missing)} of its {type(cell).__name__}")
-    params = {name: checkpoint.params[name].astype(np.float64) for name in cell.parameter_shapes}
+    params = {name: found[name].astype(np.float64) for name in cell.parameter_shapes}
     x, text = _input(checkpoint.config.get("encoder"), cell, images, steps, np.random.default_rng(seed))
     return _analyse(Path(path), checkpoint.step, cell, params, x[:steps], text)
 

@@ -82,6 +82,11 @@ class Checkpoint:
     progress: dict[str, Any] = field(default_factory=dict)
     path: Path | None = None
 
+    @property
+    def evaluated(self) -> dict[str, Array]:
+        """The weights to evaluate: the average if there is one, else the parameters."""
+        return self.average or self.params
+
 
 def checkpoint_path(directory: str | os.PathLike[str], step: int) -> Path:
     """Return the path of the checkpoint of `step` in `directory`, such as checkpoint_00000469.npz."""

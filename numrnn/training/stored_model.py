@@ -68,7 +68,7 @@ def load_model(
         model = model_from_config(checkpoint.config.get("model", {}))
     except (TypeError, ValueError) as error:
         raise ValueError(f"{checkpoint.path}: {error}") from None
-    params = checkpoint.average or checkpoint.params
+    params = checkpoint.evaluated
     shapes = {name: tuple(value.shape) for name, value in params.items()}
     if shapes != model.parameter_shapes:
         raise ValueError(f"{checkpoint.path}: parameters must be {model.parameter_shapes} of {model!r}, got {shapes}")

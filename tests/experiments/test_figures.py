@@ -354,6 +354,16 @@ def test_a_checkpoint_that_does_not_describe_its_network_is_refused(model, messa
             load_model(path)
 
 
+def test_figures_show_the_average_of_the_weights_if_there_is_one(tmp_path):
+    model = Classifier(numrnn.ElmanCell(1, 4), 3)
+    last, average = (model.init_params(np.random.default_rng(seed)) for seed in range(2))
+    state = Checkpoint(7, last, average=average, config={"model": model.config()})
+    path = save_checkpoint(checkpoint_path(tmp_path, 7), state)
+    for place in (path, tmp_path):
+        _, params, _ = read_network(place)
+        assert all(np.array_equal(params[name], value) for name, value in average.items())
+
+
 # Stability region
 
 

@@ -13,6 +13,7 @@ from numrnn.datasets import PixelEncoder, RowNoiseEncoder
 from numrnn.stability_command import main
 from numrnn.training import CheckpointError, Classifier, list_checkpoints
 from numrnn.training.checkpoint import Checkpoint, save_checkpoint
+from numrnn.training.stored_model import load_model
 
 
 def write(path, cell, encoder=None, **config):
@@ -51,6 +52,17 @@ def test_the_numbers_of_the_report_are_those_of_the_library(checkpoint):
     text = str(report)
     for number in (wanted.critical_step_size, wanted.spectrum.omega, wanted.required_diffusion):
         assert f"{number:.4g}" in text
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_report_is_about_the_average_of_the_weights_if_there_is_one(seed, tmp_path):
+    model = Classifier(numrnn.AntisymmetricCell(1, 6), 10)
+    last, average = (model.init_params(np.random.default_rng([seed, part])) for part in range(2))
+    path = save_checkpoint(tmp_path / "a.npz", Checkpoint(7, last, average=average, config={"model": model.config()}))
+    report, (_, loaded, _) = stability.stability_report(path, steps=5), load_model(path)
+    for found in (average, loaded):  # as predictions and tests use it
+        params = {name: found[name].astype(np.float64) for name in model.cell.parameter_shapes}
+        assert np.array_equal(report.spectrum.frequencies, stability.spectrum(model.cell, params).frequencies)
 
 
 def test_a_checkpoint_of_the_trainer_is_read_and_its_encoder_replaced_where_unknown(tmp_path):

@@ -23,7 +23,7 @@ def read_network(path: str | Path) -> tuple[Classifier, dict[str, np.ndarray], C
     -------
     model : Classifier
     params : dict of str to numpy.ndarray
-        float64, whatever the training's dtype.
+        float64, whatever the training's dtype; the average of the weights if the checkpoint holds one.
     checkpoint : Checkpoint
 
     Raises
@@ -43,7 +43,7 @@ def read_network(path: str | Path) -> tuple[Classifier, dict[str, np.ndarray], C
         raise CheckpointError(f"{path}: {error}") from error
     if not isinstance(model, Classifier):
         raise CheckpointError(f"{path}: the model must be a Classifier, got {model!r}")
-    return model, {name: array.astype(np.float64) for name, array in checkpoint.params.items()}, checkpoint
+    return model, {name: array.astype(np.float64) for name, array in checkpoint.evaluated.items()}, checkpoint
 
 
 def pixel_encoder(path: str | Path, checkpoint: Checkpoint) -> PixelEncoder:
