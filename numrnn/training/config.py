@@ -204,9 +204,9 @@ def check_resumable(stored: Mapping[str, Any], given: Mapping[str, Any]) -> str 
     Returns
     -------
     str or None
-        None if the run may resume, that is, if no difference affects the results. A longer run may resume from a
-        shorter one, unless its learning rate or the average of its weights depends on its length. Otherwise a text that
-        names the field, what was expected and what was given.
+        None if the run may resume, that is, if no difference affects its updates. A longer run may resume from a
+        shorter one, unless its learning rate or the average of its weights depends on its length; see `Trainer.run` for
+        what remains of the former end. Otherwise a text that names the field, what was expected and what was given.
     """
     stored, given = json.loads(json.dumps(stored)), json.loads(json.dumps(given))
     for known in fields(TrainingConfig):  # a setting newer than the checkpoint had its default

@@ -127,7 +127,8 @@ class Trainer(Plan[M]):
         ----------
         resume : bool
             Continue from the newest complete checkpoint in `out`, or start if there is none. The result equals that of
-            an uninterrupted run, bit for bit on a CPU; see the notes for a length in seconds.
+            an uninterrupted run, bit for bit on a CPU; see the notes for a length in seconds, and for a run that ended
+            and is made longer.
         overwrite : bool
             First delete everything that another run wrote in `out`, also its result and pictures, and nothing else.
         time_limit : float or None
@@ -167,6 +168,10 @@ class Trainer(Plan[M]):
         clock determines the number of updates, and with a `TimedCosineSchedule` their learning rates. A checkpoint
         stores the seconds spent so far, and a resumed run has only the rest. Neither the updates that a kill lost nor
         their time count.
+
+        A run that ended may continue to a larger number of epochs or iterations, by the same updates as a run that was
+        as long from the start. If its former end was within an epoch, which `iterations` allow, the lines of metrics
+        there stay, and its validation counts for `patience` and `keep_best`.
         """
         resume, overwrite = check_bool("resume", resume), check_bool("overwrite", overwrite)
         limit = math.inf if time_limit is None else check_number("time_limit", time_limit, above=0)

@@ -21,6 +21,7 @@ from numrnn.training import (
     CheckpointError,
     CosineSchedule,
     list_checkpoints,
+    load_checkpoint,
     read_json_lines,
 )
 from numrnn.training.config import check_resumable
@@ -100,6 +101,18 @@ def test_more_epochs_go_on_as_if_they_had_been_asked_for_at_once(tmp_path):
     longer = make_trainer(tmp_path / "a", epochs=3).run(resume=True)
     at_once = make_trainer(tmp_path / "b", epochs=3).run()
     assert_same_run(longer, at_once)
+
+
+@pytest.mark.parametrize("n", [1, 7, 13])
+def test_more_iterations_than_one_within_an_epoch_keep_the_validation_of_the_former_end(tmp_path, n):
+    settings = {"epochs": None, "keep_best": True}
+    make_trainer(tmp_path / "a", iterations=n, **settings).run()
+    longer = make_trainer(tmp_path / "a", iterations=15, **settings).run(resume=True)
+    at_once = make_trainer(tmp_path / "b", iterations=15, **settings).run()
+    assert all(np.array_equal(longer.params[name], value) for name, value in at_once.params.items())
+    lines = longer.history("validation")
+    assert [line for line in lines if line["step"] != n] == at_once.history("validation")
+    assert load_checkpoint(longer.best).step == min(lines, key=lambda line: line["loss"])["step"]
 
 
 def test_more_epochs_are_refused_where_the_learning_rate_depends_on_them(tmp_path):
