@@ -23,6 +23,8 @@ REFUSED = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Give a file to write to, which replaces `path` at the end of the block; an error leaves `path` as it was.
 
+    Of a symbolic link the file is replaced that it points to.
+
     Yields
     ------
     file
@@ -31,23 +33,28 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     Raises
     ------
     OSError
-        If the file cannot be written or renamed; the message names `path`.
+        If the file cannot be written or renamed, or `path` is a folder, a device or a pipe; the message names `path`.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if target.exists() and not target.is_file():  # a rename would put a file in the place of /dev/null
+        raise FileExistsError(errno.EEXIST, "Is no regular file", str(path))
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         with open(temporary, "xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        os.replace(temporary, target)
     except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno and error.filename in (None, str(temporary)):
             raise type(error)(error.errno, os.strerror(error.errno), str(path)) from error
         raise
-    sync_directory(path.parent)
+    sync_directory(target.parent)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -46,6 +46,38 @@ def test_an_error_of_the_writer_is_its_own(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no pipes in folders")
+def test_what_is_no_file_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("pipe")
+    before = {path.name: path.lstat() for path in tmp_path.iterdir()}
+    for name, error, match in (
+        ("pipe", FileExistsError, "Is no regular file"),
+        ("link", FileExistsError, "Is no regular file"),
+        ("folder", IsADirectoryError, "Is a directory"),
+    ):
+        with pytest.raises(error, match=f"{match}: '{tmp_path / name}'"), replacing(tmp_path / name) as file:
+            file.write(b"new")
+    assert {path.name: path.lstat() for path in tmp_path.iterdir()} == before
+
+
+def test_a_link_stays_and_its_file_is_replaced(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "a").write_bytes(b"old")
+    for name in ("a", "not there yet"):
+        link = tmp_path / f"link to {name}"
+        try:
+            link.symlink_to(os.path.join("disk", name))
+        except OSError:
+            pytest.skip("this user may make no links")
+        with replacing(link) as file:
+            file.write(b"new")
+        assert link.is_symlink()
+        assert (tmp_path / "disk" / name).read_bytes() == b"new"
+    assert sorted(path.name for path in (tmp_path / "disk").iterdir()) == ["a", "not there yet"]
+
+
 def test_two_writers_of_one_name_do_not_meet(tmp_path):
     path = tmp_path / "a"
     with replacing(path) as one, replacing(path) as other:
