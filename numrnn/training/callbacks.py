@@ -14,12 +14,12 @@ __all__ = ["Best", "Callback", "EpochEnd"]
 
 @dataclass(frozen=True, eq=False)
 class EpochEnd:
-    """Argument of a callback at the end of an epoch, after the checkpoint is written.
+    """Argument of a callback at the end of an epoch, or of a run within one, after the checkpoint is written.
 
     Attributes
     ----------
     epoch, step : int
-        Number of epochs and updates so far.
+        Number of epochs, the last perhaps not whole, and of updates so far.
     params : dict of str to array
         The validated weights: the average if one is kept, else the parameters. Do not write to them.
     training, validation : dict

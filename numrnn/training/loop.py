@@ -85,6 +85,7 @@ class Loop:
                     self._write(run.step, rate)
                 if not at_end:
                     self._validate()
+                at_end = at_checkpoint = True
             if at_checkpoint:
                 save_run(plan, run, self.metrics)
             if at_end:

@@ -67,8 +67,8 @@ class Trainer(Plan[M]):
         Your own metrics: metric(predictions, targets) -> float, finite, for all validation sequences, as in
         `Evaluation.predictions`; the validation lines have them under these names.
     callbacks : sequence of callable
-        callback(EpochEnd) at the end of each epoch, after its checkpoint is written. An exception ends the run, which
-        can be resumed.
+        callback(EpochEnd) at the end of each epoch and of the run, after its checkpoint is written. An exception ends
+        the run, which can be resumed.
     show_progress : bool
         Whether to show a progress bar on the standard error stream.
     clock : callable

@@ -142,6 +142,25 @@ def test_the_end_of_a_run_in_seconds_is_complete(reference):
     assert (checkpoint.step, checkpoint.progress["seconds"]) == (LAST, 8.5)
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_callbacks_are_told_of_the_end_of_a_run_however_its_length_is_given(tmp_path, seed):
+    rng, seen = np.random.default_rng(seed), []
+    n, seconds = int(rng.integers(1, 16)), rng.integers(1, 20) / 2
+
+    def note(end):
+        held = load_checkpoint(list_checkpoints(end.out)[-1])
+        assert all(np.array_equal(held.params[name], value) for name, value in end.params.items())
+        assert held.step == end.step == end.validation["step"] == end.training["step"]
+        seen.append(end.step)
+
+    length = {"epochs": None, "iterations": n} if seed % 2 else {"seconds": seconds}
+    trainer = make_trainer(tmp_path, **length) if seed % 2 else make_timed_trainer(tmp_path, **length)[0]
+    trainer.callbacks = (note,)
+    result = trainer.run()
+    assert seen == [record["step"] for record in result.history("validation")]
+    assert seen[-1] == result.step
+
+
 def test_a_run_whose_seconds_end_during_a_validation_ends_with_that_one(tmp_path):
     trainer, _ = make_timed_trainer(tmp_path, seconds=3.0)  # 2.5 s of updates, then 1 s of validation
     result = trainer.run()
