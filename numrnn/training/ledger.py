@@ -14,7 +14,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from numrnn.backend import Array, array_namespace, asarray, astype, empty, on_their_device, to_numpy, zeros
+from numrnn.backend import (
+    Array,
+    array_namespace,
+    asarray,
+    astype,
+    empty,
+    is_array,
+    on_their_device,
+    to_numpy,
+    zeros,
+)
 from numrnn.checks import dtype_name
 from numrnn.kernels import Kernel, has_kernel
 from numrnn.training.config import walk
@@ -164,7 +174,7 @@ class Ledger:
 def _must_be_finite(params: Mapping[str, Array], optimizer: Mapping[str, Any]) -> dict[str, Array]:
     """Return the arrays after an update, by the names used in errors."""
     leaves = walk({"parameter": params, "optimizer": optimizer})
-    return {name.replace(".", " ", 1): value for name, value in leaves if not isinstance(value, int | float)}
+    return {name.replace(".", " ", 1): value for name, value in leaves if is_array(value)}
 
 
 @dataclass

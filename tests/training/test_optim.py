@@ -19,6 +19,7 @@ from numrnn.training import (
     clip_by_global_norm,
     global_norm,
 )
+from numrnn.training.ledger import Ledger
 
 DEVICE = xp.Device("device1")
 EPS32 = np.finfo(np.float32).eps
@@ -127,6 +128,28 @@ def test_update_keeps_the_dtype(optimizer, dtype, problem):
         params, state = optimizer.update(params, grads, state)
     arrays = [*params.values(), *(a for slot in optimizer.slots for a in state[slot].values())]
     assert {a.dtype for a in arrays} == {np.dtype(dtype)}
+
+
+@every_optimizer
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_parameter_without_axes_stays_an_array_and_is_watched(optimizer, dtype, rng):
+    grads = rng.standard_normal((4, 2)).astype(dtype)
+    params = {"alone": np.array(rng.standard_normal(), dtype), "row": np.zeros(1, dtype)}
+    params["row"][...] = params["alone"]
+    state = optimizer.init(params)
+    ledger = Ledger(params, state)
+    for step, (g, _) in enumerate(grads, 1):
+        params, state = optimizer.update(params, {"alone": np.array(g), "row": np.array([g])}, state)
+        for values in (params, *(state[slot] for slot in optimizer.slots)):
+            assert isinstance(values["alone"], np.ndarray)
+            assert values["alone"].dtype == dtype
+            assert values["alone"] == values["row"][0]
+        ledger.note(step, 1, np.array(1.0), None, np.array(1.0), params, state)
+        assert ledger.read()[1] is None
+    for bad in (np.array(np.inf, dtype), dtype("nan")):  # an optimiser of one's own may return a number
+        ledger = Ledger(params, state)
+        ledger.note(5, 1, np.array(1.0), None, np.array(1.0), {**params, "alone": bad}, state)
+        assert ledger.read() == ([], (5, "parameter alone"))
 
 
 def test_a_learning_rate_that_is_a_numpy_float64_does_not_widen_float32(problem):

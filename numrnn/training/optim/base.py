@@ -177,7 +177,9 @@ class Optimizer(ABC):
                 if has_kernel(p):
                     new_params[name], *new = self.kernel(p, grads[name], *old, *constants, like=p)
                 else:
-                    new_params[name], *new = self._one(p, grads[name], *old, constants=constants)
+                    # NumPy returns numbers in place of arrays of shape ().
+                    own = self._one(p, grads[name], *old, constants=constants)
+                    new_params[name], *new = (asarray(one, like=p) for one in own) if p.ndim == 0 else own
                 for slot, array in zip(self.slots, new, strict=True):
                     new_state[slot][name] = array
         return new_params, new_state
