@@ -15,7 +15,7 @@ import numpy as np
 
 from numrnn.backend import Array
 from numrnn.cells.base import Cell
-from numrnn.checks import check_integer, check_number
+from numrnn.checks import check_integer, check_number, dtype_name
 from numrnn.datasets.collection import Sequences
 from numrnn.estimators.arguments import make_cell, seed_of
 from numrnn.estimators.conventions import (
@@ -186,12 +186,17 @@ class RecurrentEstimator(BaseEstimator):
             raise ValueError(f"dtype must be 'float32' or 'float64', got {self.dtype!r}")
         return read_input(X, self.dtype)
 
+    @property
+    def _fitted_dtype(self) -> Any:
+        """The dtype of the fitted parameters: that of the arguments may have been changed since."""
+        return dtype_name(next(iter(self.params_.values())))
+
     def _outputs(self, X: Any, take: Callable[[Array], Array]) -> tuple[Any, Input]:
         """Return `take` of the outputs for X, (N, ...) or a list of (T_i, ...), and X as it was read."""
         if not hasattr(self, "params_"):
             raise NotFittedError(f"This {type(self).__name__} instance is not fitted yet: call fit first")
         note_feature_names(self, X, reset=False)
-        given = read_input(X, self.dtype)
+        given = read_input(X, self._fitted_dtype)
         got, wanted = given.n_channels, self.n_channels_
         if given.ndim == self._input_ndim == 2:
             got, wanted = given.n_features, self.n_features_in_

@@ -187,7 +187,7 @@ class RNNClassifier(ClassifierMixin, RecurrentEstimator):
         NotFittedError, TypeError, ValueError
             As `predict`; or if y or the weights do not fit X.
         """
-        predicted, given = self.predict(X), read_input(X, self.dtype)
+        predicted, given = self.predict(X), read_input(X, self._fitted_dtype)
         every = self.model_.output == "every"
         labels = np.concatenate(self._labels(y, given, self.model_.output))
         found = np.concatenate(list(predicted)) if every else predicted

@@ -93,7 +93,7 @@ class RNNRegressor(RegressorMixin, RecurrentEstimator):
         NotFittedError, TypeError, ValueError
             As `predict`; or if y or the weights do not fit X.
         """
-        predicted, given = self.predict(X), read_input(X, self.dtype)
+        predicted, given = self.predict(X), read_input(X, self._fitted_dtype)
         rows = check_numbers(split(type(self).__name__, y, given, self.model_.output), "float64")
         lengths = [1] * len(given.x) if self.model_.output == "last" else given.lengths
         found = predicted if self.model_.output == "last" else np.concatenate(list(predicted))

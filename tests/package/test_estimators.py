@@ -285,6 +285,12 @@ def test_what_is_fitted_stays_as_it_was_when_arguments_change(est):
     model.set_params(output="every", hidden_size=9, dtype="float64", cell="lstm")
     assert same(before, model.predict_proba(X))
     assert model.predict(X).shape == (30,)
+    with pytest.raises(ValueError, match="X must not hold NaN, infinity or a value too large for float32"):
+        model.predict(X * 1e40)
+    for kind, y in ((est.RNNClassifier, np.arange(30) % 2), (est.RNNRegressor, np.arange(30))):
+        model = kind(**SMALL | {"dtype": "float64"}).fit(X, y)
+        before = model.score(X * 1e40, y)
+        assert model.set_params(dtype="float32").score(X * 1e40, y) == before
 
 
 def test_sequences_do_not_see_those_beside_them(est):
