@@ -205,7 +205,7 @@ class Trainer(Plan[M]):
         data : Sequences or numpy.ndarray
             Sequences with targets; or images, with their labels.
         labels : numpy.ndarray, optional
-            Labels of the images.
+            Labels of the images; None for sequences.
 
         Returns
         -------
@@ -223,6 +223,8 @@ class Trainer(Plan[M]):
         check_arrays("params", params)
         if not isinstance(data, Sequences | np.ndarray):
             raise TypeError(f"data must be Sequences, or images with labels, got {shown(data)}")
+        if isinstance(data, Sequences) and labels is not None:
+            raise ValueError(f"labels must be None for Sequences, which have targets, got {shown(labels)}")
         given: Any = data if isinstance(data, Sequences) else (data, labels)
         source = source_of(None if isinstance(data, Sequences) else self.encoder, given, self.model)
         batches = source.batches(next(iter(params.values())))

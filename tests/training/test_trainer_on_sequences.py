@@ -219,6 +219,15 @@ def test_a_validation_set_and_metrics_of_ones_own(tmp_path):
     assert len(trainer.training_rows) == 40
 
 
+def test_labels_beside_sequences_are_refused(tmp_path):
+    trainer = trainer_of("label", tmp_path)
+    params = trainer.model.init_params(np.random.default_rng(0))
+    with pytest.raises(
+        ValueError, match=r"^labels must be None for Sequences, .* got an array of int64 of shape \(3,\)"
+    ):
+        trainer.evaluate(params, trainer.source.data, np.arange(3))
+
+
 def test_callbacks_are_told_of_every_epoch_once_its_checkpoint_is_there(tmp_path):
     seen = []
 
