@@ -64,10 +64,10 @@ def learning_curves(
                 axes.plot(*zip(*points, strict=True), label=name, marker=marker, **line_style(index))
         axes.set_xlabel("updates")
         axes.set_ylabel(label)
-        if key == "gradient_norm":
-            axes.set_yscale("log")
-        else:
+        if key != "gradient_norm":
             axes.legend(frameon=False)
+        elif any(record.get(key, 0) > 0 for record in training):  # none is, if there is a single class
+            axes.set_yscale("log")
         bare(axes)
     figure.suptitle(title)
     return finished(figure, path)

@@ -82,6 +82,13 @@ def test_names_of_classes_do_not_run_into_each_other(drawn):
     assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
 
 
+@pytest.mark.parametrize(("norms", "scale"), [([0.0, 0.0], "linear"), ([0.0, 2.0], "log"), ([3.0, 1.0], "log")])
+def test_gradients_of_a_single_class_are_all_zero_and_are_drawn(norms, scale, drawn):
+    training = [{"step": k, "loss": 0.0, "accuracy": 1.0, "gradient_norm": norm} for k, norm in enumerate(norms, 1)]
+    plots.learning_curves(training, training, "curves.png")
+    assert drawn[0].axes[2].get_yscale() == scale
+
+
 def test_the_comparison_starts_at_second_0_and_shows_a_run_of_one_line(drawn, tmp_path):
     plots.compare_learning({"long": ([5.0, 6.0], [0.2, 0.3]), "short": ([5.5], [0.4])}, tmp_path / "a.png")
     (axes,) = drawn[0].axes
