@@ -123,5 +123,6 @@ class _Targets:
 
     def __getitem__(self, row: Any) -> Any:
         if isinstance(row, np.ndarray):
-            return np.stack([self[int(one)] for one in row])
-        return self._data._draw(int(row))[1]
+            return np.stack([self[one] for one in row])
+        # An IndexError after the last one ends iteration.
+        return self._data._draw(range(len(self))[check_rows("row", [row], len(self))[0]])[1]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from numrnn.checks import as_host_array, check_kind
+from numrnn.checks import as_host_array, check_kind, check_rows
 from numrnn.datasets.collection import Sequences
 
 __all__ = ["Standardization"]
@@ -58,8 +58,14 @@ class Standardization:
         """Return the standardization by the mean and std of all steps of some rows; by default of all rows.
 
         A constant feature gets its value as the mean, and a std of 1. Reads x twice.
+
+        Raises
+        ------
+        TypeError, ValueError, IndexError
+            If the rows are not integers, there are none, or there is no such row.
         """
-        chosen = range(len(data)) if rows is None else [int(row) for row in rows]
+        check_kind("data", data, Sequences)
+        chosen = range(len(data)) if rows is None else check_rows("rows", rows, len(data)).tolist()
         steps = sum(int(data.lengths[row]) for row in chosen)
         mean = sum((data.sequence(row).sum(axis=0, dtype=np.float64) for row in chosen), np.zeros(data.n_features))
         mean = mean / steps

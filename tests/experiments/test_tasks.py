@@ -1,6 +1,7 @@
 """numrnn speakers, adding and copying: in short, that they learn, and go on where they were killed."""
 
 import functools
+import itertools
 import json
 import math
 import os
@@ -89,6 +90,20 @@ def test_a_drawn_set_is_the_same_whoever_asks_for_which_rows(task):
     assert len({row.tobytes() for row in whole.x.swapaxes(0, 1)}) == 50
     with pytest.raises(IndexError):
         data.batch([50])
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_targets_that_are_drawn_are_a_sequence_with_an_end(task):
+    data = SETS[task]
+    whole = data.batch(range(50)).y
+    each = list(whole.swapaxes(0, 1) if task == "copying" else whole)
+    assert np.array_equal(list(itertools.islice(data.y, 60)), each)  # without an end there would be 60
+    for rows in np.random.default_rng(0).integers(-50, 50, (3, 4)):
+        assert np.array_equal(data.y[rows], [each[row] for row in rows])
+        assert np.array_equal(data.y[rows[0]], each[rows[0]])
+    for row in (50, -51):
+        with pytest.raises(IndexError):
+            data.y[row]
 
 
 def test_the_three_sets_share_no_sequence_and_another_seed_draws_others():

@@ -134,6 +134,26 @@ def test_a_feature_that_never_changes_is_only_shifted(seed):
     assert np.allclose([scaling.mean[0], scaling.std[0]], [varied.mean(), varied.std()], rtol=growth, atol=growth)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_statistics_are_those_of_the_rows_and_of_nothing_else(seed):
+    rng = np.random.default_rng(seed)
+    data = Sequences([rng.standard_normal((t, 2)) for t in rng.integers(1, 9, 10)])
+    rows = rng.integers(-10, 10, 5)
+    chosen = np.concatenate([data.x[row] for row in rows])
+    growth = 4 * len(chosen) * np.finfo(float).eps
+    for given in (rows, rows.tolist(), iter(rows)):
+        scaling = Standardization.of(data, given)
+        assert np.allclose([scaling.mean, scaling.std], [chosen.mean(axis=0), chosen.std(axis=0)], rtol=0, atol=growth)
+    for bad, error in (
+        (rng.random(10) < 0.5, TypeError),
+        ([0.0, 1.0], TypeError),
+        ([], ValueError),
+        ([10], IndexError),
+    ):
+        with pytest.raises(error, match="^rows must be "):
+            Standardization.of(data, bad)
+
+
 @pytest.mark.parametrize("cell", numrnn.CELLS)
 @pytest.mark.parametrize("layers", ["1", "2"])
 def test_every_cell_trains_in_layers_and_is_made_again(cell, layers, tmp_path):
