@@ -126,9 +126,9 @@ class Trainer(Plan[M]):
         Parameters
         ----------
         resume : bool
-            Continue from the newest complete checkpoint in `out`, or start if there is none. The result equals that of
-            an uninterrupted run, bit for bit on a CPU; see the notes for a length in seconds, and for a run that ended
-            and is made longer.
+            Continue from the newest complete checkpoint in `out`, or start if it holds no run. The result equals that
+            of an uninterrupted run, bit for bit on a CPU; see the notes for a length in seconds, and for a run that
+            ended and is made longer.
         overwrite : bool
             First delete everything that another run wrote in `out`, also its result and pictures, and nothing else.
         time_limit : float or None
@@ -148,7 +148,8 @@ class Trainer(Plan[M]):
             validation does. It names the first such update, or the last before that validation; on a GPU it is raised
             at most 50 updates later.
         FileExistsError
-            If `out` holds a run and neither `resume` nor `overwrite` is given.
+            If `out` holds a run and neither `resume` nor `overwrite` is given, or `resume` is and the run has no
+            checkpoint.
         CheckpointError
             If there are checkpoints but none can be read or holds the state of a run, or if metrics.jsonl lacks lines
             that the checkpoint refers to, or they were changed.
@@ -277,8 +278,9 @@ class Trainer(Plan[M]):
         if overwrite:
             remove_run(self.out)
         elif left := traces_of_a_run(self.out):
+            advice = "it has no checkpoint to resume from: " if resume else "resume it, "
             raise FileExistsError(
-                f"{self.out} holds a run already ({left[0].name}): resume it, overwrite it or go elsewhere"
+                f"{self.out} holds a run already ({left[0].name}): {advice}overwrite it or go elsewhere"
             )
         return begin_run(self)
 

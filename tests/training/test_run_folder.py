@@ -117,6 +117,8 @@ def test_the_rest_of_a_run_is_never_taken_for_an_empty_folder(tmp_path, name):
     (tmp_path / name).write_bytes(b"{}")
     with pytest.raises(FileExistsError, match=f"holds a run already \\({name}\\): resume it, overwrite it or go"):
         make_trainer(tmp_path).run()
+    with pytest.raises(FileExistsError, match=f"\\({name}\\): it has no checkpoint to resume from: overwrite it or go"):
+        make_trainer(tmp_path).run(resume=True)
     assert (tmp_path / name).read_bytes() == b"{}"
 
 
