@@ -159,8 +159,8 @@ def train(trial: Trial, rung: int, out: str) -> dict[str, Any]:
     """Train one trial up to the end of a rung, in a worker, and return its line of results.
 
     If the folder of the trial holds a checkpoint, of the rung before or of a worker that died, training continues from
-    it; with a schedule that depends on the length of the run, each rung starts from the beginning. If another worker is
-    at work in the folder, this one waits for it. No test image is used.
+    it, else it starts from the beginning; with a schedule that depends on the length of the run, each rung does. If
+    another worker is at work in the folder, this one waits for it. No test image is used.
 
     Parameters
     ----------
@@ -197,7 +197,9 @@ def train(trial: Trial, rung: int, out: str) -> dict[str, Any]:
     with locked(folder, wait=True), threadpool_limits(1, user_api="blas"):
         before = latest_checkpoint(folder)
         try:
-            result = trainer.run(resume=True)
+            # Without a checkpoint from the beginning: a sweep with more trials may continue one that was discarded.
+            kept = bool(list_checkpoints(folder))
+            result = trainer.run(resume=kept, overwrite=not kept)
             accuracies = {
                 f"{kind}_accuracy": result.history(kind)[-1]["accuracy"] for kind in ("validation", "training")
             }

@@ -139,6 +139,23 @@ def test_a_sweep_that_cannot_be_is_refused_before_any_work(changes, message, tmp
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("adam_rate", [0.003, 0.02])
+def test_a_trial_that_was_discarded_may_survive_in_a_sweep_of_more_trials(tmp_path, adam_rate):
+    short = {"adam_rates": (adam_rate,), "weight_stds": (1.0,), "iterations": 6}
+    (trial,) = sweep.make_trials(sweep.Config(**SMALL | short))
+    lines = {}
+    for name in ("kept", "discarded"):
+        first = trials.train(trial, 0, str(tmp_path / name))
+        if name == "discarded":
+            trials.discard_checkpoints(trial, str(tmp_path / name))
+        lines[name] = trials.train(trial, 1, str(tmp_path / name))
+        assert lines[name]["since"] == (first["step"] if name == "kept" else 0)
+    # The training accuracy is a mean since the last line of metrics, which the end of a rung writes.
+    how = ("since", "seconds", "pid", "training_accuracy")
+    kept, discarded = ({key: value for key, value in line.items() if key not in how} for line in lines.values())
+    assert discarded == kept
+
+
 def test_a_trial_that_diverges_is_a_result(tmp_path):
     config = sweep.Config(**{**SMALL, "adam_rates": (1e38,), "weight_stds": (4.0,)})
     line = trials.train(sweep.make_trials(config)[0], 0, str(tmp_path))
