@@ -15,8 +15,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from numrnn.engines.cuda.trace.graph import Node, Outputs, Shape, Untraceable
+from numrnn.engines.cuda.trace.graph import Node, Outputs, Shape, Untraceable, texts_of
 
 CARRIED = "carried"  # name of the leaf, and of the output, that a loop carries from step to step
 
@@ -64,6 +65,11 @@ class Plan:
     varying: frozenset[str]
 
     @property
+    def inputs(self) -> tuple[Node, ...]:
+        """What the steps read that the loop does not compute: known nodes, constants and leaves."""
+        return tuple(dict.fromkeys(node for one in self.steps for node in one.inputs if CARRIED not in node.reads))
+
+    @property
     def products(self) -> int:
         """Products of a step."""
         return sum(isinstance(one, Node) and one.op == "matmul" for one in self.steps)
@@ -72,6 +78,23 @@ class Plan:
     def groups(self) -> list[Group]:
         """Groups of a step."""
         return [one for one in self.steps if isinstance(one, Group)]
+
+
+def plan_of(outputs: Outputs, dtype: Any, varying: frozenset[str]) -> Plan:
+    """Return the plan of a traced function: the same object for all functions that compute the same.
+
+    So what was made for a plan, as a captured loop, is found again when the same cell is traced anew.
+    """
+    key = (*texts_of(outputs), str(dtype), varying)
+    if key not in _plans:
+        _plans[key] = make_plan(outputs, varying)
+        while len(_plans) > MOST_PLANS:
+            _plans.pop(next(iter(_plans)), None)
+    return _plans[key]
+
+
+MOST_PLANS = 256  # some hundred nodes each
+_plans: dict[Any, Plan] = {}
 
 
 def make_plan(outputs: Outputs, varying: frozenset[str]) -> Plan:

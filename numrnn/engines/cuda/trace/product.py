@@ -80,15 +80,19 @@ class CupyProducts:
 
     def __call__(self, a: Array, b: Array, out: Array) -> None:
         """Fill out with a b."""
-        tile = choose_tile(*out.shape, _processors(self._cupy, out.device.id))
+        rows, columns = out.shape
+        tile = choose_tile(rows, columns, _processors(self._cupy, out.device))
         function = _compiled(self._cupy, tile.name(dtype_name(out)))
         shared_bytes = THREADS * SIDE * SIDE * out.itemsize
-        blocks = tile.blocks(*out.shape)
-        function((blocks,), (THREADS,), product_arguments(a, b, out), shared_mem=shared_bytes)
+        function((tile.blocks(rows, columns),), (THREADS,), product_arguments(a, b, out), shared_mem=shared_bytes)
+
+
+def _processors(cupy: Any, device: Any) -> int:
+    return _processors_of(cupy, device.id)
 
 
 @functools.cache
-def _processors(cupy: Any, index: int) -> int:
+def _processors_of(cupy: Any, index: int) -> int:
     return cupy.cuda.runtime.getDeviceProperties(index)["multiProcessorCount"]
 
 
