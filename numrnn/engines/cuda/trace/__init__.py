@@ -5,6 +5,7 @@
     plan.py     what of the graph a step computes, and what is computed for all steps at once
     kernels.py  a group of elementwise operations as the text of a kernel
     product.py  the kernel of a product, product.cu
+    joint.py    the last kernel of a step and the first of the next one as one
     run.py      a plan over the steps of a segment
     capture.py  the loop over the steps as a CUDA graph
     tape.py     both passes of a problem

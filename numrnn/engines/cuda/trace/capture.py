@@ -9,7 +9,7 @@ What has to hold, and how it does:
 - A graph writes to the addresses that it was captured with. So the arrays are the loop's own, and live as long as it.
   Nobody else sees them: what a tape gets is a copy, which a later replay cannot change.
 - While a stream captures, nothing may be allocated, compiled, copied to the host or waited for. So the arrays are made
-  before, and one step is run before, which compiles and loads each of its kernels.
+  before, and two steps are run before, which compiles and loads each of their kernels.
 - A replay must not overwrite what the last one is still computing with. So a captured loop belongs to one thread and
   one stream: its copies and replays are in the order of that stream, and no events are needed.
 - The next pass must find the loop again. So its key is what is captured (the plan, which is one object for all traces
@@ -96,7 +96,7 @@ class CapturedLoop:
         self._loop = run.over({node: one.array for node, one in self._inputs.items()})
         self._loop.allocate()
         self._copy_in(run)
-        self._loop.run_steps(1)
+        self._loop.run_steps(2)  # with one step the kernel between two would not run
         # A blocking stream would stop other threads from using the default stream during the capture.
         stream = cuda.Stream(non_blocking=True)
         with stream:

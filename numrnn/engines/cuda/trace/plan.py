@@ -137,6 +137,13 @@ def is_view(node: Node) -> bool:
     return node.op in ("leaf", "index", "transpose")
 
 
+def base_of(node: Node) -> Node:
+    """Return the node whose array a node is, or is a view of."""
+    while is_view(node) and node.inputs:
+        (node,) = node.inputs
+    return node
+
+
 class Loop:
     """The nodes of a step, each with its level: the number of kernels that it waits for."""
 
@@ -152,9 +159,7 @@ class Loop:
 
     def _ends_before(self, one: Node, reader: Node) -> bool:
         """Tell whether an input is computed by a kernel that has to end before its elementwise reader begins."""
-        base = one
-        while is_view(base) and base.inputs:
-            (base,) = base.inputs
+        base = base_of(one)
         if not reader.is_elementwise or not (base.is_elementwise or base.op == "join"):
             return False
         return base is not one or one.op == "join" or one.shape != reader.shape

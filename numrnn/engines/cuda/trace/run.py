@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
 from numrnn.backend import Array, array_namespace, empty, eye, zeros
 from numrnn.engines.cuda.trace.graph import CONDITIONS, OF_MATRICES, Node
+from numrnn.engines.cuda.trace.joint import Joint, joint_of
 from numrnn.engines.cuda.trace.kernels import Executor, apply
 from numrnn.engines.cuda.trace.plan import CARRIED, Group, Plan, is_view
 
@@ -76,26 +78,36 @@ class Run:
                 self.own[node] = empty((*steps, *node.shape), self.carried, dtype)
 
     def run_steps(self, count: int) -> None:
-        """Run the first steps, from the last one in reverse."""
-        in_time = range(self.n_steps)
-        for t in (in_time[::-1] if self.reverse else in_time)[:count]:
-            for one in self.plan.steps:
-                if isinstance(one, Node):
-                    self._launch(one, t)
-                else:
-                    inputs = [self._at(node, t) for node in one.inputs]
-                    outputs = [self._at(to, t)[:, first : first + node.shape[-1]] for node, to, first in one.outputs]
-                    self.executor.group(one, inputs, outputs)
+        """Run the first steps, from the last one in reverse; joint.py has the order."""
+        steps, joint, in_time = self.plan.steps, joint_of(self.plan), range(self.n_steps)
+        times = (in_time[::-1] if self.reverse else in_time)[:count]
+        for t, following in itertools.zip_longest(times, times[1:]):
+            for one in steps[1:-1] if joint and t != times[0] else steps[:-1]:
+                self._launch(one, t)
+            if joint and following is not None:
+                self._launch_joint(joint, t, following)
+            else:
+                self._launch(steps[-1], t)
 
-    def _launch(self, node: Node, t: int) -> None:
-        """Compute a product, or a sum over the rows or columns of a matrix, of a step."""
-        operands, out = [self._at(one, t) for one in node.inputs], self._at(node, t)
-        if node.op == "matmul":
-            self.executor.product(operands[0], operands[1], out)
-        elif node.op == "sum":
-            self.executor.total(operands[0], node.value[0], out)
+    def _launch_joint(self, joint: Joint, t: int, following: int) -> None:
+        last, first = self.plan.groups[-1], self.plan.groups[0]
+        inputs = [self._at(node, t) for node in last.inputs] + [self._at(node, following) for node in joint.of_next]
+        self.executor.group(joint.group, inputs, [*self._outputs(last, t), *self._outputs(first, following)])
+
+    def _outputs(self, group: Group, t: int) -> list[Array]:
+        return [self._at(to, t)[:, first : first + node.shape[-1]] for node, to, first in group.outputs]
+
+    def _launch(self, one: Group | Node, t: int) -> None:
+        """Compute a group of a step, a product, or a sum over the rows or columns of a matrix."""
+        inputs = [self._at(node, t) for node in one.inputs]
+        if isinstance(one, Group):
+            self.executor.group(one, inputs, self._outputs(one, t))
+        elif one.op == "matmul":
+            self.executor.product(inputs[0], inputs[1], self._at(one, t))
+        elif one.op == "sum":
+            self.executor.total(inputs[0], one.value[0], self._at(one, t))
         else:
-            out[...] = self._value(node, operands, 0)
+            self._at(one, t)[...] = self._value(one, inputs, 0)
 
     def _at(self, node: Node, t: int) -> Any:
         """Return the array of a node at a step."""
