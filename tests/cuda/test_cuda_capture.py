@@ -1,13 +1,16 @@
 """The captured loop of a traced cell on a stand-in for CuPy's streams and graphs: numbers, order, and who owns what."""
 
+import gc
 import inspect
 import threading
 import types
+import weakref
 
 import numpy as np
 import pytest
 import standin_cupy
 import standin_graph
+from helpers import EPS64, worst
 from own_cells import OWN
 from test_cuda_trace import CELLS, assert_agree, draw, reference
 
@@ -15,9 +18,11 @@ import numrnn
 from numrnn import backward, forward
 from numrnn.backend import to_numpy
 from numrnn.bptt import GRADIENTS
-from numrnn.engines.cuda.trace import TracedTape, capture, tape
+from numrnn.engines.cuda.trace import TracedTape, capture, release_captured_loops, tape
+from numrnn.engines.cuda.trace.graph import record
 from numrnn.engines.cuda.trace.plan import make_plan
 from numrnn.problem import check_problem
+from numrnn.training import Adam
 
 pytestmark = pytest.mark.skipif(standin_cupy.COMPILER is None, reason="the stand-in needs g++ on the path")
 NAMES = ("GRU", "normalised", "lipschitz, rk2", "lstm")
@@ -109,6 +114,38 @@ def test_problems_of_other_shapes_and_cotangents_take_turns(cupy, rng):
             got = {"dx": to_numpy(grads.x), "dW": to_numpy(grads.params["W"])}
             assert_agree(got, {name: wanted[name] for name in got}, np.float64)
         assert counts()[0] == (3 if turn == 0 else 9)  # the forward pass of a shape is the same for both cotangents
+
+
+def test_updates_of_a_training_find_the_loops_of_the_first(cupy, rng):
+    """Parameters are other arrays after each update, and the problem is another object."""
+    cell, optimizer = OWN["GRU"], Adam(0.1)
+    params, x, _, d_states = draw(cell, rng)
+    moved = move(cupy, params)
+    wanted, wanted_state = params, optimizer.init(params)
+    state = optimizer.init(moved)
+    for _ in range(4):
+        batch = rng.standard_normal(x.shape)
+        tape = forward(cell, moved, cupy.asarray(batch), engine="fused")[1]
+        grads = backward(tape, d_final=cupy.asarray(d_states[-1]), wrt=("params",))
+        moved, state = optimizer.update(moved, grads.params, state)
+        tape = forward(cell, wanted, batch, engine="reference")[1]
+        grads = backward(tape, d_final=d_states[-1], wrt=("params",))
+        wanted, wanted_state = optimizer.update(wanted, grads.params, wanted_state)
+    assert counts() == (2, 6)
+    # Adam divides by the size of a gradient, which rounding may change most where it is small.
+    assert max(worst(to_numpy(moved[name]), value) for name, value in wanted.items()) <= 2**20 * EPS64
+
+
+def test_released_loops_are_captured_again(cupy, rng):
+    cell = OWN["rectified"]
+    for passes in (1, 2):
+        for _ in range(2):
+            start(cupy, cell, *draw(cell, rng)[:3])
+        assert counts() == (passes, passes)
+        arrays = [weakref.ref(entry.loop) for entry in capture._loops.by_key.values()]
+        release_captured_loops()
+        gc.collect()
+        assert [reference() for reference in arrays] == [None]
 
 
 def test_a_tape_keeps_its_results_while_others_replay(cupy, rng):
@@ -365,6 +402,6 @@ def test_a_slip_in_the_capture_is_found(name, cupy, monkeypatch):
 
 
 def test_plans_of_their_own_for_each_problem_would_be_found(cupy, monkeypatch, rng):
-    monkeypatch.setattr(tape, "plan_of", lambda outputs, dtype, varying: make_plan(outputs, varying))
+    monkeypatch.setattr(tape, "plan_of", lambda function, dtype, varying: make_plan(record(function, dtype), varying))
     with pytest.raises(AssertionError):
         test_the_second_pass_captures_and_later_ones_replay_on_other_data("GRU", cupy, rng)

@@ -13,6 +13,7 @@
 docs/cuda_engine.md says what it costs, and what has not run on a card.
 """
 
+from numrnn.engines.cuda.trace.capture import release_captured_loops
 from numrnn.engines.cuda.trace.tape import TracedTape, untraceable_reason
 
-__all__ = ["TracedTape", "untraceable_reason"]
+__all__ = ["TracedTape", "release_captured_loops", "untraceable_reason"]

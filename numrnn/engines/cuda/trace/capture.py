@@ -66,6 +66,11 @@ def run_loop(run: Run) -> None:
         captured.replay(run)
 
 
+def release_captured_loops() -> None:
+    """Drop the captured loops of this thread: their memory goes back to CuPy's pool. Passes capture them again."""
+    _loops.by_key.clear()
+
+
 class Input:
     """An array of a captured loop for one that it reads; an axis along which that one only repeats has one element."""
 

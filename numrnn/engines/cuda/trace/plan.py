@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from numrnn.engines.cuda.trace.graph import Node, Outputs, Shape, Untraceable, texts_of
+from numrnn.engines.cuda.trace.graph import Function, Node, Outputs, Shape, Untraceable, record, texts_of
 
 CARRIED = "carried"  # name of the leaf, and of the output, that a loop carries from step to step
 
@@ -80,13 +80,23 @@ class Plan:
         return [one for one in self.steps if isinstance(one, Group)]
 
 
-def plan_of(outputs: Outputs, dtype: Any, varying: frozenset[str]) -> Plan:
-    """Return the plan of a traced function: the same object for all functions that compute the same.
+def plan_of(function: Function, dtype: Any, varying: frozenset[str]) -> Plan:
+    """Return the plan of a function whose arguments `varying` have another value at each step; see `record`.
 
-    So what was made for a plan, as a captured loop, is found again when the same cell is traced anew.
+    It is the same object for all functions that compute the same. So what was made for a plan, as a captured loop, is
+    found again when the same cell is traced anew.
+
+    Raises
+    ------
+    Untraceable
+        If the function cannot be traced, or is not the same twice: then it depends on more than its arguments.
     """
-    key = (*texts_of(outputs), str(dtype), varying)
-    if key not in _plans:
+    outputs = record(function, dtype)
+    texts = texts_of(outputs)
+    key = (*texts, str(dtype), varying)
+    if key not in _plans:  # else it has been the same twice before
+        if texts_of(record(function, dtype)) != texts:
+            raise Untraceable("a step that is not the same at each call")
         _plans[key] = make_plan(outputs, varying)
         while len(_plans) > MOST_PLANS:
             _plans.pop(next(iter(_plans)), None)

@@ -19,7 +19,7 @@ from numrnn.checks import dtype_name
 from numrnn.engines.cuda.kernels import SCALARS
 from numrnn.engines.cuda.trace.arrays import Traced, operation
 from numrnn.engines.cuda.trace.capture import run_loop
-from numrnn.engines.cuda.trace.graph import Graph, Node, Outputs, Untraceable, record
+from numrnn.engines.cuda.trace.graph import Graph, Node, Outputs, Untraceable
 from numrnn.engines.cuda.trace.kernels import ByLibrary, CupyExecutor, Executor
 from numrnn.engines.cuda.trace.plan import CARRIED, Plan, plan_of
 from numrnn.engines.cuda.trace.run import Run
@@ -45,9 +45,9 @@ def _plans(problem: Problem) -> tuple[Plan, Plan] | str:
             if dtype_name(problem.h0) not in SCALARS:
                 raise Untraceable(f"dtype {dtype_name(problem.h0)}")
             dtype = problem.h0.dtype
-            forward = plan_of(record(lambda graph: _forward(problem, graph), dtype), dtype, frozenset({"x", "active"}))
+            forward = plan_of(lambda graph: _forward(problem, graph), dtype, frozenset({"x", "active"}))
             varying = frozenset({"x", "active", "h", "direct"})
-            _known[problem] = forward, plan_of(record(lambda graph: _backward(problem, graph), dtype), dtype, varying)
+            _known[problem] = forward, plan_of(lambda graph: _backward(problem, graph), dtype, varying)
         except Untraceable as error:
             _known[problem] = str(error)
     return _known[problem]
