@@ -61,6 +61,7 @@ setup(
         "numrnn": ["py.typed"],
         "numrnn.datasets": ["embedded/*"],
         "numrnn.engines.cuda": ["*.cu", "*.cuh"],
+        "numrnn.engines.cuda.trace": ["*.cu"],
         "numrnn.experiments.presets": ["*.toml"],
         "gradcheck": ["py.typed"],
     },

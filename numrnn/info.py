@@ -27,6 +27,7 @@ from numrnn.blas import AVX512_KERNELS, available_cores, one_thread_each
 from numrnn.commands import Parser, ended
 from numrnn.engines.cpu import processes
 from numrnn.engines.cuda import families
+from numrnn.engines.cuda.trace import capture
 from numrnn.subnormals import can_flush
 
 PACKAGES = ("numpy", "scipy", "threadpoolctl")
@@ -41,6 +42,7 @@ VARIABLES = (
     "MKL_NUM_THREADS",
     "NUMRNN_BACKEND",
     families.VARIABLE,
+    capture.VARIABLE,
     processes.VARIABLE,
 )
 

@@ -106,8 +106,9 @@ class ndarray:
     def _view(self, hidden):
         return ndarray(hidden, self._index)
 
-    shape, dtype, ndim, size = (
-        property(lambda self, name=name: getattr(self._hidden, name)) for name in ("shape", "dtype", "ndim", "size")
+    shape, dtype, ndim, size, strides, itemsize = (
+        property(lambda self, name=name: getattr(self._hidden, name))
+        for name in ("shape", "dtype", "ndim", "size", "strides", "itemsize")
     )
     device = property(lambda self: Device(self._index))
     T = property(lambda self: self._view(self._hidden.T))

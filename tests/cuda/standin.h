@@ -20,6 +20,7 @@
 #include <deque>
 #include <functional>
 #include <map>
+#include <memory>
 #include <random>
 #include <type_traits>
 #include <utility>
@@ -86,7 +87,7 @@ struct Fiber {
     bool ended = false, begun = false;
     jmp_buf place;
     ucontext_t start;
-    std::vector<unsigned char> stack;
+    std::unique_ptr<unsigned char[]> stack;  // not filled: most of its pages are never touched
 };
 
 struct Cluster {
@@ -225,7 +226,7 @@ inline int launch(int blocks, int threads, int blocks_of_cluster, size_t shared_
     Cluster all;
     cluster = &all;
     all.fibers.resize(threads * blocks_of_cluster);
-    for (Fiber& fiber : all.fibers) fiber.stack.resize(STACK_BYTES);
+    for (Fiber& fiber : all.fibers) fiber.stack.reset(new unsigned char[STACK_BYTES]);
     for (int first = 0; first < blocks; first += blocks_of_cluster) {
         all.blocks.assign(blocks_of_cluster, Block());
         all.warps.assign(all.fibers.size() / LANES_OF_WARP, Warp());
@@ -250,7 +251,7 @@ inline int launch(int blocks, int threads, int blocks_of_cluster, size_t shared_
             fiber.counter = nullptr;
             fiber.ended = fiber.begun = false;
             getcontext(&fiber.start);
-            fiber.start.uc_stack.ss_sp = fiber.stack.data();
+            fiber.start.uc_stack.ss_sp = fiber.stack.get();
             fiber.start.uc_stack.ss_size = STACK_BYTES;
             fiber.start.uc_link = nullptr;
             makecontext(&fiber.start, enter, 0);

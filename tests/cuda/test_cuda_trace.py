@@ -8,17 +8,19 @@ import pytest
 from ended_rows import KINDS, assert_as_alone, draw_ended, rows_alone
 from helpers import draw_params, make_cells
 from own_cells import OWN
-from standin import compiled, missing
+from standin import H200, compiled, missing
 from test_cuda_compile import NEEDS_NVRTC
 from test_cuda_overrides import WAYS, override, parts
 
 import numrnn
 from numrnn import backward, forward
 from numrnn.bptt import GRADIENTS
-from numrnn.engines.cuda.kernels import OPTIONS
-from numrnn.engines.cuda.trace import TracedTape, untraceable_reason
+from numrnn.engines.cuda.kernels import OPTIONS, SCALARS
+from numrnn.engines.cuda.trace import TracedTape, product, untraceable_reason
 from numrnn.engines.cuda.trace.graph import ELEMENTWISE
-from numrnn.engines.cuda.trace.kernels import CupyExecutor, by_library, group_source
+from numrnn.engines.cuda.trace.joint import joint_of
+from numrnn.engines.cuda.trace.kernels import ByLibrary, CupyExecutor, group_source
+from numrnn.engines.cuda.trace.product import TILES, product_source
 from numrnn.engines.cuda.trace.tape import _plans
 from numrnn.problem import check_problem
 
@@ -107,18 +109,19 @@ def test_every_way_to_override_a_part_is_traced_or_refused_with_a_reason(rng):
 def test_a_step_is_as_few_products_and_kernels_as_the_page_says(rng):
     """docs/cuda_engine.md has this table."""
     wanted = {
-        "elman": (1, 1, 1, 2),
-        "antisymmetric, full": (1, 1, 1, 2),
-        "gated, full": (1, 1, 1, 2),
-        "lstm": (1, 1, 1, 2),
-        "lipschitz, euler": (2, 1, 2, 2),
-        "lipschitz, rk2": (4, 2, 4, 3),
-        "GRU": (2, 2, 2, 3),
+        "elman": (1, 1, 1, 1),
+        "antisymmetric, full": (1, 1, 1, 1),
+        "gated, full": (1, 1, 1, 1),
+        "lstm": (1, 1, 1, 1),
+        "lipschitz, euler": (2, 1, 2, 1),
+        "lipschitz, rk2": (4, 2, 4, 2),
+        "GRU": (2, 2, 2, 2),
     }
     for name, numbers in wanted.items():
         for lengths in (None, [6, 1, 2]):
             plans = _plans(check_problem(CELLS[name], *draw(CELLS[name], rng)[:3], lengths, None))
-            assert tuple(n for plan in plans for n in (plan.products, len(plan.groups))) == numbers, name
+            kernels = [len(plan.groups) - (joint_of(plan) is not None) for plan in plans]
+            assert (plans[0].products, kernels[0], plans[1].products, kernels[1]) == numbers, name
 
 
 def test_only_the_gradients_asked_for_are_made_and_a_tape_can_be_used_twice(rng):
@@ -134,22 +137,41 @@ def test_only_the_gradients_asked_for_are_made_and_a_tape_can_be_used_twice(rng)
     assert all(np.array_equal(again[name], value) for name, value in whole.items())
 
 
+class Noted(ByLibrary):
+    """Runs groups by NumPy, and notes the texts of their kernels."""
+
+    def __init__(self):
+        self.texts = {}
+
+    def group(self, group, inputs, outputs):
+        conditions = tuple(array.dtype.kind == "b" for array in inputs)
+        name, text = group_source(group, conditions, str(outputs[0].dtype))
+        self.texts[name] = text
+        super().group(group, inputs, outputs)
+
+
+PRODUCTS = tuple(TILES[-1].name(dtype) for dtype in SCALARS)  # the tile of the few rows here
+
+
 class Compiled:
     """In place of CuPy: its modules are kernels that the stand-in compiler has compiled, all of them at once."""
 
-    def __init__(self):
-        self.texts, self.entries, self.launched = {}, {}, 0
+    __name__, broadcast_to = "compiled", staticmethod(np.broadcast_to)
 
-    def RawModule(self, code, options):
+    def __init__(self, texts):
+        names, text = (*texts, *PRODUCTS), "\n".join([product_source(device=False), *texts.values()])
+        self.entries, self.launched = compiled(names, text), 0
+
+    def RawModule(self, code, options, name_expressions=()):
         assert options == OPTIONS
         return self
 
     def get_function(self, name):
-        def launch(grid, block, arguments):
+        def launch(grid, block, arguments, shared_mem=0):
             held = [self.held(value) for value in arguments]
             addresses = (ctypes.c_void_p * len(held))(*[ctypes.addressof(value) for value in held])
             self.launched += 1
-            assert self.entries[name](*grid, *block, 1, ctypes.c_size_t(0), self.launched, addresses) == 0
+            assert self.entries[name](*grid, *block, 1, ctypes.c_size_t(shared_mem), self.launched, addresses) == 0
 
         return launch
 
@@ -159,42 +181,40 @@ class Compiled:
             return ctypes.c_void_p(value.ctypes.data)
         return np.ctypeslib.as_ctypes_type(value.dtype)(value.item())
 
-    def note(self, group, inputs, outputs):
-        """Run a group by NumPy, and note the text of its kernel."""
-        conditions = tuple(array.dtype.kind == "b" for array in inputs)
-        name, text = group_source(group, conditions, str(outputs[0].dtype))
-        self.texts[name] = text
-        by_library(group, inputs, outputs)
+    def executor(self, monkeypatch):
+        """Return an executor whose kernels are these, on NumPy arrays, which have no device."""
+        monkeypatch.setattr(product, "_processors", lambda cupy, device: H200.processors)
+        return CupyExecutor(self)
 
 
 @pytest.fixture(scope="module")
 def kernels():
     """Return the kernels of all cells, of both passes and precisions, with lengths and without, as `Compiled`."""
-    found, rng = Compiled(), np.random.default_rng(1)
+    found, rng = Noted(), np.random.default_rng(1)
     for cell in CELLS.values():
         for dtype in (np.float32, np.float64):
             for lengths in (None, [6, 2, 5]):
-                traced(cell, *draw(cell, rng, dtype=dtype), lengths=lengths, executor=found.note)
-    return found
+                traced(cell, *draw(cell, rng, dtype=dtype), lengths=lengths, executor=found)
+    return found.texts
 
 
 @pytest.mark.skipif(missing() is not None, reason=str(missing()))
-def test_the_generated_kernels_give_the_numbers_of_the_reference_loop(kernels, rng):
-    kernels.entries = compiled(tuple(kernels.texts), "\n".join(kernels.texts.values()))
+def test_the_generated_kernels_give_the_numbers_of_the_reference_loop(kernels, monkeypatch, rng):
+    cupy = Compiled(kernels)
     for name, cell in CELLS.items():
         for dtype, lengths in ((np.float32, None), (np.float64, [6, 2, 5])):
             case = draw(cell, rng, dtype=dtype)
-            before = kernels.launched
-            got = traced(cell, *case, lengths=lengths, executor=CupyExecutor(kernels))
-            assert kernels.launched > before, name
+            before = cupy.launched
+            got = traced(cell, *case, lengths=lengths, executor=cupy.executor(monkeypatch))
+            assert cupy.launched > before, name
             assert_agree(got, reference(cell, *case, lengths=lengths), np.dtype(dtype))
 
 
 @NEEDS_NVRTC
 @pytest.mark.parametrize("arch", ["sm_75", "sm_120"])
 def test_nvrtc_compiles_the_generated_kernels(arch, kernels):
-    _, log = nvrtc.compile_kernels("\n".join(kernels.texts.values()), [], arch, (*OPTIONS, "--ptxas-options=-v"))
-    assert log.count("0 bytes spill stores") == len(kernels.texts)
+    _, log = nvrtc.compile_kernels("\n".join(kernels.values()), [], arch, (*OPTIONS, "--ptxas-options=-v"))
+    assert log.count("0 bytes spill stores") == len(kernels)
 
 
 class Refused(numrnn.ElmanCell):
@@ -257,9 +277,9 @@ SLIPS = {"tanh": "sin{f}({0})", "add": "{0} - {1}", "multiply": "{0}"}
 def test_a_slip_in_a_generated_kernel_is_found(op, monkeypatch, rng):
     """What the kernels compute is what is compared: another text of an operation changes the results."""
     monkeypatch.setitem(ELEMENTWISE, op, SLIPS[op])
-    cell, found = CELLS["gated, full"], Compiled()
+    cell, found = CELLS["gated, full"], Noted()
     case = draw(cell, rng, dtype=np.float32)
-    traced(cell, *case, executor=found.note)
-    found.entries = compiled(tuple(found.texts), "\n".join(found.texts.values()))
+    traced(cell, *case, executor=found)
+    got = traced(cell, *case, executor=Compiled(found.texts).executor(monkeypatch))
     with pytest.raises(AssertionError, match="states: "):
-        assert_agree(traced(cell, *case, executor=CupyExecutor(found)), reference(cell, *case), np.dtype("float32"))
+        assert_agree(got, reference(cell, *case), np.dtype("float32"))

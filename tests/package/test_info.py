@@ -73,10 +73,10 @@ def test_it_says_who_runs_the_slices_of_a_batch(monkeypatch):
     assert "in slices run by threads" in info.report_text(report)
 
 
-def test_it_shows_that_unproven_kernels_are_wanted(monkeypatch):
-    monkeypatch.setenv("NUMRNN_CUDA_UNPROVEN", "1")
-    text = info.report_text(info.collect(measure=False))
-    assert "NUMRNN_CUDA_UNPROVEN" in text
+@pytest.mark.parametrize("name", ["NUMRNN_CUDA_UNPROVEN", "NUMRNN_CUDA_CAPTURE"])
+def test_it_shows_the_variables_of_the_cuda_engine(name, monkeypatch):
+    monkeypatch.setenv(name, "1")
+    assert name in info.report_text(info.collect(measure=False))
 
 
 def test_measuring_can_be_left_out():

@@ -13,7 +13,7 @@ The forward kernel computes A h, and the backward kernel A^T delta, by the same 
 differs from A by the sign of all elements beside the diagonal.
 
 Any other cell, size and device has the package `trace`: the step is traced, and runs as products and one kernel between
-two of them, step by step.
+two of them, step by step; from the second pass of a shape on, all steps are one CUDA graph.
 
 Memory: the states, c of the same size (for a gated cell c and z, for the LSTM four gates), and [x | 1]; in the backward
 pass also the deltas, of the size of c. With `recompute_every`: every k-th state, and the rest for k steps only,
@@ -24,6 +24,14 @@ the same kernel text on the CPU.
 """
 
 from numrnn.engines.cuda.tape import CudaTape, kernels_reason, make_tape, unproven_reason, unsupported_reason
-from numrnn.engines.cuda.trace import TracedTape
+from numrnn.engines.cuda.trace import TracedTape, release_captured_loops
 
-__all__ = ["CudaTape", "TracedTape", "kernels_reason", "make_tape", "unproven_reason", "unsupported_reason"]
+__all__ = [
+    "CudaTape",
+    "TracedTape",
+    "kernels_reason",
+    "make_tape",
+    "release_captured_loops",
+    "unproven_reason",
+    "unsupported_reason",
+]

@@ -1,4 +1,4 @@
-"""The kernel of a group: its text in CUDA C++, and how it runs, on a GPU or by the functions of an array library."""
+"""What a step launches: the kernel of a group as CUDA C++; how groups, products and sums run, by CuPy or a library."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from numrnn.backend import Array, array_namespace, astype
+from numrnn.backend import Array, array_namespace, astype, zeros
 from numrnn.checks import dtype_name
 from numrnn.engines.cuda.kernels import OPTIONS, SCALARS
 from numrnn.engines.cuda.trace.graph import CONDITIONS, ELEMENTWISE, Node
 from numrnn.engines.cuda.trace.plan import Group
+from numrnn.engines.cuda.trace.product import CupyProducts
 
 THREADS = 256  # of a block
 
@@ -74,24 +75,41 @@ def _number(value: float) -> str:
 
 
 class Executor(Protocol):
-    """Runs the kernel of a group on matrices; the outputs may be columns of larger ones."""
+    """Runs what a step launches, on matrices; an output may be columns of a larger one."""
 
-    def __call__(self, group: Group, inputs: list[Array], outputs: list[Array]) -> None:
-        """Fill the outputs."""
+    def group(self, group: Group, inputs: list[Array], outputs: list[Array]) -> None:
+        """Fill the outputs of a group."""
+
+    def product(self, a: Array, b: Array, out: Array) -> None:
+        """Fill out with a b."""
+
+    def total(self, a: Array, axis: int, out: Array) -> None:
+        """Fill out, with or without the summed axis, with the sum of a over an axis."""
 
 
-def by_library(group: Group, inputs: list[Array], outputs: list[Array]) -> None:
-    """Run a group by one function of the array library for each operation: what the kernel computes, to rounding."""
-    xp, values = array_namespace(outputs[0]), dict(zip(group.inputs, inputs, strict=True))
+class ByLibrary:
+    """Runs everything by functions of the array library: what the kernels compute, to rounding."""
 
-    def value(node: Node) -> Any:
-        if node not in values:
-            values[node] = apply(xp, node, [value(one) for one in node.inputs], outputs[0].dtype)
-        return values[node]
+    def group(self, group: Group, inputs: list[Array], outputs: list[Array]) -> None:
+        """Run one function for each operation; see `Executor`."""
+        xp, values = array_namespace(outputs[0]), dict(zip(group.inputs, inputs, strict=True))
 
-    results = [value(node) for node, _, _ in group.outputs]  # all of them before one is written: it may be an input
-    for out, result in zip(outputs, results, strict=True):
-        out[...] = result
+        def value(node: Node) -> Any:
+            if node not in values:
+                values[node] = apply(xp, node, [value(one) for one in node.inputs], outputs[0].dtype)
+            return values[node]
+
+        results = [value(node) for node, _, _ in group.outputs]  # all before one is written: it may be an input
+        for out, result in zip(outputs, results, strict=True):
+            out[...] = result
+
+    def product(self, a: Array, b: Array, out: Array) -> None:
+        """See `Executor`."""
+        array_namespace(out).matmul(a, b, out=out)
+
+    def total(self, a: Array, axis: int, out: Array) -> None:
+        """See `Executor`."""
+        out[...] = array_namespace(out).sum(a, axis=axis, keepdims=a.ndim == out.ndim)
 
 
 def apply(xp: Any, node: Node, operands: list[Any], dtype: Any) -> Any:
@@ -103,19 +121,33 @@ def apply(xp: Any, node: Node, operands: list[Any], dtype: Any) -> Any:
 
 
 class CupyExecutor:
-    """Launches the kernels of groups on the current stream; CuPy compiles them at first use and caches them on disk."""
+    """Launches kernels on the current stream; CuPy compiles them at first use and caches them on disk.
+
+    Nothing but launches, once each kernel has run: so a step can be captured.
+    """
 
     def __init__(self, cupy: Any) -> None:
-        self._cupy = cupy
+        self._cupy, self.product = cupy, CupyProducts(cupy)
         self._made: dict[Group, Any] = {}
+        self._one: Any = None
 
-    def __call__(self, group: Group, inputs: list[Array], outputs: list[Array]) -> None:
+    def group(self, group: Group, inputs: list[Array], outputs: list[Array]) -> None:
         """See `Executor`."""
         if group not in self._made:
             conditions = tuple(array.dtype.kind == "b" for array in inputs)
             self._made[group] = _compiled(self._cupy, *group_source(group, conditions, dtype_name(outputs[0])))
         rows, columns = outputs[0].shape
         self._made[group]((-(-rows * columns // THREADS),), (THREADS,), arguments(inputs, outputs))
+
+    def total(self, a: Array, axis: int, out: Array) -> None:
+        """Launch a product with a one that has strides of zero; see `Executor`."""
+        if self._one is None:
+            self._one = zeros((1, 1), like=a) + 1
+        rows, columns = a.shape
+        if axis == 0:
+            self.product(self._cupy.broadcast_to(self._one, (1, rows)), a, out.reshape(1, columns))
+        else:
+            self.product(a, self._cupy.broadcast_to(self._one, (columns, 1)), out.reshape(rows, 1))
 
 
 def arguments(inputs: list[Array], outputs: list[Array]) -> tuple[Any, ...]:

@@ -15,8 +15,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from numrnn.engines.cuda.trace.graph import Node, Outputs, Shape, Untraceable
+from numrnn.engines.cuda.trace.graph import Function, Node, Outputs, Shape, Untraceable, record, texts_of
 
 CARRIED = "carried"  # name of the leaf, and of the output, that a loop carries from step to step
 
@@ -64,6 +65,11 @@ class Plan:
     varying: frozenset[str]
 
     @property
+    def inputs(self) -> tuple[Node, ...]:
+        """What the steps read that the loop does not compute: known nodes, constants and leaves."""
+        return tuple(dict.fromkeys(node for one in self.steps for node in one.inputs if CARRIED not in node.reads))
+
+    @property
     def products(self) -> int:
         """Products of a step."""
         return sum(isinstance(one, Node) and one.op == "matmul" for one in self.steps)
@@ -72,6 +78,33 @@ class Plan:
     def groups(self) -> list[Group]:
         """Groups of a step."""
         return [one for one in self.steps if isinstance(one, Group)]
+
+
+def plan_of(function: Function, dtype: Any, varying: frozenset[str]) -> Plan:
+    """Return the plan of a function whose arguments `varying` have another value at each step; see `record`.
+
+    It is the same object for all functions that compute the same. So what was made for a plan, as a captured loop, is
+    found again when the same cell is traced anew.
+
+    Raises
+    ------
+    Untraceable
+        If the function cannot be traced, or is not the same twice: then it depends on more than its arguments.
+    """
+    outputs = record(function, dtype)
+    texts = texts_of(outputs)
+    key = (*texts, str(dtype), varying)
+    if key not in _plans:  # else it has been the same twice before
+        if texts_of(record(function, dtype)) != texts:
+            raise Untraceable("a step that is not the same at each call")
+        _plans[key] = make_plan(outputs, varying)
+        while len(_plans) > MOST_PLANS:
+            _plans.pop(next(iter(_plans)), None)
+    return _plans[key]
+
+
+MOST_PLANS = 256  # some hundred nodes each
+_plans: dict[Any, Plan] = {}
 
 
 def make_plan(outputs: Outputs, varying: frozenset[str]) -> Plan:
@@ -114,6 +147,13 @@ def is_view(node: Node) -> bool:
     return node.op in ("leaf", "index", "transpose")
 
 
+def base_of(node: Node) -> Node:
+    """Return the node whose array a node is, or is a view of."""
+    while is_view(node) and node.inputs:
+        (node,) = node.inputs
+    return node
+
+
 class Loop:
     """The nodes of a step, each with its level: the number of kernels that it waits for."""
 
@@ -129,9 +169,7 @@ class Loop:
 
     def _ends_before(self, one: Node, reader: Node) -> bool:
         """Tell whether an input is computed by a kernel that has to end before its elementwise reader begins."""
-        base = one
-        while is_view(base) and base.inputs:
-            (base,) = base.inputs
+        base = base_of(one)
         if not reader.is_elementwise or not (base.is_elementwise or base.op == "join"):
             return False
         return base is not one or one.op == "join" or one.shape != reader.shape

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
 from numrnn.backend import Array, array_namespace, empty, eye, zeros
 from numrnn.engines.cuda.trace.graph import CONDITIONS, OF_MATRICES, Node
+from numrnn.engines.cuda.trace.joint import Joint, joint_of
 from numrnn.engines.cuda.trace.kernels import Executor, apply
 from numrnn.engines.cuda.trace.plan import CARRIED, Group, Plan, is_view
 
@@ -27,56 +29,92 @@ class Run:
     reverse : bool
         Whether the steps run from the last to the first.
     executor : Executor
-        Runs the groups.
+        Runs what a step launches.
     """
 
     def __init__(
         self, plan: Plan, leaves: Mapping[str, Array], carried: Array, steps: int, reverse: bool, executor: Executor
     ) -> None:
-        self._plan, self._leaves, self._steps, self._executor = plan, leaves, steps, executor
-        self._xp, self._like, self._reverse = array_namespace(carried), carried, reverse
+        self.plan, self.n_steps, self.reverse, self.executor = plan, steps, reverse, executor
+        self.xp, self.carried = array_namespace(carried), carried
+        self._leaves = leaves
         self._before, self._after = (carried[1:], carried[:-1]) if reverse else (carried[:-1], carried[1:])
         self._all: dict[Node, Any] = {}  # by node: all steps of a varying one, the value of a constant one
-        self._own: dict[Node, Array] = {}  # arrays of loop values: all steps of those that are kept, else one
+        self.own: dict[Node, Array] = {}  # arrays of loop values: all steps of those that are kept, else one
 
     def loop(self) -> None:
-        """Run all steps."""
-        plan, out = self._plan, self._plan.outputs[CARRIED]
+        """Run all steps, one after the other."""
+        self.prepare()
+        self.allocate()
+        self.run_steps(self.n_steps)
+
+    def prepare(self) -> None:
+        """Compute what the steps read and is known before the loop."""
+        for node in self.plan.inputs:
+            self.all_steps(node)
+        # What they were computed from is not held during the loop.
+        held = {*self.plan.known, *(node for node in self._all if not self._varies(node))}
+        self._all = {node: value for node, value in self._all.items() if node in held}
+
+    def inputs(self) -> dict[Node, Array]:
+        """Return what the steps read and the loop does not compute, after `prepare`."""
+        return {node: self.all_steps(node) for node in self.plan.inputs}
+
+    def over(self, inputs: Mapping[Node, Array]) -> Run:
+        """Return a run of the same steps on these inputs, prepared, with a new array for what is carried."""
+        run = Run(self.plan, {}, empty(self.carried.shape, self.carried), self.n_steps, self.reverse, self.executor)
+        run._all.update(inputs)
+        return run
+
+    def allocate(self) -> None:
+        """Make the arrays of what the loop computes."""
+        plan, out = self.plan, self.plan.outputs[CARRIED]
         written = [target for one in plan.steps if isinstance(one, Group) for _, target, _ in one.outputs]
         launched = [one for one in plan.steps if isinstance(one, Node)]
         for node in dict.fromkeys([*launched, *written]):
             if node is not out:
-                steps = (self._steps,) if node in plan.kept else ()
-                dtype = bool if node.op in CONDITIONS else self._like.dtype
-                self._own[node] = empty((*steps, *node.shape), self._like, dtype)
-        for node in plan.known:
-            self.all_steps(node)
-        # What they were computed from is not held during the loop.
-        held = {*plan.known, *(node for node in self._all if not self._varies(node))}
-        self._all = {node: value for node, value in self._all.items() if node in held}
-        for t in reversed(range(self._steps)) if self._reverse else range(self._steps):
-            for one in plan.steps:
-                if isinstance(one, Node):
-                    self._launch(one, t)
-                else:
-                    inputs = [self._at(node, t) for node in one.inputs]
-                    outputs = [self._at(to, t)[:, first : first + node.shape[-1]] for node, to, first in one.outputs]
-                    self._executor(one, inputs, outputs)
+                steps = (self.n_steps,) if node in plan.kept else ()
+                dtype = bool if node.op in CONDITIONS else self.carried.dtype
+                self.own[node] = empty((*steps, *node.shape), self.carried, dtype)
 
-    def _launch(self, node: Node, t: int) -> None:
-        """Compute a product, or a sum over the rows or columns of a matrix, of a step."""
-        operands = [self._at(one, t) for one in node.inputs]
-        if node.op == "matmul":
-            self._xp.matmul(*operands, out=self._at(node, t))
+    def run_steps(self, count: int) -> None:
+        """Run the first steps, from the last one in reverse; joint.py has the order."""
+        steps, joint, in_time = self.plan.steps, joint_of(self.plan), range(self.n_steps)
+        times = (in_time[::-1] if self.reverse else in_time)[:count]
+        for t, following in itertools.zip_longest(times, times[1:]):
+            for one in steps[1:-1] if joint and t != times[0] else steps[:-1]:
+                self._launch(one, t)
+            if joint and following is not None:
+                self._launch_joint(joint, t, following)
+            else:
+                self._launch(steps[-1], t)
+
+    def _launch_joint(self, joint: Joint, t: int, following: int) -> None:
+        last, first = self.plan.groups[-1], self.plan.groups[0]
+        inputs = [self._at(node, t) for node in last.inputs] + [self._at(node, following) for node in joint.of_next]
+        self.executor.group(joint.group, inputs, [*self._outputs(last, t), *self._outputs(first, following)])
+
+    def _outputs(self, group: Group, t: int) -> list[Array]:
+        return [self._at(to, t)[:, first : first + node.shape[-1]] for node, to, first in group.outputs]
+
+    def _launch(self, one: Group | Node, t: int) -> None:
+        """Compute a group of a step, a product, or a sum over the rows or columns of a matrix."""
+        inputs = [self._at(node, t) for node in one.inputs]
+        if isinstance(one, Group):
+            self.executor.group(one, inputs, self._outputs(one, t))
+        elif one.op == "matmul":
+            self.executor.product(inputs[0], inputs[1], self._at(one, t))
+        elif one.op == "sum":
+            self.executor.total(inputs[0], one.value[0], self._at(one, t))
         else:
-            self._at(node, t)[...] = self._value(node, operands, 0)
+            self._at(one, t)[...] = self._value(one, inputs, 0)
 
     def _at(self, node: Node, t: int) -> Any:
         """Return the array of a node at a step."""
-        if node is self._plan.outputs[CARRIED]:
+        if node is self.plan.outputs[CARRIED]:
             return self._after[t]
-        if node in self._own:
-            return self._own[node][t] if node in self._plan.kept else self._own[node]
+        if node in self.own:
+            return self.own[node][t] if node in self.plan.kept else self.own[node]
         if CARRIED not in node.reads:
             value = self.all_steps(node)
             return value[t] if self._varies(node) else value
@@ -86,7 +124,7 @@ class Run:
         return self._value(node, [self._at(node.inputs[0], t)], 0)
 
     def _varies(self, node: Node) -> bool:
-        return bool(node.reads & (self._plan.varying | {CARRIED}))
+        return bool(node.reads & (self.plan.varying | {CARRIED}))
 
     def all_steps(self, node: Node) -> Any:
         """Return a node for all steps, (steps, ...), or its value if it does not depend on time.
@@ -94,10 +132,10 @@ class Run:
         A loop value must be one that is kept, or computed from those.
         """
         if node not in self._all:
-            if node is self._plan.outputs[CARRIED]:
+            if node is self.plan.outputs[CARRIED]:
                 return self._after
-            if node in self._own and node in self._plan.kept:
-                return self._own[node]
+            if node in self.own and node in self.plan.kept:
+                return self.own[node]
             if node.op == "leaf":
                 return self._before if node.value == CARRIED else self._leaves[node.value]
             operands = [self.all_steps(one) for one in node.inputs]
@@ -107,7 +145,7 @@ class Run:
     def total(self, node: Node) -> Any:
         """Return the sum of a node over all steps; a product or a sum over the batch is one over batch and steps."""
         if not self._varies(node):
-            return self._steps * self.all_steps(node)
+            return self.n_steps * self.all_steps(node)
         inputs = node.inputs
         moving = [self._varies(one) for one in inputs]
         if node.op == "matmul" and inputs[0].op == "transpose":
@@ -126,15 +164,15 @@ class Run:
         """Return a node of all steps as a matrix, whose rows are those of the batch at every step."""
         value = self.all_steps(node)
         if not self._varies(node):
-            value = self._xp.broadcast_to(value, (self._steps, *value.shape))
-        return value.reshape(self._steps * node.shape[0], node.shape[1])
+            value = self.xp.broadcast_to(value, (self.n_steps, *value.shape))
+        return value.reshape(self.n_steps * node.shape[0], node.shape[1])
 
     def _value(self, node: Node, operands: list[Any], lead: int) -> Any:
         """Return the value of an operation; `lead` is 1 where operands that vary have a leading axis of steps."""
-        xp, axes = self._xp, (slice(None),) * lead
+        xp, axes = self.xp, (slice(None),) * lead
         if node.is_elementwise or node.op == "scalar":
             pairs = zip(operands, node.inputs, strict=True)
-            return apply(xp, node, [self._aligned(*pair, node, lead) for pair in pairs], self._like.dtype)
+            return apply(xp, node, [self._aligned(*pair, node, lead) for pair in pairs], self.carried.dtype)
         if node.op == "matmul":
             return self._product(node, operands[0], operands[1], lead)
         if node.op == "transpose":
@@ -145,12 +183,12 @@ class Run:
             axis, keepdims = node.value
             return xp.sum(operands[0], axis=axis + lead, keepdims=keepdims)
         if node.op == "join":
-            shape = ((self._steps,) if lead else ()) + node.shape
+            shape = ((self.n_steps,) if lead else ()) + node.shape
             return xp.concatenate([xp.broadcast_to(o, (*shape[:-1], o.shape[-1])) for o in operands], axis=-1)
         if node.op == "eye":
-            return eye(node.shape[0], self._like)
+            return eye(node.shape[0], self.carried)
         if node.op == "zeros":
-            return zeros(node.shape, self._like)
+            return zeros(node.shape, self.carried)
         return getattr(xp, node.op)(operands[0], k=node.value)
 
     def _aligned(self, operand: Any, of: Node, node: Node, lead: int) -> Any:

@@ -18,9 +18,10 @@ from numrnn.cells.base import unchecked
 from numrnn.checks import dtype_name
 from numrnn.engines.cuda.kernels import SCALARS
 from numrnn.engines.cuda.trace.arrays import Traced, operation
-from numrnn.engines.cuda.trace.graph import Graph, Node, Outputs, Untraceable, record
-from numrnn.engines.cuda.trace.kernels import CupyExecutor, Executor, by_library
-from numrnn.engines.cuda.trace.plan import CARRIED, Plan, make_plan
+from numrnn.engines.cuda.trace.capture import run_loop
+from numrnn.engines.cuda.trace.graph import Graph, Node, Outputs, Untraceable
+from numrnn.engines.cuda.trace.kernels import ByLibrary, CupyExecutor, Executor
+from numrnn.engines.cuda.trace.plan import CARRIED, Plan, plan_of
 from numrnn.engines.cuda.trace.run import Run
 from numrnn.problem import Problem
 from numrnn.tape import Gradients, Tape
@@ -44,9 +45,9 @@ def _plans(problem: Problem) -> tuple[Plan, Plan] | str:
             if dtype_name(problem.h0) not in SCALARS:
                 raise Untraceable(f"dtype {dtype_name(problem.h0)}")
             dtype = problem.h0.dtype
-            forward = make_plan(record(lambda graph: _forward(problem, graph), dtype), frozenset({"x", "active"}))
+            forward = plan_of(lambda graph: _forward(problem, graph), dtype, frozenset({"x", "active"}))
             varying = frozenset({"x", "active", "h", "direct"})
-            _known[problem] = forward, make_plan(record(lambda graph: _backward(problem, graph), dtype), varying)
+            _known[problem] = forward, plan_of(lambda graph: _backward(problem, graph), dtype, varying)
         except Untraceable as error:
             _known[problem] = str(error)
     return _known[problem]
@@ -112,7 +113,7 @@ class TracedTape(Tape):
         assert not isinstance(found, str), found
         self._forward, self._backward = found
         xp = array_namespace(problem.x)
-        self._executor: Executor = executor or (CupyExecutor(xp) if xp.__name__ == "cupy" else by_library)
+        self._executor: Executor = executor or (CupyExecutor(xp) if xp.__name__ == "cupy" else ByLibrary())
         self._checkpoints = [problem.h0]
 
     def run(self) -> None:
@@ -132,7 +133,7 @@ class TracedTape(Tape):
         steps = self._range(start)
         states = empty((steps.stop - start + 1, *self.problem.h0.shape), like=self.problem.h0)
         states[0] = self._checkpoints[start // self.every]
-        Run(self._forward, self._leaves(steps), states, steps.stop - start, False, self._executor).loop()
+        run_loop(Run(self._forward, self._leaves(steps), states, steps.stop - start, False, self._executor))
         return states
 
     def _range(self, start: int) -> slice:
@@ -172,7 +173,7 @@ class TracedTape(Tape):
                 carried[-1] = g
                 leaves = {**self._leaves(steps), "h": states[:-1], "direct": direct[steps]}
                 run = Run(self._backward, leaves, carried, count, True, self._executor)
-                run.loop()
+                run_loop(run)
                 g = carried[0]
                 if dx is not None:
                     dx[steps] = run.all_steps(self._backward.outputs["x"])
