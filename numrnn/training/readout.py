@@ -33,7 +33,7 @@ from numrnn.tape import Tape
 from numrnn.training.protocol import Lengths
 from numrnn.typing import Backend, Engine
 
-__all__ = ["Output", "ReadOut"]
+__all__ = ["Output", "OverflowingOutputsError", "ReadOut"]
 
 Output = Literal["last", "every"]
 
@@ -146,7 +146,7 @@ class ReadOut(ABC):
         Raises
         ------
         TypeError, ValueError
-            As for `numrnn.forward`; also if a parameter of the read-out does not fit.
+            As for `numrnn.forward`; also if a parameter of the read-out does not fit, or outputs are not finite.
         """
         core = self._split(params)
         check_array("x", x, ("T", "B", "m"), m=self.cell.input_size)
