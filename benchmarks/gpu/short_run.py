@@ -1,4 +1,4 @@
-"""A short run of every layout of the CUDA engine and of training, for compute-sanitizer.
+"""A short run of every layout of the CUDA engine, of traced cells and of training, for compute-sanitizer.
 
 compute-sanitizer python -m benchmarks.gpu.short_run
 """
@@ -17,10 +17,17 @@ from numrnn.backend import backend_module, to_numpy
 from numrnn.cells.base import Cell
 from numrnn.datasets import RowNoiseEncoder
 from numrnn.engines.cuda.kernels import cupy_launcher
+from numrnn.engines.cuda.trace.product import CupyProducts
 from numrnn.training import Adam, Classifier, Trainer, TrainingConfig
 from numrnn.typing import Engine
 
 STEPS = 6
+PRODUCTS = (
+    (3, 131, 129),
+    (127, 70, 129),
+    (511, 35, 127),
+    (511, 19, 2047),
+)  # rows, inner, columns: a tile each on an H100
 TOLERANCES = {"float32": 2e-5, "float64": 1e-11}  # of the largest element, as in the tests of the engine
 
 
@@ -38,6 +45,7 @@ def main() -> int:
         with case.chosen():
             found = error_of(cupy, case.make_cell(3), case.dtype, case.batch, seed)
         errors.append(found / TOLERANCES[case.dtype])
+    errors += [*traced_errors(cupy), *product_errors(cupy)]
     train()
     print(f"worst error {np.max(errors):.2g} of what is allowed, in {len(errors)} problems")
     return 0 if all(error <= 1 for error in errors) else 1  # a NaN is not
@@ -63,6 +71,25 @@ def error_of(cupy: Any, cell: Cell, name: str, batch: int, seed: int) -> float:
         results.append({"states": states, **grads.params, "dx": grads.x, "dh0": grads.h0})
     got, wanted = results
     return max(float(np.abs(to_numpy(got[k]) - v).max() / np.abs(v).max()) for k, v in wanted.items())
+
+
+def traced_errors(cupy: Any) -> list[float]:
+    """Return the errors of traced cells, over what is allowed: of steps one by one, of a capture and of a replay."""
+    cases = (numrnn.LipschitzCell(3, 40, method="rk2"), "float64"), (numrnn.LSTMCell(3, 150), "float32")
+    return [error_of(cupy, cell, name, 3, seed) / TOLERANCES[name] for cell, name in cases for seed in range(3)]
+
+
+def product_errors(cupy: Any) -> list[float]:
+    """Return the errors of the product kernel of traced cells, over what is allowed: every tile and its edges."""
+    errors, rng = [], np.random.default_rng(0)
+    for name in TOLERANCES:
+        for rows, inner, columns in PRODUCTS:
+            a, b = (rng.standard_normal(shape).astype(name) for shape in ((rows, inner), (columns, inner)))
+            out = cupy.empty((rows, columns), name)
+            CupyProducts(cupy)(cupy.asarray(a), cupy.asarray(b).T, out)
+            allowed = inner * np.finfo(name).eps * (np.abs(a).astype(float) @ np.abs(b).astype(float).T)
+            errors.append(float(np.max(np.abs(to_numpy(out) - a.astype(float) @ b.astype(float).T) / allowed)))
+    return errors
 
 
 def train() -> None:

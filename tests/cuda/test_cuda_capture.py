@@ -15,10 +15,12 @@ from own_cells import OWN
 from test_cuda_trace import CELLS, assert_agree, draw, reference
 
 import numrnn
+from benchmarks.gpu import short_run
 from numrnn import backward, forward
 from numrnn.backend import to_numpy
 from numrnn.bptt import GRADIENTS
-from numrnn.engines.cuda.trace import TracedTape, capture, release_captured_loops, tape
+from numrnn.engines.cuda.kernels import SCALARS
+from numrnn.engines.cuda.trace import TracedTape, capture, product, release_captured_loops, tape
 from numrnn.engines.cuda.trace.graph import record
 from numrnn.engines.cuda.trace.plan import make_plan
 from numrnn.problem import check_problem
@@ -332,6 +334,18 @@ def test_loops_are_few_and_one_in_use_is_not_dropped_for_a_new_one(cupy, monkeyp
         forwards(n_steps, 1)
     assert len(capture._loops.by_key) == 4
     assert sum(entry.loop is not None for entry in capture._loops.by_key.values()) == 2
+
+
+def test_the_short_run_for_the_sanitizer_captures_and_reaches_every_tile(cupy, monkeypatch):
+    assert max(short_run.traced_errors(cupy)) <= 1
+    assert counts() == (4, 8)  # both passes of two cells
+    tiles = []
+    monkeypatch.setattr(product.Tile, "name", lambda tile, dtype: tiles.append(tile) or f"product<{SCALARS[dtype]}, 1>")
+    assert max(short_run.product_errors(cupy)) <= 1
+    assert set(tiles) == set(product.TILES)
+    monkeypatch.setattr(standin_graph, "TEXT", standin_graph.TEXT.replace("sum += a", "sum += 2 * a"))
+    product._compiled.cache_clear()
+    assert min(short_run.product_errors(cupy)) > 1
 
 
 def test_the_variable_must_be_a_bit(monkeypatch):

@@ -10,7 +10,7 @@ from standin import FAILURES, Guarded, compiled, missing
 from test_cuda_compile import NEEDS_NVRTC, assert_all_in_registers
 
 from numrnn.engines.cuda.kernels import OPTIONS, SCALARS
-from numrnn.engines.cuda.trace.product import SIDE, THREADS, TILES, choose_tile, product_arguments, product_source
+from numrnn.engines.cuda.trace.product import SIDE, THREADS, TILES, Tile, choose_tile, product_arguments, product_source
 
 NAMES = tuple(tile.name(dtype) for dtype in SCALARS for tile in TILES)
 TEXT = product_source(device=False)
@@ -130,7 +130,8 @@ SLIPS = {
 }
 
 
-SLIP_TILE = TILES[-1]
+SLIP_TILE = Tile(16, 32, 32)  # with other rows than columns, and eight slices
+SLIP_SIZE = 2 * SLIP_TILE.depth + 5  # of all sides: wrong strides, and a row too many, stay within the guard bytes
 
 
 @functools.cache
@@ -142,7 +143,7 @@ def text_of_all_slips():
 
 def multiply_with_slip(number):
     names = tuple(f"slip{i}::{SLIP_TILE.name('float32')}" for i in range(len(SLIPS) + 1))
-    case = (6, 2 * SLIP_TILE.depth + 5, 35, np.dtype("float32"), SLIP_TILE, ("plain", "transposed", "columns"))
+    case = (*[SLIP_SIZE] * 3, np.dtype("float32"), SLIP_TILE, ("plain", "transposed", "columns"))
     prefix = f"slip{number}::"
     assert_multiplies(np.random.default_rng(1), *case, text=text_of_all_slips(), names=names, prefix=prefix)
 
