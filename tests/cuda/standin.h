@@ -3,7 +3,8 @@
 //
 // It is made to show races. Between two barriers a fiber runs as far as it can before another one starts; their order is
 // drawn anew all the time, and at every barrier the warps that stand still until no other can go on. Shared memory becomes
-// NaN when its block starts: what another block wrote there before is lost, and what lies behind it must not change. A
+// NaN when its block starts: what another block wrote there before is lost, and what lies behind it must not change. So is
+// the stack of a thread at first, so that an array that is never cleared shows. A
 // block that has ended can be written to no more. An asynchronous copy happens at a random time, by chance at once and by
 // chance when it is waited for; it reads its source then. Messages between blocks arrive at a random time, in a random
 // order.
@@ -225,7 +226,7 @@ inline int launch(int blocks, int threads, int blocks_of_cluster, size_t shared_
     Cluster all;
     cluster = &all;
     all.fibers.resize(threads * blocks_of_cluster);
-    for (Fiber& fiber : all.fibers) fiber.stack.resize(STACK_BYTES);
+    for (Fiber& fiber : all.fibers) fiber.stack.assign(STACK_BYTES, 0xff);
     for (int first = 0; first < blocks; first += blocks_of_cluster) {
         all.blocks.assign(blocks_of_cluster, Block());
         all.warps.assign(all.fibers.size() / LANES_OF_WARP, Warp());
