@@ -3,7 +3,7 @@
 To read an element of an array on a GPU is to wait for it. These arrays count each such reading (`bool`, `float`, `int`,
 `get`, a mask as an index, ...), refuse what CuPy refuses (mixing with NumPy arrays, becoming one in silence), and run
 the text of elementwise and reduction kernels, compiled by the C++ compiler of the machine. `install` puts the module in
-the place of CuPy; `waits` is what was counted, `launches` which kernels ran.
+the place of CuPy; `waits` is what was counted, `launches` which kernels ran, `operations` what else a device runs.
 
 There are two devices. As in CuPy, an array is allocated on the current one, `with Device(1):` makes another current,
 and an operation runs on the current one: where that is not the device of all its arrays, it raises WrongDeviceError. On
@@ -40,6 +40,7 @@ FLAGS = ["-O2", "-ffp-contract=off", "-std=c++17", "-shared", "-fPIC"]
 
 waits: list[str] = []  # what waited, one entry a wait
 launches: list[str] = []  # names of the kernels that ran
+operations: list[str] = []  # names of the other operations that write an array: on a device, a launch at least of each
 
 
 class WrongDeviceError(AssertionError):
@@ -93,6 +94,14 @@ def walled(value):
     return tuple(map(walled, value)) if isinstance(value, tuple) else value
 
 
+def ran(name, result, *arrays):
+    """Return the result of an operation, and record the operation unless the result is a view of one of its arrays."""
+    is_view = any(isinstance(a, np.ndarray) and np.shares_memory(a, result) for a in arrays)
+    if isinstance(result, np.ndarray | np.generic) and not is_view:
+        operations.append(name)
+    return result
+
+
 class ndarray:
     """An array on the stand-in's device."""
 
@@ -120,6 +129,7 @@ class ndarray:
         return self._view(hidden if isinstance(hidden, np.ndarray) else np.asarray(hidden))
 
     def __setitem__(self, index, value):
+        operations.append("assign")
         bare(self)[bare(index)] = bare(value)
 
     def __len__(self):
@@ -142,17 +152,19 @@ class ndarray:
         return self._hidden.__dlpack_device__()
 
     def astype(self, dtype):
-        return walled(bare(self).astype(dtype))
+        return walled(ran("astype", bare(self).astype(dtype)))
 
     def copy(self):
-        return walled(bare(self).copy())
+        return walled(ran("copy", bare(self).copy()))
 
     def sum(self, axis=None):
-        return walled(bare(self).sum(axis))
+        return walled(ran("sum", bare(self).sum(axis)))
 
     def reshape(self, *shape):
         hidden = self._hidden.reshape(*shape)
-        return self._view(hidden) if np.shares_memory(hidden, self._hidden) else walled(bare(self).reshape(*shape))
+        if np.shares_memory(hidden, self._hidden):
+            return self._view(hidden)
+        return walled(ran("reshape", bare(self).reshape(*shape)))
 
     def __hash__(self):
         return id(self)
@@ -162,16 +174,16 @@ def _binary(name):
     function = getattr(operator, name)
 
     def forwards(self, other):
-        return NotImplemented if other is None else walled(function(bare(self), bare(other)))
+        return NotImplemented if other is None else walled(ran(name, function(bare(self), bare(other))))
 
     def backwards(self, other):
-        return walled(function(bare(other), bare(self)))
+        return walled(ran(name, function(bare(other), bare(self))))
 
     return forwards, backwards
 
 
 def _unary(array, function):
-    return walled(function(bare(array)))
+    return walled(ran(function.__name__, function(bare(array))))
 
 
 for _name in ("add", "sub", "mul", "truediv", "matmul", "pow", "and_", "or_"):
@@ -296,7 +308,8 @@ class _Module(types.ModuleType):
             return found
 
         def function(*arguments, **named):
-            return walled(found(*bare(arguments), **{key: bare(value) for key, value in named.items()}))
+            result = found(*bare(arguments), **{key: bare(value) for key, value in named.items()})
+            return walled(result if name.startswith("empty") else ran(name, result, *bare(arguments)))
 
         return function
 
@@ -325,10 +338,11 @@ ndarray.__module__ = "cupy"
 
 
 def install(monkeypatch):
-    """Put the stand-in in CuPy's place for a test, and return it; `waits` starts empty."""
+    """Put the stand-in in CuPy's place for a test, and return it; `waits` and the other records start empty."""
     module = make_module()
     monkeypatch.setitem(sys.modules, "cupy", module)
     waits.clear()
     launches.clear()
+    operations.clear()
     current[:] = [0]
     return module

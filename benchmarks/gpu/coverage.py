@@ -18,11 +18,11 @@ from numrnn.engines.cuda.kernels import (
     UNGATED,
     Device,
     Layout,
-    LeanLayout,
     Occupancy,
     choose_layout,
     tiles_for,
 )
+from numrnn.engines.cuda.lean import LeanLayout, input_width
 
 BATCHES = (1, 3, 131, 200, 264, 512, 1024)  # tried first
 PADDING = 3  # units by which n falls short of a layout's width
@@ -36,6 +36,9 @@ FAMILIES = (
     ("lstm", "lstm"),
 )
 VARIANTS = {"elman": ELMAN, "antisymmetric": UNGATED, "gated": GATED}
+# Inputs of a cell: of all families, and of lean.cu one for each number to which its kernels round them up.
+INPUTS = 5
+FEW_INPUTS = {input_width(m): m for m in (INPUTS, 1, 3)}
 
 
 @dataclass(frozen=True)
@@ -47,21 +50,22 @@ class Case:
     family, cell : str
         Of the kernels, as in `numrnn.engines.cuda.kernels.FILES`, and the name of a cell.
     dtype : str
-    n, batch : int
-        Units and rows of the batch.
+    m, n, batch : int
+        Inputs, units and rows of the batch.
     layout : Layout or LSTMLayout
     """
 
     family: str
     cell: str
     dtype: str
+    m: int
     n: int
     batch: int
     layout: Any
 
-    def make_cell(self, input_size: int) -> Cell:
+    def make_cell(self) -> Cell:
         """Return the cell."""
-        return numrnn.CELLS[self.cell](input_size, self.n)
+        return numrnn.CELLS[self.cell](self.m, self.n)
 
     @contextmanager
     def chosen(self) -> Iterator[None]:
@@ -85,7 +89,8 @@ def wanted(device: Device, family: str, cell: str) -> set[Any]:
     else:
         kind = _kind(family)
         pairs = [(tile, rows) for tile in tiles_for(device.capability, kind) for rows in tile.rows]
-        layouts = [tile.with_rows(rows, kind) for tile, rows in pairs if rows <= kind.most_rows]
+        inputs = FEW_INPUTS if family == "lean" else (0,)
+        layouts = [tile.with_rows(rows, kind, M) for tile, rows in pairs for M in inputs if rows <= kind.most_rows]
     variant = VARIANTS.get(cell, lstm.GATES)
     return {layout for layout in layouts if layout.shared_bytes("backward", variant) <= device.shared_bytes}
 
@@ -108,9 +113,10 @@ def cases(device: Device, per_processor: Occupancy) -> list[Case]:
     for family, cell in FAMILIES:
         for layout in sorted(wanted(device, family, cell), key=str):
             n, limit = layout.units - PADDING, 16 * device.processors
+            m = FEW_INPUTS[layout.inputs] if family == "lean" else INPUTS
             for batch in (*BATCHES, *range(1, limit)):
-                if _choice(family, cell, layout.dtype, n, batch, device, per_processor) == layout:
-                    found.append(Case(family, cell, layout.dtype, n, batch, layout))
+                if _choice(family, cell, layout.dtype, m, n, batch, device, per_processor) == layout:
+                    found.append(Case(family, cell, layout.dtype, m, n, batch, layout))
                     break
             else:
                 raise ValueError(f"no batch up to {limit} gets {layout} of {family} for the cell {cell}")
@@ -129,9 +135,10 @@ def _kind(family: str) -> type[Layout]:
 
 
 def _choice(
-    family: str, cell: str, dtype: str, n: int, batch: int, device: Device, per_processor: Occupancy
+    family: str, cell: str, dtype: str, m: int, n: int, batch: int, device: Device, per_processor: Occupancy
 ) -> Layout | lstm.LSTMLayout | None:
     """Return the layout that the engine chooses."""
     if family == "lstm":
         return lstm.choose_lstm_layout(dtype, n, batch, device, per_processor)
-    return choose_layout(dtype, n, VARIANTS[cell], batch, device, per_processor, _kind(family))
+    inputs = input_width(m) if family == "lean" else 0
+    return choose_layout(dtype, n, VARIANTS[cell], batch, device, per_processor, _kind(family), inputs)

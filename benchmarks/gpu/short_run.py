@@ -43,7 +43,7 @@ def main() -> int:
     errors = []
     for seed, case in enumerate(cases(launcher.device, launcher.blocks_per_processor)):
         with case.chosen():
-            found = error_of(cupy, case.make_cell(3), case.dtype, case.batch, seed)
+            found = error_of(cupy, case.make_cell(), case.dtype, case.batch, seed)
         errors.append(found / TOLERANCES[case.dtype])
     errors += [*traced_errors(cupy), *product_errors(cupy)]
     train()
@@ -55,7 +55,7 @@ def error_of(cupy: Any, cell: Cell, name: str, batch: int, seed: int) -> float:
     """Return the worst error of a problem with ragged lengths, relative to the largest element of each array."""
     rng, dtype = np.random.default_rng(seed), np.dtype(name)
     params = cell.init_params(rng, backend="numpy", dtype=dtype)
-    x = rng.standard_normal((STEPS, batch, 3)).astype(dtype)
+    x = rng.standard_normal((STEPS, batch, cell.input_size)).astype(dtype)
     h0 = rng.standard_normal((batch, cell.state_size)).astype(dtype)
     d_states = rng.standard_normal((STEPS + 1, batch, cell.state_size)).astype(dtype)
     lengths = rng.integers(1, STEPS + 1, batch)

@@ -4,8 +4,9 @@
     python tests/cuda/instructions.py --write    put them into docs/cuda_engine.md, whose numbers the tests hold the
                                                  kernels to
 
-The first table has every instantiation of euler.cu, the second some of lean.cu and lstm.cu: with the most rows, which
-take the most registers, and each generation of GPUs that has instructions of its own.
+The first table has every instantiation of euler.cu, the second some of lean.cu and lstm.cu: those that take the most
+registers, each generation of GPUs that has instructions of its own, and a step of sequential MNIST with and without
+V x + b in the kernels.
 
 Run it from the root of the repository. It needs the wheels nvidia-cuda-nvrtc and nvidia-cuda-nvdisasm, of the extra
 dev.
@@ -23,7 +24,8 @@ from pathlib import Path
 import disassembly
 import nvrtc
 
-from numrnn.engines.cuda.kernels import ELMAN, GATED, KERNELS, OPTIONS, TILES, LeanLayout, family_of, source, tiles_for
+from numrnn.engines.cuda.kernels import ELMAN, GATED, KERNELS, OPTIONS, TILES, UNGATED, family_of, source, tiles_for
+from numrnn.engines.cuda.lean import LeanLayout
 from numrnn.engines.cuda.lstm import LSTM_TILES, ROWS
 
 ROOT = Path(__file__).parents[2]
@@ -53,13 +55,13 @@ COLUMNS = (
     "fence in a step",
 )
 GATES = (1, 2)
-CELLS = {ELMAN: "Elman", GATED: "gated", None: "LSTM"}  # by `variant` of the kernels of lean.cu
-OTHER_COLUMNS = ("GPU", "cell", "dtype", "n up to", "blocks", "rows", "forward", "backward")
+CELLS = {ELMAN: "Elman", UNGATED: "ungated", GATED: "gated", None: "LSTM"}  # by `variant` of the kernels of lean.cu
+OTHER_COLUMNS = ("GPU", "cell", "dtype", "n up to", "blocks", "rows", "V x + b", "dL/dA", "forward", "backward")
 
 
-def lean(units, dtype="float32", cluster=1, variant=GATED):
+def lean(units, dtype="float32", cluster=1, variant=GATED, inputs=0, rows=LeanLayout.most_rows):
     tile = next(one for one in TILES if (one.units, one.dtype, one.cluster) == (units, dtype, cluster))
-    return tile.with_rows(min(tile.rows[-1], LeanLayout.most_rows), LeanLayout), variant
+    return tile.with_rows(min(tile.rows[-1], rows), LeanLayout, inputs), variant
 
 
 def lstm(units, dtype="float32"):
@@ -68,19 +70,26 @@ def lstm(units, dtype="float32"):
 
 # An architecture, a layout, and the variant of the kernels of lean.cu.
 OTHERS = [
-    ("sm_75", *lean(128)),
+    ("sm_75", *lean(128, inputs=4)),
+    ("sm_75", *lean(64, inputs=4)),
+    ("sm_75", *lean(64, "float64", inputs=1)),
     ("sm_75", *lean(128, "float64")),
     ("sm_75", *lstm(64)),
+    ("sm_80", *lean(128, inputs=4, rows=2)),
     ("sm_80", *lean(256)),
     ("sm_80", *lstm(64, "float64")),
+    ("sm_90", *lean(128, variant=UNGATED, inputs=1, rows=1)),
+    ("sm_90", *lean(128, variant=UNGATED, rows=1)),
+    ("sm_90", *lean(128, inputs=4, rows=2)),
     ("sm_90", *lean(128, variant=ELMAN)),
-    ("sm_90", *lean(256, cluster=2)),
-    ("sm_90", *lean(256, "float64", cluster=4)),
-    ("sm_90", *lean(512, cluster=8)),
+    ("sm_90", *lean(32, "float64", inputs=4, rows=2)),
+    ("sm_90", *lean(256, cluster=2, inputs=4)),
+    ("sm_90", *lean(256, "float64", cluster=4, inputs=4)),
+    ("sm_90", *lean(512, cluster=8, inputs=4)),
     ("sm_90", *lstm(128)),
     ("sm_90", *lstm(128, "float64")),
     ("sm_100", *lstm(128)),
-    ("sm_120", *lean(256, cluster=2)),
+    ("sm_120", *lean(256, cluster=2, inputs=4)),
     ("sm_120", *lstm(128)),
 ]
 
@@ -143,7 +152,10 @@ def other_loops(arch, layout, variant):
 
 def key(arch, layout, variant):
     """Return what names one of the other cases in the table."""
-    return (arch, CELLS[variant], layout.dtype, *map(str, (layout.units, layout.cluster, layout.rows)))
+    numbers = map(str, (layout.units, layout.cluster, layout.rows))
+    M = getattr(layout, "inputs", 0)
+    of_A = "inside" if getattr(layout, "adds_dA", False) else "outside"
+    return (arch, CELLS[variant], layout.dtype, *numbers, f"inside, {M}" if M else "outside", of_A)
 
 
 def other_row(case):

@@ -3,10 +3,10 @@
 //
 // It is made to show races. Between two barriers a fiber runs as far as it can before another one starts; their order is
 // drawn anew all the time, and at every barrier the warps that stand still until no other can go on. Shared memory becomes
-// NaN when its block starts: what another block wrote there before is lost, and what lies behind it must not change. A
-// block that has ended can be written to no more. An asynchronous copy happens at a random time, by chance at once and by
-// chance when it is waited for; it reads its source then. Messages between blocks arrive at a random time, in a random
-// order.
+// NaN when its block starts: what another block wrote there before is lost, and what lies behind it must not change. So is
+// the stack of a thread at first, so that an array that is never cleared shows. A block that has ended can be written to no
+// more. An asynchronous copy happens at a random time, by chance at once and by chance when it is waited for; it reads its
+// source then. Messages between blocks arrive at a random time, in a random order.
 
 #include <math.h>
 #include <setjmp.h>
@@ -34,6 +34,7 @@
 namespace standin {
 
 constexpr size_t STACK_BYTES = 64 * 1024, GUARD_BYTES = 4096;
+constexpr size_t FILLED_BYTES = 16 * 1024;  // of a stack, from its end, where the frames of a kernel are
 constexpr int LANES_OF_WARP = 32;
 
 struct Index {
@@ -87,7 +88,7 @@ struct Fiber {
     bool ended = false, begun = false;
     jmp_buf place;
     ucontext_t start;
-    std::unique_ptr<unsigned char[]> stack;  // not filled: most of its pages are never touched
+    std::unique_ptr<unsigned char[]> stack;  // most of its pages are never touched
 };
 
 struct Cluster {
@@ -226,7 +227,10 @@ inline int launch(int blocks, int threads, int blocks_of_cluster, size_t shared_
     Cluster all;
     cluster = &all;
     all.fibers.resize(threads * blocks_of_cluster);
-    for (Fiber& fiber : all.fibers) fiber.stack.reset(new unsigned char[STACK_BYTES]);
+    for (Fiber& fiber : all.fibers) {
+        fiber.stack.reset(new unsigned char[STACK_BYTES]);
+        memset(fiber.stack.get() + STACK_BYTES - FILLED_BYTES, 0xff, FILLED_BYTES);
+    }
     for (int first = 0; first < blocks; first += blocks_of_cluster) {
         all.blocks.assign(blocks_of_cluster, Block());
         all.warps.assign(all.fibers.size() / LANES_OF_WARP, Warp());

@@ -33,13 +33,18 @@ NAN = 0xFF  # in every byte: NaN in both precisions, and -1 as an integer
 ARRAYS = {
     "forward": ("W", "lengths", "states", "acts"),
     "backward": ("W", "lengths", "acts", "direct", "deltas", "sums", "g", "all_g"),
+    "lean_forward": ("W", "lengths", "V", "b", "x", "states", "acts"),
+    "lean_backward": (
+        *("W", "lengths", "x", "states", "acts", "direct"),
+        *("deltas", "sums", "dA", "dV_b", "g", "all_g"),
+    ),
     "lstm_backward": ("W", "lengths", "states", "acts", "direct", "deltas", "g", "all_g"),
 }
 FILLED = {
     "forward": {"states": slice(1, None)},
-    "backward": {"deltas": slice(None), "sums": slice(None), "all_g": slice(None)},
+    "backward": dict.fromkeys(("deltas", "sums", "dA", "dV_b", "all_g"), slice(None)),
 }
-CHANGED = {"forward": {"states", "acts"}, "backward": {"deltas", "sums", "g", "all_g"}}
+CHANGED = {"forward": {"states", "acts"}, "backward": {"g", *FILLED["backward"]}}
 
 H200 = Device(capability=90, processors=132, shared_bytes=232_448)
 A100 = Device(capability=80, processors=108, shared_bytes=166_912)
@@ -164,13 +169,16 @@ def guard(name, arguments):
     arrays = ARRAYS.get(name, ARRAYS[kind])
     positions = [i for i, a in enumerate(arguments) if isinstance(a, np.ndarray) or a.dtype == np.uint64]
     assert len(positions) == len(arrays), f"{name} has other arrays than {', '.join(arrays)}"
+    filled = FILLED[kind]
+    if "x" in arrays and isinstance(arguments[positions[arrays.index("x")]], np.ndarray):
+        filled = {**filled, "acts": slice(None)} if kind == "forward" else filled  # else acts holds V x + b before
     guarded, by_address = {}, {}
     for position, label in zip(positions, arrays, strict=True):
         array = arguments[position]
         if isinstance(array, np.ndarray):
             place = array.ctypes.data, array.nbytes
             if place not in by_address:
-                by_address[place] = Guarded(array, FILLED[kind].get(label))
+                by_address[place] = Guarded(array, filled.get(label))
                 by_address[place].label, by_address[place].may_change = label, label in CHANGED[kind]
             guarded[position] = by_address[place]
     return guarded

@@ -47,7 +47,9 @@ def test_the_page_states_these_kernels_and_no_others():
 
 
 @NEEDS_NVRTC
-@pytest.mark.parametrize("case", [("sm_90", *lean(256, cluster=2)), ("sm_90", *lstm(128))], ids=lambda case: str(case))
+@pytest.mark.parametrize(
+    "case", [("sm_90", *lean(256, cluster=2, inputs=4)), ("sm_90", *lstm(128))], ids=lambda case: str(case)
+)
 def test_the_exchange_in_a_cluster_is_by_messages_and_by_no_cluster_barrier_in_the_loop(case):
     ptx, both = instructions.other_program(*case).ptx, 2
     assert ptx.count("barrier.cluster.wait") == both  # at the start of each kernel
@@ -58,7 +60,7 @@ def test_the_exchange_in_a_cluster_is_by_messages_and_by_no_cluster_barrier_in_t
 @NEEDS_NVRTC
 def test_a_wait_acquires_what_other_blocks_sent():
     """A message releases at the scope of the cluster, and an acquire of a smaller scope does not match it."""
-    ptx = instructions.other_program("sm_90", *lean(256, cluster=2)).ptx
+    ptx = instructions.other_program("sm_90", *lean(256, cluster=2, inputs=4)).ptx
     waits = ptx.count("mbarrier.try_wait.parity.relaxed.cluster.shared::cta.b64")
     assert waits == ptx.count("mbarrier.try_wait") > 0
     assert ptx.count("fence.acquire.sync_restrict::shared::cluster.cluster") == waits
@@ -79,7 +81,9 @@ def test_a_card_before_8_0_gets_plain_loads():
 
 
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="there is no nvcc on the path")
-@pytest.mark.parametrize("case", [OTHERS[2], OTHERS[9]], ids=lambda case: " ".join(key(*case)))
+@pytest.mark.parametrize(
+    "case", [("sm_75", *lstm(64)), ("sm_90", *lean(128, inputs=4, rows=2))], ids=lambda case: " ".join(key(*case))
+)
 def test_nvcc_compiles_them_without_spills(case, tmp_path):
     """A kernel is instantiated by taking its address."""
     arch, layout, variant = case

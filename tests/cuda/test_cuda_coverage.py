@@ -8,7 +8,8 @@ from standin import A100, H200, RTX_3090, Device, StandinLauncher, missing
 from benchmarks.gpu import short_run
 from benchmarks.gpu.coverage import BATCHES, FAMILIES, VARIANTS, cases, not_reached
 from numrnn.engines.cuda import tape
-from numrnn.engines.cuda.kernels import KERNELS, TILES, LeanLayout
+from numrnn.engines.cuda.kernels import KERNELS, TILES
+from numrnn.engines.cuda.lean import LeanLayout
 from numrnn.engines.cuda.lstm import LSTM_TILES, ROWS
 
 DEVICES = {"H200": H200, "H100 PCIe": Device(90, 114, 232_448), "A100": A100, "RTX 3090": RTX_3090}
@@ -37,6 +38,11 @@ def test_both_kinds_of_cards_together_reach_every_tile():
     for family, cell in FAMILIES:
         layouts = [case.layout for case in found if (case.family, case.cell) == (family, cell)]
         reached = {(layout.dtype, layout.units, layout.cluster, layout.rows) for layout in layouts}
+        if family == "lean":
+            inputs = {(layout.units, layout.dtype, layout.rows, layout.cluster, layout.inputs) for layout in layouts}
+            kept = [(t, rows, M) for t in TILES for rows in t.rows if rows <= 4 for M in (0, 1, 4) if t.inputs >= M]
+            assert inputs == {(tile.units, tile.dtype, rows, tile.cluster, M) for tile, rows, M in kept}
+            assert {case.m for case in found if case.family == "lean"} == {1, 3, 5}
         tiles, most = (LSTM_TILES, 8) if family == "lstm" else (TILES, 8 if family == "euler" else LeanLayout.most_rows)
         pairs = [(tile, rows) for tile in tiles for rows in getattr(tile, "rows", ROWS) if rows <= most]
         assert reached == {(tile.dtype, tile.units, tile.cluster, rows) for tile, rows in pairs}, (family, cell)
@@ -64,7 +70,9 @@ def test_the_short_run_compares_every_case_with_the_reference(monkeypatch, capsy
     monkeypatch.setattr(short_run, "train", lambda: None)
     for name in ("traced_errors", "product_errors"):  # test_cuda_capture.py runs these
         monkeypatch.setattr(short_run, name, lambda cupy: [])
+    inputs = {"euler": 0, "lean": 1, "lstm": None}
     some = [case for case in cases(H200, one) if case.layout.units == 32 and case.layout.rows == 1]
+    some = [case for case in some if getattr(case.layout, "inputs", None) == inputs[case.family]]
     assert {(case.family, case.cell) for case in some} == set(FAMILIES)
     monkeypatch.setattr(short_run, "cases", lambda device, occupancy: some)
     assert short_run.main() == 0

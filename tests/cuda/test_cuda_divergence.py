@@ -25,23 +25,23 @@ def reference_of(dtype, *case):
         return reference(*case, dtype=dtype)
 
 
-def growing_states(kind, n, dtype, rng):
+def growing_states(kind, n, dtype, rng, m=2):
     """Return a pass in which one unit reaches infinity while the candidates of the others are +1 or -1."""
     largest = float(np.finfo(dtype).max)
-    cell = make_cell(kind, 2, n, step_size=largest / 4, diffusion=0.2, triangular=False)
+    cell = make_cell(kind, m, n, step_size=largest / 4, diffusion=0.2, triangular=False)
     params = {
         "W": np.abs(rng.standard_normal((n, n))) / (100 * n),
-        "V": rng.standard_normal((n, 2)),
+        "V": rng.standard_normal((n, m)),
         "b": rng.standard_normal(n),
     }
     if "gated" in kind:
-        params |= {"V_z": rng.standard_normal((n, 2)), "b_z": rng.standard_normal(n)}
+        params |= {"V_z": rng.standard_normal((n, m)), "b_z": rng.standard_normal(n)}
     h0 = rng.standard_normal((3, n))
     h0[:, 0] = 0.9 * largest
     for name in params.keys() & {"b", "b_z"}:
         params[name][0] = largest / 4  # against the diffusion of h0
     params = {name: value.astype(dtype) for name, value in params.items()}
-    x = rng.standard_normal((3, 3, 2)).astype(dtype)
+    x = rng.standard_normal((3, 3, m)).astype(dtype)
     return cell, params, x, h0.astype(dtype), np.zeros((4, 3, n), dtype)
 
 
@@ -129,6 +129,7 @@ def test_a_row_that_keeps_an_infinite_state_has_the_gradients_of_the_row_alone(k
     [
         ("euler", "runs ? (1 - c * c) * dh : T(0)", "(1 - c * c) * (runs ? dh : T(0))"),
         ("lean", "runs ? (1 - c * c) * dh : T(0)", "(1 - c * c) * (runs ? dh : T(0))"),
+        ("lean", "h[k] = runs ? inputs.at(round, STATE, k) : T(0)", "h[k] = inputs.at(round, STATE, k)"),
     ],
 )
 def test_a_product_with_zero_in_place_of_a_choice_is_found(family, old, new, monkeypatch, rng):

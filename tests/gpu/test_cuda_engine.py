@@ -65,12 +65,12 @@ def test_the_papers_workloads_agree_to_2e_5(name, cupy):
     assert_agrees(cupy, SINGLE, data.cell, data.params, data.x, data.h0, d_final=data.d_final)
 
 
-def draw_ragged(kind, n, batch, n_steps, dtype, rng):
+def draw_ragged(kind, n, batch, n_steps, dtype, rng, m=3):
     """Return a cell, params, x, h0, cotangents of all states, and lengths."""
-    cell = numrnn.CELLS[kind](3, n, step_size=0.01, diffusion=0.01)
+    cell = numrnn.CELLS[kind](m, n, step_size=0.01, diffusion=0.01)
     params = draw_params(cell, rng, dtype)
     params["W"] = (params["W"] / n**0.5).astype(dtype)
-    x, h0 = rng.standard_normal((n_steps, batch, 3)).astype(dtype), rng.standard_normal((batch, n)).astype(dtype)
+    x, h0 = rng.standard_normal((n_steps, batch, m)).astype(dtype), rng.standard_normal((batch, n)).astype(dtype)
     d_states = rng.standard_normal((n_steps + 1, batch, n)).astype(dtype)
     return cell, params, x, h0, d_states, rng.integers(1, n_steps + 1, batch)
 

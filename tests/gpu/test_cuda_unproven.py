@@ -11,7 +11,8 @@ from test_cuda_engine import DOUBLE, SINGLE, assert_agrees, draw_ragged, move, r
 
 import numrnn
 from benchmarks.gpu.coverage import FAMILIES, cases
-from numrnn import forward
+from numrnn import backward, forward
+from numrnn.backend import to_numpy
 from numrnn.bptt import ReferenceTape
 from numrnn.engines import cuda
 from numrnn.engines.cuda import CudaTape
@@ -27,14 +28,14 @@ def wanted(cupy, monkeypatch):
     monkeypatch.setenv(VARIABLE, "1")
 
 
-def draw_case(kind, n, batch, n_steps, dtype, rng):
+def draw_case(kind, n, batch, n_steps, dtype, rng, m=3):
     """Return a cell, params, x, h0, cotangents of all states, and lengths."""
     if kind in EULER:
-        return draw_ragged(kind, n, batch, n_steps, dtype, rng)
-    cell = numrnn.CELLS[kind](3, n)
+        return draw_ragged(kind, n, batch, n_steps, dtype, rng, m)
+    cell = numrnn.CELLS[kind](m, n)
     params = draw_params(cell, rng, dtype)
     params["W"] = (params["W"] / n**0.5).astype(dtype)
-    shapes = (n_steps, batch, 3), (batch, cell.state_size), (n_steps + 1, batch, cell.state_size)
+    shapes = (n_steps, batch, m), (batch, cell.state_size), (n_steps + 1, batch, cell.state_size)
     x, h0, d_states = (rng.standard_normal(shape).astype(dtype) for shape in shapes)
     return cell, params, x, h0, d_states, rng.integers(1, n_steps + 1, batch)
 
@@ -71,13 +72,32 @@ def test_they_agree_in_float64(kind, n, batch, cupy, rng):
 @pytest.mark.parametrize("batch", [3, 131, 600])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_leaner_loop_gives_the_bits_of_the_proven_one(kind, n, batch, dtype, cupy, monkeypatch, rng):
-    *case, lengths = draw_case(kind, n, batch, 77, dtype, rng)
+    """With more inputs than the kernels take; but not dL/dA, which the leaner loop may add up in another order."""
+    *case, lengths = draw_case(kind, n, batch, 77, dtype, rng, m=5)
     skip_where_it_does_not_fit(cupy, *case[:4])
     arrays, passes = [move(cupy.asarray, array) for array in case[1:]], []
     for value in ("0", "1"):
         monkeypatch.setenv(VARIABLE, value)
         passes.append(results("fused", case[0], *arrays, None, lengths=lengths)[1])
-    assert all(np.array_equal(passes[0][name], passes[1][name]) for name in passes[0])
+    assert all(np.array_equal(passes[0][name], passes[1][name]) for name in passes[0] if name != "W")
+    limit = (SINGLE if dtype is np.float32 else DOUBLE) * np.max(np.abs(passes[0]["W"]))
+    assert np.max(np.abs(passes[1]["W"] - passes[0]["W"])) <= limit
+
+
+@pytest.mark.parametrize("kind", [*EULER, "elman"])
+@pytest.mark.parametrize("m", [1, 2, 4])
+@pytest.mark.parametrize("n", [1, 128, 200])
+@pytest.mark.parametrize("wrt", [("params",), ("params", "x"), ("x", "h0"), ("h0",)], ids=" ".join)
+def test_few_inputs_agree_whatever_gradients_are_wanted(kind, m, n, wrt, cupy, rng):
+    *case, lengths = draw_case(kind, n, 131, 77, np.float32, rng, m)
+    arrays = [move(cupy.asarray, array) for array in case[1:]]
+    _, everything = results("fused", case[0], *arrays, None, lengths=lengths)
+    _, tape = forward(case[0], *arrays[:3], lengths=lengths, engine="fused")
+    some = backward(tape, arrays[3], wrt=wrt)
+    named = {**(some.params or {}), "dx": some.x, "dh0": some.h0}
+    for name, value in named.items():
+        assert value is None or np.array_equal(to_numpy(value), everything[name]), name
+    assert_agrees(cupy, SINGLE, *case, lengths=lengths)
 
 
 @pytest.mark.parametrize(("family", "cell"), [pair for pair in FAMILIES if pair[0] != "euler"])
@@ -87,7 +107,7 @@ def test_every_layout_agrees(family, cell, cupy, rng):
     for case in cases(launcher.device, launcher.blocks_per_processor):
         if (case.family, case.cell) != (family, cell):
             continue
-        *problem, lengths = draw_case(cell, case.n, case.batch, 9, np.dtype(case.dtype), rng)
+        *problem, lengths = draw_case(cell, case.n, case.batch, 9, np.dtype(case.dtype), rng, case.m)
         tape = assert_agrees(cupy, SINGLE if case.dtype == "float32" else DOUBLE, *problem, lengths=lengths)
         assert tape._recurrence.layout == case.layout
 

@@ -38,6 +38,7 @@ FILES = (
         "The product in the kernels",
         "The product of a step, with what is fused to it.",
     ),
+    ("numrnn/engines/cuda/gradients.cuh", "Gradients in the kernels", "Sums over the steps, in registers."),
     ("numrnn/engines/cuda/tape.py", "Products around the kernels", "What is computed for all steps at once."),
 )
 LANGUAGE = {".py": "python", ".cu": "cuda", ".cuh": "cuda"}

@@ -1,19 +1,40 @@
-"""What the kernels of euler.cu and lean.cu compute: the steps of the Euler cells, and that of the Elman network."""
+"""What the tape asks of a family of kernels, and the answers of euler.cu: the steps of the Euler cells."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from numrnn.backend import Array, Params, array_namespace, astype, empty
+from numrnn.backend import Array, Params, array_namespace, empty
 from numrnn.cells.euler import EulerCell
 from numrnn.engines.cuda.kernels import ELMAN, GATED, UNGATED, Layout, gates_of
 from numrnn.problem import Problem
 
 FULL, TRIANGULAR, UNSTRUCTURED = range(3)  # enum Storage of product.cuh
+
+
+class Outputs(NamedTuple):
+    """What a backward kernel writes besides g; None for what it does not write.
+
+    Attributes
+    ----------
+    deltas : array, shape (steps, B, gates n)
+        Cotangents of V x + b.
+    sums : array, shape (steps, B, n)
+        Cotangents of W h: `deltas` itself if they are the same.
+    dA : array, shape (blocks, n, n)
+        The gradient of A, of the rows of each block.
+    dV_b : array, shape (B, gates n (m + 1))
+        The gradients of V (gates n, m) and b, one after the other, of each row of the batch.
+    """
+
+    deltas: Array | None
+    sums: Array | None
+    dA: Array | None = None
+    dV_b: Array | None = None
 
 
 class Recurrence(ABC):
@@ -23,10 +44,13 @@ class Recurrence(ABC):
     ----------
     gates : int
         Pre-activations per unit; `acts` and `deltas` of a step have (B, gates n) numbers.
+    projects : bool
+        Whether the kernels compute V x + b, and the gradients of V and b.
     layout : Layout or LSTMLayout
     """
 
     gates: int
+    projects: bool = False
     layout: Any
 
     @abstractmethod
@@ -46,16 +70,20 @@ class Recurrence(ABC):
         """Return h of states."""
 
     @abstractmethod
-    def sums(self, deltas: Array) -> Array:
-        """Return the array for the cotangents of W h: `deltas` itself if they are the same."""
+    def outputs(self, acts: Array, x: Array, wrt: Collection[str]) -> Outputs:
+        """Return the arrays that the backward kernel fills for a segment, for the gradients `wrt`."""
+
+    def forward_arguments(self, V: Array, b: Array, x: Array, states: Array, acts: Array) -> tuple[Any, ...]:
+        """Return what the forward kernel takes after the lengths."""
+        return states, acts
 
     @abstractmethod
-    def backward_arrays(self, states: Array, acts: Array, direct: Any, deltas: Array, sums: Array) -> tuple[Any, ...]:
-        """Return the arrays that the backward kernel takes before g."""
+    def backward_arguments(self, states: Array, acts: Array, x: Array, direct: Any, to: Outputs) -> tuple[Any, ...]:
+        """Return what the backward kernel takes between the lengths and g."""
 
     @abstractmethod
-    def gradients(self, dA: Array, dV_b: Array) -> dict[str, Array]:
-        """Return the gradients of the parameters, from those of W h and of V x + b."""
+    def gradients(self, dA: Array, dV: Array, db: Array) -> dict[str, Array]:
+        """Return the gradients of the parameters, from those of A, V and b; dV and db may have any strides."""
 
 
 class EulerRecurrence(Recurrence):
@@ -75,9 +103,9 @@ class EulerRecurrence(Recurrence):
     def weights(self, params: Params, dtype: Any) -> tuple[Array, Array, Array]:
         """See `Recurrence.weights`."""
         xp = array_namespace(params["W"])
-        V = astype(_joined(xp, params, ("V", "V_z")[: self.gates]), dtype)
-        b = astype(_joined(xp, params, ("b", "b_z")[: self.gates]), dtype)
-        return xp.ascontiguousarray(params["W"], dtype), V, b
+        V, b = (_joined(xp, params, names[: self.gates]) for names in (("V", "V_z"), ("b", "b_z")))
+        W, V, b = (xp.ascontiguousarray(array, dtype) for array in (params["W"], V, b))
+        return W, V, b
 
     def scalars(self) -> tuple[np.generic, ...]:
         """Storage of W, eps, gamma."""
@@ -89,22 +117,27 @@ class EulerRecurrence(Recurrence):
         """See `Recurrence.hidden`."""
         return states
 
-    def sums(self, deltas: Array) -> Array:
-        """See `Recurrence.sums`; a gated cell needs the sum of delta and delta_z."""
-        gated = self.gates == 2
-        return empty((*deltas.shape[:2], deltas.shape[2] // 2), like=deltas) if gated else deltas
+    def outputs(self, acts: Array, x: Array, wrt: Collection[str]) -> Outputs:
+        """See `Recurrence.outputs`; a gated cell needs the sum of delta and delta_z."""
+        deltas = empty(acts.shape, like=acts)
+        return Outputs(deltas, self._empty_sums(acts) if self.gates == 2 else deltas)
 
-    def backward_arrays(self, states: Array, acts: Array, direct: Any, deltas: Array, sums: Array) -> tuple[Any, ...]:
-        """See `Recurrence.backward_arrays`."""
-        return acts, direct, deltas, sums
+    def backward_arguments(self, states: Array, acts: Array, x: Array, direct: Any, to: Outputs) -> tuple[Any, ...]:
+        """See `Recurrence.backward_arguments`."""
+        return acts, direct, to.deltas, to.sums
 
-    def gradients(self, dA: Array, dV_b: Array) -> dict[str, Array]:
-        """See `Recurrence.gradients`."""
-        n, cell = self._cell.hidden_size, self._cell
+    def gradients(self, dA: Array, dV: Array, db: Array) -> dict[str, Array]:
+        """See `Recurrence.gradients`; those of two gates are views of one array."""
+        n, cell, xp = self._cell.hidden_size, self._cell, array_namespace(dA)
         params = {"W": cell.matrix.adjoint(dA) if isinstance(cell, EulerCell) else dA}
-        for gate, (V, b) in enumerate((("V", "b"), ("V_z", "b_z"))[: self.gates]):
-            params |= split(dV_b[gate * n : (gate + 1) * n], V, b)
+        dV, db = xp.ascontiguousarray(dV), xp.ascontiguousarray(db)
+        for gate, suffix in enumerate(("", "_z")[: self.gates]):
+            rows = slice(gate * n, (gate + 1) * n)
+            params |= {f"V{suffix}": dV[rows], f"b{suffix}": db[rows]}
         return params
+
+    def _empty_sums(self, acts: Array) -> Array:
+        return empty((*acts.shape[:2], self._cell.hidden_size), like=acts)
 
 
 def variant_of(problem: Problem) -> int:
@@ -112,11 +145,6 @@ def variant_of(problem: Problem) -> int:
     if not isinstance(problem.cell, EulerCell):
         return ELMAN
     return GATED if "V_z" in problem.params else UNGATED
-
-
-def split(dV_b: Array, V: str = "V", b: str = "b") -> dict[str, Array]:
-    """Return the gradients of V and b, from [dV | db]."""
-    return {V: array_namespace(dV_b).ascontiguousarray(dV_b[:, :-1]), b: dV_b[:, -1].copy()}
 
 
 def _joined(xp: Any, params: Mapping[str, Array], names: tuple[str, ...]) -> Array:

@@ -18,7 +18,7 @@ import numpy as np
 # than a step.
 FILES = {
     "euler": ("device.cuh", "product.cuh", "exchange.cuh", "euler.cu"),
-    "lean": ("device.cuh", "product.cuh", "loop.cuh", "lean.cu"),
+    "lean": ("device.cuh", "product.cuh", "loop.cuh", "inputs.cuh", "gradients.cuh", "lean.cu"),
     "lstm": ("device.cuh", "product.cuh", "loop.cuh", "lstm.cu"),
 }
 AHEAD = {"euler": 3, "lean": 4, "lstm": 4}
@@ -31,6 +31,7 @@ MESSAGES_NVRTC = (12, 1)  # the first NVRTC that compiles the messages between b
 NEWEST_NVRTC = (99, 0)
 COUNTERS_BYTES = 16  # two arrival counters, of the kernels that exchange messages
 SCALARS = {"float32": "float", "float64": "double"}
+INPUT_WIDTHS = (1, 4)  # M of inputs.cuh besides 0: up to so many inputs, the kernels of lean.cu compute V x + b
 GROUPS = {90: 8}  # most groups of processors (GPC) of a device, by compute capability
 MOST_GROUPS = 12  # of any other device
 
@@ -149,7 +150,10 @@ def fewest_waves(
 
 @dataclass(frozen=True)
 class Layout(Blocks):
-    """How the matrix is spread over threads: the template parameters, as numrnn/engines/cuda/product.cuh explains."""
+    """How the matrix is spread over threads: the template parameters, as numrnn/engines/cuda/product.cuh explains.
+
+    `inputs` is M of inputs.cuh, 0 for the kernels of euler.cu.
+    """
 
     dtype: str
     units: int
@@ -158,6 +162,7 @@ class Layout(Blocks):
     outputs: int
     lanes: int
     held: int
+    inputs: int = 0
     first_capability: ClassVar[int] = FIRST_CAPABILITY
     by_messages: ClassVar[bool] = False  # whether the blocks of a cluster exchange messages
     most_held: ClassVar[int] = 45  # packs of weights in registers, without spilling others
@@ -168,6 +173,11 @@ class Layout(Blocks):
         """Threads of a block."""
         return self.units // self.cluster // self.outputs * self.lanes
 
+    @property
+    def packs(self) -> int:
+        """Packs of weights of a thread."""
+        return self.units * self.outputs // self.lanes * np.dtype(self.dtype).itemsize // PACK_BYTES
+
     def name(self, kernel: str, variant: int) -> str:
         """Return the C++ name of an instantiation; `variant` is a number of enum Cell."""
         numbers = (variant, self.units, self.rows, self.cluster, self.outputs, self.lanes, self.held)
@@ -176,39 +186,19 @@ class Layout(Blocks):
     def shared_bytes(self, kernel: str, variant: int) -> int:
         """Return the shared memory of a block: weights beyond the registers, vectors, prefetched inputs."""
         size = np.dtype(self.dtype).itemsize
-        weights = self.units * self.outputs // self.lanes * size // PACK_BYTES  # packs per thread
-        rest = (weights - self.held) * self.threads * PACK_BYTES
+        rest = (self.packs - self.held) * self.threads * PACK_BYTES
         vectors = 2 * self.rows * self.units * size
         kept = max(1, self.rows * self.outputs // self.lanes)
         arrays = gates_of(variant) + (kernel == "backward")
         return rest + vectors + AHEAD["euler"] * arrays * kept * self.threads * size
 
 
-class LeanLayout(Layout):
-    """The same for the kernels of lean.cu: other names, and inputs only for threads that finish sums of their own."""
-
-    first_capability: ClassVar[int] = 75
-    by_messages: ClassVar[bool] = True
-    most_held: ClassVar[int] = 40
-    most_rows: ClassVar[int] = 4
-
-    def name(self, kernel: str, variant: int) -> str:
-        """Return the C++ name of an instantiation; `variant` is a number of enum Cell."""
-        return f"lean_{super().name(kernel, variant)}"
-
-    def shared_bytes(self, kernel: str, variant: int) -> int:
-        """Return the shared memory of a block: weights beyond the registers, vectors, counters, prefetched inputs."""
-        size = np.dtype(self.dtype).itemsize
-        weights = self.units * self.outputs // self.lanes * size // PACK_BYTES  # packs per thread
-        rest = (weights - self.held) * self.threads * PACK_BYTES
-        arrays = gates_of(variant) + (kernel == "backward")
-        numbers = self.rows * (2 * self.units + AHEAD["lean"] * arrays * self.units // self.cluster)
-        return rest + numbers * size + COUNTERS_BYTES
-
-
 @dataclass(frozen=True)
 class Tile:
-    """A layout without the rows per block; `rows` lists those for which it compiles without spilling registers."""
+    """A layout without the rows per block; `rows` lists those for which it compiles without spilling registers.
+
+    `inputs` is the largest M of inputs.cuh for which the kernels of lean.cu do.
+    """
 
     dtype: str
     units: int
@@ -217,11 +207,13 @@ class Tile:
     held: int
     cluster: int = 1
     rows: tuple[int, ...] = (1, 2, 4, 8)
+    inputs: int = INPUT_WIDTHS[-1]
 
-    def with_rows(self, rows: int, kind: type[Layout] = Layout) -> Layout:
-        """Return the layout with this many rows per block, for the kernels of euler.cu or of lean.cu."""
+    def with_rows(self, rows: int, kind: type[Layout] = Layout, inputs: int = 0) -> Layout:
+        """Return the layout with this many rows per block, for the kernels of euler.cu or of lean.cu (M inputs)."""
         held = min(self.held, kind.most_held)
-        return kind(self.dtype, self.units, rows, self.cluster, self.outputs, self.lanes, held)
+        inputs = inputs if inputs <= self.inputs else 0
+        return kind(self.dtype, self.units, rows, self.cluster, self.outputs, self.lanes, held, inputs)
 
 
 # Per dtype by width, then by preference: a device gets the first tile of a width that it can run.
@@ -231,11 +223,11 @@ TILES = (
     Tile("float32", 128, outputs=4, lanes=8, held=16),
     Tile("float32", 256, outputs=4, lanes=8, held=32, cluster=2),
     # Without clusters: a quarter of the matrix is in shared memory, and two rows make reading it worthwhile.
-    Tile("float32", 256, outputs=8, lanes=8, held=45, rows=(2,)),
+    Tile("float32", 256, outputs=8, lanes=8, held=45, rows=(2,), inputs=0),
     Tile("float32", 512, outputs=4, lanes=16, held=32, cluster=8),
     Tile("float64", 32, outputs=4, lanes=8, held=8),
-    Tile("float64", 64, outputs=4, lanes=8, held=16),
-    Tile("float64", 128, outputs=4, lanes=8, held=32),
+    Tile("float64", 64, outputs=4, lanes=8, held=16, inputs=1),
+    Tile("float64", 128, outputs=4, lanes=8, held=32, inputs=0),
     Tile("float64", 256, outputs=4, lanes=16, held=32, cluster=4),
 )
 MOST_UNITS = {dtype: max(tile.units for tile in TILES if tile.dtype == dtype) for dtype in SCALARS}
@@ -258,6 +250,7 @@ def choose_layout(
     device: Device,
     per_processor: Occupancy = one_block,
     kind: type[Layout] = Layout,
+    inputs: int = 0,
 ) -> Layout | None:
     """Return the layout for a problem, with rows by `fewest_waves`, or None if the device supports none.
 
@@ -270,10 +263,12 @@ def choose_layout(
         `Launcher.blocks_per_processor`, called only for a batch too large for one block per processor: it may have to
         compile. By default one block.
     kind : type
-        Layout or LeanLayout: for the kernels of euler.cu or of lean.cu.
+        Layout or lean.LeanLayout: for the kernels of euler.cu or of lean.cu.
+    inputs : int
+        `input_width` of the cell for the kernels of lean.cu.
     """
     for tile in tiles_for(device.capability, kind):
-        layouts = [tile.with_rows(rows, kind) for rows in tile.rows if rows <= kind.most_rows]
+        layouts = [tile.with_rows(rows, kind, inputs) for rows in tile.rows if rows <= kind.most_rows]
         fit = [layout for layout in layouts if layout.shared_bytes("backward", variant) <= device.shared_bytes]
         if kind.by_messages and tile.cluster > 1 and not device.has_messages:
             continue

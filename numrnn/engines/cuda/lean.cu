@@ -1,6 +1,8 @@
 // The steps of euler.cu and that of the Elman network, in a leaner loop: what other threads wait for is sent before
 // anything is stored, pointers move from step to step, and AHEAD steps are unrolled. The arithmetic is that of euler.cu.
-// These kernels have not run on a card yet; when they have, they replace euler.cu. Arguments and arrays are as there.
+// With few inputs they compute V x + b too (inputs.cuh), and the gradients of V and b; and that of A where there are enough
+// registers (gradients.cuh). These kernels have not run on a card yet; when they have, they replace euler.cu. Arguments and
+// arrays are as there. Besides, if M is not 0: x (steps, batch, m), V (GATES n, m), b (GATES n); else they are null.
 
 enum Cell { ELMAN, UNGATED, GATED };
 
@@ -19,38 +21,29 @@ __device__ inline void send_all(const Mailbox<L>& box, int round, const typename
     }
 }
 
-// Forward; see euler.cu. The Elman network is a step of size 1 that forgets the state before it.
-template <typename T, int CELL, int UNITS, int ROWS, int CLUSTER, int OUTPUTS, int LANES, int HELD>
+// Forward; see euler.cu. If M is not 0, acts holds nothing before. The Elman network is a step of size 1 that forgets the
+// state before it.
+template <typename T, int CELL, int UNITS, int ROWS, int CLUSTER, int OUTPUTS, int LANES, int HELD, int M>
 __global__ void CLUSTER_OF(CLUSTER)
     __launch_bounds__(Layout<T, UNITS, ROWS, CLUSTER, OUTPUTS, LANES, HELD>::THREADS, 1)
     lean_forward(const T* W, int storage, T step_size, T diffusion, int n, int batch, int steps, int first,
-                 const int* lengths, T* states, T* acts) {
+                 const int* lengths, const T* V, const T* b, const T* x, int m, T* states, T* acts) {
     using L = Layout<T, UNITS, ROWS, CLUSTER, OUTPUTS, LANES, HELD>;
     constexpr int GATES = CELL == GATED ? 2 : 1;
     const Place<L> own(n, batch);
     unsigned char* memory = shared_memory();
     const Matrix<L> A(own, memory, Recurrent<T>{W, n, storage, diffusion, false});
     const Mailbox<L> box(memory + Matrix<L>::REST_BYTES);
-    Prefetch<L, GATES> inputs(memory + Matrix<L>::REST_BYTES + Mailbox<L>::BYTES, own);
 
     const size_t step = static_cast<size_t>(batch) * n;  // stride of states from one step to the next
     const bool exists = own.kept_units > 0;
     T* state = states + (exists ? static_cast<size_t>(own.row) * n + own.unit : 0);
     T* act = acts + (exists ? static_cast<size_t>(own.row) * GATES * n + own.unit : 0);
-    const T* coming = act;
+    Projection<L, GATES, M> inputs(memory + Matrix<L>::REST_BYTES + Mailbox<L>::BYTES, own, V, b, x, m, act, n, batch);
     const int end = lengths && exists ? lengths[own.row] - first : steps;
 
     auto fetch = [&](int round, int t) {
-        if (t < steps) {
-#pragma unroll
-            for (int gate = 0; gate < GATES; ++gate) {
-#pragma unroll
-                for (int k = 0; k < L::KEPT; ++k) {
-                    inputs.fetch(round, gate, k, coming + gate * n + (own.exists(k) ? k : 0), own.exists(k));
-                }
-            }
-            coming += GATES * step;
-        }
+        if (t < steps) inputs.fetch(round);
         inputs.close();
     };
 
@@ -103,25 +96,34 @@ __global__ void CLUSTER_OF(CLUSTER)
     }
 }
 
-// Backward; see euler.cu.
-template <typename T, int CELL, int UNITS, int ROWS, int CLUSTER, int OUTPUTS, int LANES, int HELD>
+// Backward; see euler.cu. Further it fills the parts of the gradients of A (blocks, n, n), if ADDS_dA, and of V and b
+// (batch, GATES n (m + 1)), if M is not 0. If one of the two is so, any of these, deltas and sums may be null.
+template <typename T, int CELL, int UNITS, int ROWS, int CLUSTER, int OUTPUTS, int LANES, int HELD, int M>
 __global__ void CLUSTER_OF(CLUSTER)
     __launch_bounds__(Layout<T, UNITS, ROWS, CLUSTER, OUTPUTS, LANES, HELD>::THREADS, 1)
     lean_backward(const T* W, int storage, T step_size, T diffusion, int n, int batch, int steps, int first,
-                  const int* lengths, const T* acts, const T* direct, T* deltas, T* sums, T* g_of_batch, T* all_g) {
+                  const int* lengths, const T* x, int m, const T* states, const T* acts, const T* direct, T* deltas,
+                  T* sums, T* dA, T* dV_b, T* g_of_batch, T* all_g) {
     using L = Layout<T, UNITS, ROWS, CLUSTER, OUTPUTS, LANES, HELD>;
     constexpr int GATES = CELL == GATED ? 2 : 1;
     const Place<L> own(n, batch);
     unsigned char* memory = shared_memory();
     const Matrix<L> A_T(own, memory, Recurrent<T>{W, n, storage, diffusion, true});
     const Mailbox<L> box(memory + Matrix<L>::REST_BYTES);
-    Prefetch<L, GATES + 1> inputs(memory + Matrix<L>::REST_BYTES + Mailbox<L>::BYTES, own);
+    memory += Matrix<L>::REST_BYTES + Mailbox<L>::BYTES;
+    constexpr int DIRECT = GATES, STATE = GATES + 1;  // inputs after the activations
+    constexpr bool STORES_ALL = M == 0 && !ADDS_dA<L>;
+    using Inputs = Prefetch<L, GATES + 1 + ADDS_dA<L>>;
+    Inputs inputs(memory, own);
+    MatrixGradient<L> of_A(memory + Inputs::BYTES);
+    InputGradients<L, GATES, M> of_V(memory + Inputs::BYTES + MatrixGradient<L>::BYTES, own, x, m, batch, steps);
 
     const bool exists = own.kept_units > 0;
     const size_t place = exists ? static_cast<size_t>(own.row) * n + own.unit : 0;
     const size_t place_act = exists ? static_cast<size_t>(own.row) * GATES * n + own.unit : 0;
     Backwards<T, 1, GATES> at(batch, n, steps, place, place_act, acts, direct, deltas, all_g);
     T* sum = sums + (steps - 1) * at.step + place;
+    const T* coming_state = states + (steps - 1) * at.step + place;
     const int end = lengths && exists ? lengths[own.row] - first : steps;
 
     auto fetch = [&](int round, int s) {  // the inputs of step t = steps - 1 - s
@@ -133,14 +135,17 @@ __global__ void CLUSTER_OF(CLUSTER)
                 for (int gate = 0; gate < GATES; ++gate) {
                     inputs.fetch(round, gate, k, at.coming + gate * n + here, own.exists(k));
                 }
-                inputs.fetch(round, GATES, k, direct ? at.coming_direct + here : acts, direct && own.exists(k));
+                inputs.fetch(round, DIRECT, k, direct ? at.coming_direct + here : acts, direct && own.exists(k));
+                if constexpr (ADDS_dA<L>) inputs.fetch(round, STATE, k, coming_state + here, own.exists(k));
             }
             at.fetched();
+            coming_state -= at.step;
+            of_V.fetch(round);
         }
         inputs.close();
     };
 
-    T g[L::KEPT], delta_bar[L::KEPT], delta[L::KEPT], delta_z[L::KEPT], A_T_delta[L::KEPT];
+    T g[L::KEPT], delta_bar[L::KEPT], delta[L::KEPT], delta_z[L::KEPT], A_T_delta[L::KEPT], h[L::KEPT];
 #pragma unroll
     for (int k = 0; k < L::KEPT; ++k) g[k] = own.exists(k) ? g_of_batch[place + k] : T(0);
 #pragma unroll
@@ -154,8 +159,8 @@ __global__ void CLUSTER_OF(CLUSTER)
             inputs.template await<AHEAD - 2>();
 #pragma unroll
             for (int k = 0; k < L::KEPT; ++k) {
-                // A row that keeps its state passes g on, whatever c is of a state that may be infinite; padding adds
-                // nothing to the vector.
+                // A row that keeps its state passes g on and adds nothing to the gradients, whatever c and h are of a
+                // state that may be infinite; padding adds nothing to the vector.
                 const bool runs = own.exists(k) && t < end;
                 const T dh = step_size * g[k], c = inputs.at(round, 0, k);
                 if constexpr (CELL != GATED) {
@@ -166,29 +171,37 @@ __global__ void CLUSTER_OF(CLUSTER)
                     delta_z[k] = runs ? z * (1 - z) * c * dh : T(0);  // (B8)
                     delta_bar[k] = delta[k] + delta_z[k];  // (B9)
                 }
+                if constexpr (ADDS_dA<L>) h[k] = runs ? inputs.at(round, STATE, k) : T(0);
             }
             send_all(box, round, delta_bar, own);
+            of_A.send(round, h, own);
 #pragma unroll
             for (int k = 0; k < L::KEPT; ++k) {
                 if (!own.exists(k)) continue;
                 if constexpr (CELL != GATED) {
-                    at.delta[k] = delta_bar[k];
+                    if (STORES_ALL || deltas) at.delta[k] = delta_bar[k];
                 } else {
-                    at.delta[k] = delta[k];
-                    at.delta[n + k] = delta_z[k];
-                    sum[k] = delta_bar[k];
+                    if (STORES_ALL || deltas) {
+                        at.delta[k] = delta[k];
+                        at.delta[n + k] = delta_z[k];
+                    }
+                    if (STORES_ALL || sums) sum[k] = delta_bar[k];
                 }
                 if (at.g && s > 0) at.g[at.step + k] = g[k];
             }
             at.stored();
             sum -= at.step;
             fetch((round + AHEAD - 1) % AHEAD, s + AHEAD - 1);
-            product(A_T, box.receive(round), own, A_T_delta);
+            const T* vector = box.receive(round);
+            product(A_T, vector, own, A_T_delta);
 #pragma unroll
             for (int k = 0; k < L::KEPT; ++k) {
                 if (t < end) g[k] = (CELL == ELMAN ? T(0) : g[k]) + A_T_delta[k];  // (B2) (B10) (B17)
-                g[k] += inputs.at(round, GATES, k);  // (B26)
+                g[k] += inputs.at(round, DIRECT, k);  // (B26)
+                of_V.add(round, 0, k, CELL == GATED ? delta[k] : delta_bar[k]);
+                if constexpr (CELL == GATED) of_V.add(round, 1, k, delta_z[k]);
             }
+            of_A.add(round, vector, own);
         }
     }
 #pragma unroll
@@ -197,4 +210,6 @@ __global__ void CLUSTER_OF(CLUSTER)
         g_of_batch[place + k] = g[k];
         if (all_g) all_g[place + k] = g[k];
     }
+    if (dA) of_A.store(dA, own, n);
+    if (dV_b) of_V.store(dV_b, own, n);
 }

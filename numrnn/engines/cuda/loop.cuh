@@ -94,17 +94,18 @@ struct Mailbox {
     }
 };
 
-// A thread's inputs, read AHEAD steps before they are needed: ARRAYS numbers for each of its elements, in slot `round`.
+// A thread's inputs, read AHEAD steps before they are needed: ARRAYS numbers for each of its elements, in slot `round`,
+// or for all of them together (EACH = 1).
 // With asynchronous copies they wait in shared memory, without them (before 8.0) in registers. A thread reads only what
 // it fetched itself, so no barrier is needed; threads that finish copies of the same sums have no inputs.
-template <class L, int ARRAYS, bool ASYNC = ASYNC_COPIES>
+template <class L, int ARRAYS, int EACH = L::KEPT, bool ASYNC = ASYNC_COPIES>
 struct Prefetch;
 
-template <class L, int ARRAYS>
-struct Prefetch<L, ARRAYS, true> {
+template <class L, int ARRAYS, int EACH>
+struct Prefetch<L, ARRAYS, EACH, true> {
     using T = typename L::T;
     static constexpr int COLUMNS = L::THREADS / L::COPIES;
-    static constexpr int BYTES = AHEAD * ARRAYS * L::KEPT * COLUMNS * sizeof(T);
+    static constexpr int BYTES = AHEAD * ARRAYS * EACH * COLUMNS * sizeof(T);
     T* own_column;
     bool counts;
 
@@ -112,7 +113,7 @@ struct Prefetch<L, ARRAYS, true> {
         : own_column(reinterpret_cast<T*>(memory) + threadIdx.x / L::COPIES), counts(own.counts) {}
 
     __device__ T* slot(int round, int array, int k) const {
-        return own_column + ((round * ARRAYS + array) * L::KEPT + k) * COLUMNS;
+        return own_column + ((round * ARRAYS + array) * EACH + k) * COLUMNS;
     }
 
     __device__ void fetch(int round, int array, int k, const T* from, bool exists) {
@@ -130,10 +131,11 @@ struct Prefetch<L, ARRAYS, true> {
     __device__ T at(int round, int array, int k) const { return counts ? *slot(round, array, k) : T(0); }
 };
 
-template <class L, int ARRAYS>
-struct Prefetch<L, ARRAYS, false> {
+template <class L, int ARRAYS, int EACH>
+struct Prefetch<L, ARRAYS, EACH, false> {
     using T = typename L::T;
-    T ring[AHEAD][ARRAYS][L::KEPT];
+    static constexpr int BYTES = 0;
+    T ring[AHEAD][ARRAYS][EACH];
 
     __device__ Prefetch(unsigned char*, const Place<L>&) {}
 

@@ -6,13 +6,14 @@ of a gate are.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from numrnn.backend import Array, Params, array_namespace, astype
-from numrnn.engines.cuda.euler import Recurrence, split
+from numrnn.backend import Array, Params, array_namespace, astype, empty
+from numrnn.engines.cuda.euler import Outputs, Recurrence
 from numrnn.engines.cuda.kernels import (
     AHEAD,
     CLUSTER_CAPABILITY,
@@ -131,17 +132,19 @@ class LSTMRecurrence(Recurrence):
         """See `Recurrence.hidden`."""
         return states[..., : self._n]
 
-    def sums(self, deltas: Array) -> Array:
-        """See `Recurrence.sums`."""
-        return deltas
+    def outputs(self, acts: Array, x: Array, wrt: Collection[str]) -> Outputs:
+        """See `Recurrence.outputs`."""
+        deltas = empty(acts.shape, like=acts)
+        return Outputs(deltas, deltas)
 
-    def backward_arrays(self, states: Array, acts: Array, direct: Any, deltas: Array, sums: Array) -> tuple[Any, ...]:
-        """See `Recurrence.backward_arrays`."""
-        return states, acts, direct, deltas
+    def backward_arguments(self, states: Array, acts: Array, x: Array, direct: Any, to: Outputs) -> tuple[Any, ...]:
+        """See `Recurrence.backward_arguments`."""
+        return states, acts, direct, to.deltas
 
-    def gradients(self, dA: Array, dV_b: Array) -> dict[str, Array]:
+    def gradients(self, dA: Array, dV: Array, db: Array) -> dict[str, Array]:
         """See `Recurrence.gradients`."""
-        return {"W": self._by_gate(dA), **split(self._by_gate(dV_b))}
+        as_rows = array_namespace(dA).ascontiguousarray
+        return {name: as_rows(self._by_gate(one)) for name, one in (("W", dA), ("V", dV), ("b", db))}
 
     def _by_unit(self, rows: Array) -> Array:
         """Return the 4n rows with the gates of a unit side by side."""

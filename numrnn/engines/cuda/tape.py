@@ -18,7 +18,7 @@ from numrnn.cells.lstm import LSTMCell
 from numrnn.cells.unstructured import UnstructuredMatrix
 from numrnn.checks import dtype_name
 from numrnn.engines.cuda import lstm
-from numrnn.engines.cuda.euler import FULL, TRIANGULAR, UNSTRUCTURED, EulerRecurrence, Recurrence, variant_of
+from numrnn.engines.cuda.euler import FULL, TRIANGULAR, UNSTRUCTURED, EulerRecurrence, Outputs, Recurrence, variant_of
 from numrnn.engines.cuda.families import has_run, unproven_are_wanted
 from numrnn.engines.cuda.kernels import (
     MESSAGES_NVRTC,
@@ -27,17 +27,16 @@ from numrnn.engines.cuda.kernels import (
     Device,
     Launcher,
     Layout,
-    LeanLayout,
     choose_layout,
     cupy_launcher,
 )
+from numrnn.engines.cuda.lean import NULL, LeanLayout, LeanRecurrence, input_width
 from numrnn.engines.cuda.trace import TracedTape, untraceable_reason
 from numrnn.problem import Problem
 from numrnn.tape import Gradients, Tape
 
 MATRICES = (AntisymmetricMatrix, UnstructuredMatrix)
 FIRST_CAPABILITY = 75
-NULL = np.uint64(0)
 
 
 def unsupported_reason(problem: Problem, launcher: Launcher | None = None) -> str | None:
@@ -163,8 +162,9 @@ def _choice(
         if family == "lstm":
             layout = lstm.choose_lstm_layout(dtype, n, batch, device, launcher.blocks_per_processor)
         else:
-            kind = LeanLayout if family == "lean" else Layout
-            layout = choose_layout(dtype, n, variant_of(problem), batch, device, launcher.blocks_per_processor, kind)
+            kind, inputs = (LeanLayout, input_width(problem.cell.input_size)) if family == "lean" else (Layout, 0)
+            occupancy = launcher.blocks_per_processor
+            layout = choose_layout(dtype, n, variant_of(problem), batch, device, occupancy, kind, inputs)
         if layout is not None:
             return family, layout
     return None
@@ -178,6 +178,8 @@ def _recurrence(problem: Problem, launcher: Launcher) -> Recurrence:
         return lstm.LSTMRecurrence(problem, chosen[1])
     storage = UNSTRUCTURED if isinstance(problem.cell, ElmanCell) else _storage(problem)
     assert storage is not None
+    if isinstance(chosen[1], LeanLayout):
+        return LeanRecurrence(problem, chosen[1], storage)
     return EulerRecurrence(problem, chosen[1], storage)
 
 
@@ -197,8 +199,9 @@ class CudaTape(Tape):
         problem = self.problem
         with self._device():
             xp, params, dtype = self._xp, problem.params, problem.h0.dtype
-            self._W, self._V, b = self._recurrence.weights(params, dtype)
-            self._V_b = xp.concatenate([self._V, b[:, None]], axis=1)  # (gates n, m + 1), for [x | 1]
+            self._W, self._V, self._b = self._recurrence.weights(params, dtype)
+            if not self._recurrence.projects:
+                self._V_b = xp.concatenate([self._V, self._b[:, None]], axis=1)  # (gates n, m + 1), for [x | 1]
             active = problem.active
             self._lengths = NULL if active is None else xp.ascontiguousarray(astype(active, np.int32).sum(0), np.int32)
             h = problem.h0
@@ -231,18 +234,34 @@ class CudaTape(Tape):
                 all_g[-1] = g
             totals: list[Array] = []
             for start in reversed(self.starts()):
-                states, acts, inputs = self._segment(start)
-                deltas, sums = self._run_back(start, states, acts, g, direct, all_g)
-                stop = start + len(acts)
+                segment = self._segment(start)
+                outputs = self._run_back(start, segment, g, direct, all_g, wrt)
                 if "params" in wrt:
-                    dA = _flat(sums).T @ _flat(self._multiplied(start, states[:-1]))  # (B5) (B14) (B18) (B25)
-                    dV_b = _flat(deltas).T @ _flat(inputs)  # (B4) (B12) (B13) (B18) (B25)
-                    parts = [dA, dV_b]
+                    parts = self._of_parameters(start, segment, outputs)
                     totals = [a + b for a, b in zip(totals, parts, strict=True)] if totals else parts  # (B27)
                 if dx is not None:
-                    xp.dot(_flat(deltas), self._V, out=_flat(dx[start:stop]))  # (B3) (B11) (B17) (B24)
-            params = self._recurrence.gradients(*totals) if totals else None
+                    part = dx[start : start + len(segment[1])]
+                    xp.dot(_flat(outputs.deltas), self._V, out=_flat(part))  # (B3) (B11) (B17) (B24)
+            params = self._gradients(*totals) if totals else None
         return Gradients(params, dx, g if "h0" in wrt else None, all_g)
+
+    def _of_parameters(self, start: int, segment: tuple[Array, Array, Array], outputs: Outputs) -> list[Array]:
+        """Return the gradients of A, and of V and b together, over a segment."""
+        states, _, inputs = segment
+        if outputs.dA is not None:
+            dA = outputs.dA.sum(0)
+        else:
+            dA = _flat(outputs.sums).T @ _flat(self._multiplied(start, states[:-1]))  # (B5) (B14) (B18) (B25)
+        if outputs.dV_b is not None:
+            return [dA, outputs.dV_b.sum(0)]
+        return [dA, _flat(outputs.deltas).T @ _flat(inputs)]  # (B4) (B12) (B13) (B18) (B25)
+
+    def _gradients(self, dA: Array, dV_b: Array) -> dict[str, Array]:
+        """Return the gradients of the parameters; dV_b is [dV | db], or of kernels that add it up dV and then db."""
+        if dV_b.ndim == 2:
+            return self._recurrence.gradients(dA, dV_b[:, :-1], dV_b[:, -1])
+        dV = dV_b[: self._V.size].reshape(self._V.shape)
+        return self._recurrence.gradients(dA, dV, dV_b[self._V.size :])
 
     def _multiplied(self, start: int, states: Array) -> Array:
         """Return h of the states from which steps run, 0 where a row keeps its state: it may be infinite there."""
@@ -261,29 +280,42 @@ class CudaTape(Tape):
             return self._run(start, self._checkpoints[start // self.every])
 
     def _run(self, start: int, h: Array) -> tuple[Array, Array, Array]:
-        """Return states (steps + 1, B, state_size), activations (steps, B, gates n) and [x | 1] of a segment from h."""
+        """Return states (steps + 1, B, state_size), activations (steps, B, gates n) and inputs of a segment from h.
+
+        The inputs are x if the kernels compute V x + b, else [x | 1].
+        """
         stop = min(start + self.every, self.problem.n_steps)
         states = empty((stop - start + 1, *h.shape), like=h)
         states[0] = h
         acts = empty((stop - start, len(h), len(self._V)), like=h)
         x = self.problem.x[start:stop]
-        inputs = self._xp.concatenate([x, self._xp.ones((*x.shape[:2], 1), x.dtype)], axis=2)
-        self._xp.dot(_flat(inputs), self._V_b.T, out=_flat(acts))
-        self._launch("forward", start, stop, states, acts)
+        if self._recurrence.projects:
+            inputs = self._xp.ascontiguousarray(x, h.dtype)
+        else:
+            inputs = self._xp.concatenate([x, self._xp.ones((*x.shape[:2], 1), x.dtype)], axis=2)
+            self._xp.dot(_flat(inputs), self._V_b.T, out=_flat(acts))
+        arguments = self._recurrence.forward_arguments(self._V, self._b, inputs, states, acts)
+        self._launch("forward", start, stop, *arguments)
         return states, acts, inputs
 
     def _run_back(
-        self, start: int, states: Array, acts: Array, g: Array, direct: Any, all_g: Any
-    ) -> tuple[Array, Array]:
-        """Propagate g back over a segment in place; return the cotangents of V x + b and of W h."""
+        self,
+        start: int,
+        segment: tuple[Array, Array, Array],
+        g: Array,
+        direct: Any,
+        all_g: Any,
+        wrt: Collection[str],
+    ) -> Outputs:
+        """Propagate g back over a segment in place; return what else the kernel writes."""
+        states, acts, inputs = segment
         stop = start + len(acts)
-        deltas = empty(acts.shape, like=acts)
-        sums = self._recurrence.sums(deltas)
+        outputs = self._recurrence.outputs(acts, inputs, wrt)
         direct = NULL if direct is None else self._xp.ascontiguousarray(direct[start:stop])
         all_g = NULL if all_g is None else all_g[start:stop]
-        arrays = self._recurrence.backward_arrays(states, acts, direct, deltas, sums)
-        self._launch("backward", start, stop, *arrays, g, all_g)
-        return deltas, sums
+        arguments = self._recurrence.backward_arguments(states, acts, inputs, direct, outputs)
+        self._launch("backward", start, stop, *arguments, g, all_g)
+        return outputs
 
     def _launch(self, kernel: str, start: int, stop: int, *arrays: Any) -> None:
         """Run a kernel over the steps from `start` to `stop`."""
