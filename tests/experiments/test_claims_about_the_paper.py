@@ -1,6 +1,5 @@
 """docs/what_the_paper_does_not_say.md: its figures are those of the logs, and no row below the paper is left out."""
 
-import json
 import re
 from pathlib import Path
 
@@ -98,15 +97,10 @@ def test_settings_of_the_papers_grid_are_counted():
     assert f"{len(Space(optimizers=('sgd', 'adagrad')).grid()):,} settings per row" in PROSE
 
 
-def test_unfinished_run_is_as_far_as_the_page_says():
-    folder = ROOT / "results" / "unfinished" / "cifar10-pixels-antisymmetric"
-    if not folder.exists():  # it is finished: then the row of the table speaks for it
-        assert "results/unfinished" not in PROSE
-        return
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    last = [line for line in lines if line["kind"] == "validation"][-1]["accuracy"]
-    row = RUNS["cifar10-pixels-antisymmetric"][0].result["validation_accuracy"]
-    assert (
-        f"it classifies {100 * last:.0f} % of the validation images correctly; the row ends with {100 * row:.0f} %"
-        in PROSE
-    )
+def test_figures_of_input_gains_are_those_of_the_row_that_has_them():
+    (run,) = RUNS["cifar10-pixels-antisymmetric"]
+    assert run.config["input_gains"]
+    assert f"uses them: {percent(run.result['test_accuracy'])} % of the test images" in PROSE
+    shares = [100 * share for share in (run.training_accuracy, run.result["validation_accuracy"])]
+    text = "it overfits: {:.0f} % of the batches, {:.0f} % of the validation images".format(*shares)
+    assert text in not_reached()["cifar10-pixels-antisymmetric"][2]
