@@ -308,6 +308,20 @@ def check_bool(name: str, value: Any) -> bool:
     return bool(value)
 
 
+def check_switch(variable: str, *, default: bool) -> bool:
+    """Return whether an environment variable is "1"; it may be "0", "1" or absent.
+
+    Raises
+    ------
+    ValueError
+        If it is anything else.
+    """
+    value = os.environ.get(variable, "01"[default])
+    if value not in ("0", "1"):
+        raise ValueError(f'{variable} must be "1" or "0", got {shown(value)}')
+    return value == "1"
+
+
 def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
     """Return `value` after checking that it is one of some words; raises TypeError or ValueError if not."""
     if isinstance(value, str) and value in choices:

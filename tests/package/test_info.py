@@ -73,6 +73,13 @@ def test_it_says_who_runs_the_slices_of_a_batch(monkeypatch):
     assert "in slices run by threads" in info.report_text(report)
 
 
+@pytest.mark.parametrize("value", ["no", "2", ""])
+def test_a_switch_that_is_neither_on_nor_off_is_refused(value, monkeypatch):
+    monkeypatch.setenv("NUMRNN_PROCESSES", value)
+    with pytest.raises(ValueError, match=f"""^NUMRNN_PROCESSES must be "1" or "0", got '{value}'"""):
+        info.collect(measure=False)
+
+
 @pytest.mark.parametrize("name", ["NUMRNN_CUDA_UNPROVEN", "NUMRNN_CUDA_CAPTURE"])
 def test_it_shows_the_variables_of_the_cuda_engine(name, monkeypatch):
     monkeypatch.setenv(name, "1")

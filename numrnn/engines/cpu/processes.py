@@ -29,6 +29,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from numrnn.checks import check_switch
 from numrnn.engines.cpu import shared_memory, threads, workspace
 from numrnn.engines.cpu.floating_point import UnderSetting
 from numrnn.engines.cpu.workers import Answer, Worker
@@ -41,10 +42,16 @@ SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)  # they may
 
 
 def usable() -> bool:
-    """Tell whether this system, and the environment variable NUMRNN_PROCESSES, allow worker processes."""
+    """Tell whether this system, and the environment variable NUMRNN_PROCESSES, allow worker processes.
+
+    Raises
+    ------
+    ValueError
+        If the variable is neither "0" nor "1".
+    """
     # In a frozen program sys.executable is the program, not a Python.
     python = bool(sys.executable) and not getattr(sys, "frozen", False)
-    return shared_memory.SUPPORTED and os.environ.get(VARIABLE, "1") != "0" and python
+    return check_switch(VARIABLE, default=True) and shared_memory.SUPPORTED and python
 
 
 class Pool:

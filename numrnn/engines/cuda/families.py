@@ -7,10 +7,9 @@ card, with `make gpu-proof`, adds it to `RUN_ON_A_CARD`.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
-from numrnn.checks import shown
+from numrnn.checks import check_switch
 
 VARIABLE = "NUMRNN_CUDA_UNPROVEN"
 
@@ -61,7 +60,4 @@ def unproven_are_wanted() -> bool:
     ValueError
         If the variable is neither "0" nor "1".
     """
-    value = os.environ.get(VARIABLE, "0")
-    if value not in ("0", "1"):
-        raise ValueError(f'{VARIABLE} must be "1" or "0", got {shown(value)}')
-    return value == "1"
+    return check_switch(VARIABLE, default=False)

@@ -21,14 +21,13 @@ The second pass captures. Either gives the same bits: the kernels are the same.
 
 from __future__ import annotations
 
-import os
 import threading
 import warnings
 from collections.abc import Hashable
 from dataclasses import dataclass
 
 from numrnn.backend import Array, array_namespace, empty
-from numrnn.checks import shown
+from numrnn.checks import check_switch
 from numrnn.engines.cuda.trace.graph import Node
 from numrnn.engines.cuda.trace.run import Run
 
@@ -49,10 +48,7 @@ def capture_is_wanted() -> bool:
     ValueError
         If the variable is neither "0" nor "1".
     """
-    value = os.environ.get(VARIABLE, "1")
-    if value not in ("0", "1"):
-        raise ValueError(f'{VARIABLE} must be "1" or "0", got {shown(value)}')
-    return value == "1"
+    return check_switch(VARIABLE, default=True)
 
 
 def run_loop(run: Run) -> None:
