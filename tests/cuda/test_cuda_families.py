@@ -50,6 +50,10 @@ def rows_of(tile):
     return rows[TILES.index(tile) % len(rows)]
 
 
+SEGMENTS = st.sampled_from([None, None, 1, 2, "sqrt"])
+ANY = {"width": st.floats(0, 1), "padded": st.booleans(), "seed": st.integers(0, 2**32 - 1)}
+
+
 def draw_case(kind, n, sizes, dtype, padded, seed):
     n_steps, batch, m = sizes
     rng = np.random.default_rng(seed)
@@ -65,11 +69,9 @@ def draw_case(kind, n, sizes, dtype, padded, seed):
 @given(
     tile=st.sampled_from(LSTM_TILES),
     rows=st.sampled_from(ROWS),
-    width=st.floats(0, 1),
     sizes=SIZES,
-    padded=st.booleans(),
-    every=st.sampled_from([None, None, 1, 2, "sqrt"]),
-    seed=st.integers(0, 2**32 - 1),
+    every=SEGMENTS,
+    **ANY,
 )
 def test_the_lstm_equals_the_reference_to_rounding(tile, rows, width, sizes, padded, every, seed):
     n = width_in([t for t in LSTM_TILES if t.dtype == tile.dtype], tile, width)
@@ -81,11 +83,9 @@ def test_the_lstm_equals_the_reference_to_rounding(tile, rows, width, sizes, pad
 @settings(max_examples=12)
 @given(
     tile=st.sampled_from(TILES),
-    width=st.floats(0, 1),
     sizes=ANY_INPUTS,
-    padded=st.booleans(),
-    every=st.sampled_from([None, None, 1, 2, "sqrt"]),
-    seed=st.integers(0, 2**32 - 1),
+    every=SEGMENTS,
+    **ANY,
 )
 def test_the_elman_network_equals_the_reference_to_rounding(tile, width, sizes, padded, every, seed):
     cell, case, lengths = draw_case("elman", width_in(TILES, tile, width), sizes, tile.dtype, padded, seed)
@@ -97,11 +97,9 @@ def test_the_elman_network_equals_the_reference_to_rounding(tile, width, sizes, 
 @given(
     tile=st.sampled_from(TILES),
     kind=st.sampled_from(KINDS),
-    width=st.floats(0, 1),
     sizes=ANY_INPUTS,
-    padded=st.booleans(),
-    every=st.sampled_from([None, None, 1, 2, "sqrt"]),
-    seed=st.integers(0, 2**32 - 1),
+    every=SEGMENTS,
+    **ANY,
 )
 def test_the_leaner_loop_equals_the_reference_to_rounding(tile, kind, width, sizes, padded, every, seed):
     cell, case, lengths = draw_case(kind, width_in(TILES, tile, width), sizes, tile.dtype, padded, seed)
@@ -117,11 +115,9 @@ def test_the_leaner_loop_equals_the_reference_to_rounding(tile, kind, width, siz
 @given(
     tile=st.sampled_from(TILES),
     kind=st.sampled_from(KINDS),
-    width=st.floats(0, 1),
     sizes=MANY_INPUTS,
-    padded=st.booleans(),
     every=st.sampled_from([None, 2]),
-    seed=st.integers(0, 2**32 - 1),
+    **ANY,
 )
 def test_the_leaner_loop_gives_the_bits_of_the_loop_that_has_run_on_a_card(
     tile, kind, width, sizes, padded, every, seed

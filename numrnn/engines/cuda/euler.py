@@ -120,7 +120,8 @@ class EulerRecurrence(Recurrence):
     def outputs(self, acts: Array, x: Array, wrt: Collection[str]) -> Outputs:
         """See `Recurrence.outputs`; a gated cell needs the sum of delta and delta_z."""
         deltas = empty(acts.shape, like=acts)
-        return Outputs(deltas, self._empty_sums(acts) if self.gates == 2 else deltas)
+        of_units = (*acts.shape[:2], self._cell.hidden_size)
+        return Outputs(deltas, empty(of_units, like=acts) if self.gates == 2 else deltas)
 
     def backward_arguments(self, states: Array, acts: Array, x: Array, direct: Any, to: Outputs) -> tuple[Any, ...]:
         """See `Recurrence.backward_arguments`."""
@@ -135,9 +136,6 @@ class EulerRecurrence(Recurrence):
             rows = slice(gate * n, (gate + 1) * n)
             params |= {f"V{suffix}": dV[rows], f"b{suffix}": db[rows]}
         return params
-
-    def _empty_sums(self, acts: Array) -> Array:
-        return empty((*acts.shape[:2], self._cell.hidden_size), like=acts)
 
 
 def variant_of(problem: Problem) -> int:
