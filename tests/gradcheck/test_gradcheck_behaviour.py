@@ -254,3 +254,40 @@ def test_reference_gradient_of_the_test_problem_is_right():
     problem = Gated(T=3, n=2)
     right, found = problem.gradient(problem.params()), numerical_gradient(problem.loss, problem.params())
     assert all(np.allclose(right[name], found[name], rtol=1e-13, atol=0) for name in right)
+
+
+def values_of_every_kind(draw):
+    """Arrays of all kinds, each with another that differs in one element, or in the sign of a zero."""
+    reals = draw.normal(size=3)
+    zeros = np.array([0.0, 1.0])
+    return [
+        (reals, reals + np.array([0, 1, 0])),
+        (np.append(reals, np.nan), np.append(-reals, np.nan)),
+        (zeros, zeros * [-1, 1]),
+        (zeros.astype(np.float32), (zeros * [-1, 1]).astype(np.float32)),
+        (zeros + 0j, np.conj(zeros + 0j)),
+        (np.longdouble(zeros), np.longdouble(zeros * [-1, 1])),
+        (draw.integers(0, 9, 4), draw.integers(10, 19, 4)),
+        (np.array([True, False]), np.array([True, True])),
+        (np.array(["a", "b"]), np.array(["a", "c"])),
+        (np.array([b"a"]), np.array([b"b"])),
+        (np.array(["2020-01-01"], "M8[D]"), np.array(["2020-01-02"], "M8[D]")),
+        (np.array([3], "m8[s]"), np.array([4], "m8[s]")),
+        (np.array([1, "a", None], object), np.array([1, "b", None], object)),
+        (np.zeros(2, "i4,f8"), np.ones(2, "i4,f8")),
+    ]
+
+
+def test_values_of_every_kind_are_compared_bit_for_bit():
+    for first, other in values_of_every_kind(np.random.default_rng(5)):
+        assert check_determinism(lambda x, value=first: value.copy(), (X,)).passed, first.dtype
+        results = iter([first, first, other])
+        report = check_determinism(lambda x, given=results: next(given), (X,), repeats=3)
+        assert report.failed, first.dtype
+        assert "FAILED" in str(report)
+        assert check_purity(lambda x: None, first).passed, first.dtype
+
+        def change(x, value=other):
+            x[...] = value
+
+        assert check_purity(change, first).failed, first.dtype
