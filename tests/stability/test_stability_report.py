@@ -131,8 +131,7 @@ def test_the_page_says_with_which_diffusion_the_step_is_stable(tmp_path):
     assert min(found.values()) >= 5
 
 
-@pytest.mark.parametrize("eps", [0.25, 1.0, 2.0])
-@pytest.mark.parametrize("units", [1, 3])
+@pytest.mark.parametrize(("eps", "units"), [(0.25, 1), (2.0, 3)])
 def test_a_step_that_ends_at_zero_has_a_page(eps, units, tmp_path, capsys):
     cell = numrnn.AntisymmetricCell(1, units, step_size=eps, diffusion=1 / eps)
     params = Classifier(cell, 2).init_params(np.random.default_rng(0), weight_std=0.0)
