@@ -179,3 +179,15 @@ def test_a_cell_of_another_kind_size_or_step_is_refused():
             params_to_torch(cell, params, antisymmetric())
     with pytest.raises(ValueError, match="params must have the names W, V, b"):
         params_to_torch(CELLS["RNN"], {}, MODULES["RNN"]())
+
+
+@EACH
+def test_complex_parameters_and_other_objects_are_refused(name, rng):
+    module, cell = MODULES[name]().double(), CELLS[name]
+    before = params_from_torch(module)
+    params = {key: value + 0j for key, value in draw_params(cell, rng).items()}
+    with pytest.raises(TypeError, match=r"^params\['W'\] must be of float32 or float64, got complex128$"):
+        params_to_torch(cell, params, module)
+    with pytest.raises(TypeError, match=r"^cell must be a numrnn cell, got str$"):
+        params_to_torch("elman", draw_params(cell, rng), module)
+    assert all(np.array_equal(params_from_torch(module)[key], before[key]) for key in before)

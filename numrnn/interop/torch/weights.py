@@ -22,6 +22,7 @@ import torch
 from numrnn.backend import Params, to_numpy
 from numrnn.cells import AntisymmetricCell, Cell, ElmanCell, LSTMCell
 from numrnn.cells.antisymmetric import AntisymmetricMatrix
+from numrnn.checks import dtype_name
 from numrnn.interop.torch.layer import RecurrentLayer
 
 __all__ = ["cell_from_torch", "params_from_torch", "params_to_torch"]
@@ -121,7 +122,11 @@ def params_to_torch(cell: Cell, params: Params, module: Any) -> None:
     Between a triangular antisymmetric cell and one of full storage, W is converted: the layer gets the entries above
     the diagonal of W, or of W - W^T, and 0 elsewhere, and computes the same function.
     """
-    cell.check_params(params)
+    if not isinstance(cell, Cell):
+        raise TypeError(f"cell must be a numrnn cell, got {type(cell).__name__}")
+    for name, array in cell.check_params(params).items():
+        if dtype_name(array) not in ("float32", "float64"):
+            raise TypeError(f"{name} must be of float32 or float64, got {dtype_name(array)}")
     theirs = cell_from_torch(module)
     ours, wanted = ({k: v for k, v in c.config().items() if k != "triangular"} for c in (cell, theirs))
     if ours != wanted:
