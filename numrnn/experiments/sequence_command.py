@@ -22,6 +22,7 @@ from numrnn.experiments.config import Settings
 from numrnn.experiments.pictures import can_draw
 from numrnn.experiments.training_command import TrainingCommand
 from numrnn.options import documented, inherited, option
+from numrnn.plots.text import literal
 from numrnn.training import (
     Checkpoint,
     Classifier,
@@ -236,7 +237,8 @@ class SequenceCommand(TrainingCommand):
         write_json(out / RESULT_FILE, content)
         written = [out / RESULT_FILE, out / FINAL_FILE]
         if draw and can_draw(say):
-            curves, title = out / "learning_curves.png", plots.readable(f"{self.task(config)}, {config.cell} cell")
+            curves = out / "learning_curves.png"
+            title = plots.readable(f"{literal(self.task(config))}, {config.cell} cell")
             history = training.history
             plots.learning_curves(history("training"), history("validation"), curves, title=title)
             written.append(curves)
