@@ -29,6 +29,7 @@ __all__ = ["adjoint_test", "check_linearity"]
 
 MOST_NOISE = 64 * float(np.finfo(np.float32).eps)  # a difference that float32 inside an operator could explain
 POWER = 4.0
+FIRST = "its first result at these inputs"
 
 
 def adjoint_test(
@@ -145,7 +146,7 @@ class _Draw:
         back = self.pull(output, self.w)
         found = {}
         for name, product in pushed.items():
-            values, v = real_values(product, output.shapes, "jvp"), self.v[name].astype(np.float64)
+            values, v = real_values(product, output.shapes, "jvp", FIRST), self.v[name].astype(np.float64)
             forward = sum(dot(values[key], self.w[key].astype(np.float64)) for key in values)
             size = norm(np.array([norm(part) for part in values.values()]))
             scale = max(size * max(rms(w) for w in self.w.values()), norm(back[name]) * rms(v))
@@ -157,7 +158,7 @@ class _Draw:
         other = cast(draw(self.tree, self.seed, self.repeat, 2), self.tree.dtype)[name]
         output = self.push(name, self.v[name])
         tangents = self.v[name] + other, self.v[name], other
-        whole, left, right = (real_values(self.push(name, v), output.shapes, "jvp") for v in tangents)
+        whole, left, right = (real_values(self.push(name, v), output.shapes, "jvp", FIRST) for v in tangents)
         u = cast(draw(output, self.seed, self.repeat, 3), self.tree.dtype)
         sums = [{key: self.w[key] + u[key] for key in u}, self.w, u]
         back = [self.pull(output, w)[name] for w in sums]

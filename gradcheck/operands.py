@@ -84,31 +84,34 @@ def _names(function: Callable[..., Any], count: int) -> list[str]:
     return found[:count] if len(found) >= count else [f"input{position}" for position in range(count)]
 
 
-def inner(cotangent: Mapping[str, Host], output: Any, what: str = "output") -> Any:
+def inner(cotangent: Mapping[str, Host], output: Any, what: str = "output", of: str = "its first result") -> Any:
     """Return <w, y>, complex if y is and in single precision if y is, after checking that y has the structure of w."""
     found = Tree.of(output, what)
-    match_shapes(found, {name: w.shape for name, w in cotangent.items()}, what)
+    match_shapes(found, {name: w.shape for name, w in cotangent.items()}, what, of)
     product = sum(np.sum(values_of(found.arrays[name]) * w) for name, w in cotangent.items())
     if any(kind_of(array) in SINGLE for array in found.arrays.values()):
         return product.astype(np.complex64 if np.iscomplexobj(product) else np.float32)
     return product
 
 
-def match_shapes(found: Tree, shapes: Mapping[str, tuple[int, ...]], what: str) -> None:
-    """Raise ValueError unless `found` holds arrays of these names and shapes: products would broadcast others."""
+def match_shapes(found: Tree, shapes: Mapping[str, tuple[int, ...]], what: str, of: str) -> None:
+    """Raise ValueError unless `found` holds arrays of these names and shapes: products would broadcast others.
+
+    `of` says in errors what has these shapes.
+    """
     if set(found.names) != set(shapes):
-        raise ValueError(f"{what} must hold {', '.join(shapes)}, got {', '.join(found.names) or 'no arrays'}")
+        raise ValueError(f"{what} must hold {', '.join(shapes)} as {of}, got {', '.join(found.names) or 'no arrays'}")
     for name, shape in shapes.items():
         if found.shapes[name] != shape:
-            raise ValueError(f"{_place(what, name)} must have shape {shape}, got {found.shapes[name]}")
+            raise ValueError(f"{_place(what, name)} must have the shape {shape} of {of}, got {found.shapes[name]}")
 
 
 def _place(what: str, name: str) -> str:
     return what if name == "params" else f"{what}: {name}"  # the name of a single array
 
 
-def real_values(found: Tree, shapes: Mapping[str, tuple[int, ...]], what: str) -> dict[str, Host]:
-    """Return the arrays of an operator's result in float64, in the order of `shapes`.
+def real_values(found: Tree, shapes: Mapping[str, tuple[int, ...]], what: str, of: str = "inputs") -> dict[str, Host]:
+    """Return the arrays of an operator's result in float64, in the order of `shapes`; errors as for `match_shapes`.
 
     Raises
     ------
@@ -117,14 +120,14 @@ def real_values(found: Tree, shapes: Mapping[str, tuple[int, ...]], what: str) -
     ValueError
         If names or shapes differ from `shapes`, or a number is NaN or infinite.
     """
-    match_shapes(found, shapes, what)
+    match_shapes(found, shapes, what, of)
     for name, array in found.arrays.items():
         if values_of(array).dtype.kind == "c":
             raise TypeError(f"{_place(what, name)} must hold real numbers, got {kind_of(array)}")
     values = found.host(np.float64)
     for name, array in values.items():
         if not np.all(np.isfinite(array)):
-            raise ValueError(f"{_place(what, name)} must be finite, {first_bad(array)}")
+            raise ValueError(f"{_place(what, name)} must be finite at these inputs, {first_bad(array)}")
     return {name: values[name] for name in shapes}
 
 

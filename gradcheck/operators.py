@@ -32,6 +32,7 @@ from gradcheck.tree import Tree, parameters
 
 __all__ = ["check_hessian_vector_product", "check_jvp", "check_vjp"]
 
+OUTPUT = "the function's output at these inputs"
 TANGENTS = 3  # directions of each input in which a jvp is tried
 
 
@@ -148,8 +149,8 @@ def check_jvp(
     def product(name: str, tangent: Host) -> float:
         zeros = {other: np.zeros(p.shape) for other, p in base.items()}
         along = arguments.unpack(tree.build({**zeros, name: tangent}))
-        pushed = real_values(Tree.of(jvp(*arguments.unpack(tree.build(base)), *along), "jvp"), output.shapes, "jvp")
-        return float(inner(weights, pushed))
+        found = Tree.of(jvp(*arguments.unpack(tree.build(base)), *along), "jvp")
+        return float(inner(weights, real_values(found, output.shapes, "jvp", OUTPUT)))
 
     gradient = {name: np.array([product(name, v) for v in tangents[name]]) for name in base}
     zero = {name: np.zeros(TANGENTS) for name in base}
@@ -195,7 +196,7 @@ def check_hessian_vector_product(
     vector = draw(tree, seed, 0x4E55)
 
     def loss(p: Any) -> Any:
-        return inner(vector, gradient(p), "gradient")
+        return inner(vector, gradient(p), "gradient", "params")
 
     def claimed(p: Any) -> Any:
         return product(p, tree.build(cast(vector, Tree.of(p).dtype)))
