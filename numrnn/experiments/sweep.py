@@ -46,6 +46,7 @@ from numrnn.experiments.trials import (
 )
 from numrnn.locks import locked
 from numrnn.options import Checked, documented, inherited, option, options
+from numrnn.plots.text import literal
 from numrnn.training import TrainingConfig, read_json_lines
 from numrnn.training.config import LENGTHS
 from numrnn.training.metrics import JsonLines, drop_half_line
@@ -217,7 +218,8 @@ def run(config: Config, *, say: Callable[[str], Any] = lambda _: None) -> list[d
     ranked = ranking(last.values())
     say(sweep_report.table(ranked))
     diverged = sum(result["status"] == "diverged" for result in ranked)
-    heading = f"{config.preset}: {len(ranked)} trials, up to {lengths[-1]:,} updates; {diverged} diverged, not shown"
+    preset = literal(Path(config.preset).name)
+    heading = f"{preset}: {len(ranked)} trials, up to {lengths[-1]:,} updates; {diverged} diverged, not shown"
     if can_draw(say):
         sweep_report.draw(ranked, out / "sweep.png", heading)
     return ranked

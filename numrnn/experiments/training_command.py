@@ -28,6 +28,7 @@ from numrnn.experiments.presets import merged, preset_names, read_preset, stored
 from numrnn.initializers import CHRONO
 from numrnn.locks import locked
 from numrnn.options import options
+from numrnn.plots.text import literal
 from numrnn.training import Trainer, TrainingResult, training_seconds
 from numrnn.training.config import LENGTHS
 from numrnn.training.run import CONFIG_FILE, remove_run, traces_of_a_run
@@ -93,7 +94,7 @@ class TrainingCommand(ABC):
     def heading(self, config: Any) -> str:
         """Return the task, the cell and what is special about its start, as the heading of a picture."""
         start = ", chrono initialisation" if config.cell == "lstm" and config.forget_bias == CHRONO else ""
-        return plots.readable(f"{self.task(config)}, {config.cell} cell{start}")
+        return plots.readable(f"{literal(self.task(config))}, {config.cell} cell{start}")
 
     @abstractmethod
     def task(self, config: Any) -> str:

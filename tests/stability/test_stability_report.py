@@ -160,6 +160,8 @@ def test_the_command_line_works_as_a_module(checkpoint):
 def test_a_file_that_is_missing(tmp_path, capsys):
     assert main([str(tmp_path / "none.npz")]) == 1
     assert "none.npz: no such file" in capsys.readouterr().err
+    assert main([str(tmp_path)]) == 1
+    assert "is a folder; name a checkpoint" in capsys.readouterr().err
 
 
 def test_a_file_that_is_no_checkpoint(tmp_path, capsys):
