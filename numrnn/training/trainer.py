@@ -22,8 +22,10 @@ import numpy as np
 from numrnn.backend import Array, random_generators
 from numrnn.checks import check_arrays, check_bool, check_number, shown
 from numrnn.datasets.collection import Sequences
+from numrnn.kernels import has_kernel
 from numrnn.locks import locked
 from numrnn.training.batches import Batches, OwnSequences, source_of
+from numrnn.training.capturing import CapturedUpdates
 from numrnn.training.evaluation import outputs_of_rows
 from numrnn.training.ledger import Ledger
 from numrnn.training.loop import Loop
@@ -179,7 +181,9 @@ class Trainer(Plan[M]):
         with ExitStack() as stack:
             stack.enter_context(locked(self.out))
             run = self._start(resume, overwrite)
-            interrupted = Loop(self, run, self._update, limit, stack).train()
+            on_gpu = has_kernel(next(iter(run.params.values())))
+            update = CapturedUpdates(self) if on_gpu else self._update
+            interrupted = Loop(self, run, update, limit, stack).train()
         return TrainingResult(
             run.params,
             run.step,
