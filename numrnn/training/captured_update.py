@@ -66,14 +66,16 @@ class CapturedUpdate:
             stream = cuda.Stream(non_blocking=True)  # a blocking one would keep other threads from the default stream
             self._pool = cuda.MemoryPool()
             _wait(cuda, stream, self._stream)
-            with stream, cuda.using_allocator(self._pool.malloc):
-                self._work()
-                stream.begin_capture()
-                try:
+            try:
+                with stream, cuda.using_allocator(self._pool.malloc):
                     self._work()
-                finally:
-                    self._graph = stream.end_capture()
-            _wait(cuda, self._stream, stream)
+                    stream.begin_capture()
+                    try:
+                        self._work()
+                    finally:
+                        self._graph = stream.end_capture()
+            finally:
+                _wait(cuda, self._stream, stream)
 
     def replay(self, batch: DeviceBatch, run: Run) -> None:
         """Make the next update of the run, on a batch of this form."""

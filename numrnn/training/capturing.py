@@ -119,6 +119,7 @@ class CapturedUpdates:
 
     def __init__(self, plan: Plan[Any]) -> None:
         self._plan, self._may_capture = plan, _reason_of_plan(plan) is None
+        self._setting: Hashable = None
         self._forms: dict[Hashable, Form] = {}
 
     def __call__(self, run: Run, batches: Batches, ledger: Ledger) -> None:
@@ -134,7 +135,11 @@ class CapturedUpdates:
         """Return the captured update for a batch, captured now if its form comes for the third time, or None."""
         if not self._may_capture or not captures_are_wanted(batch.x, self._plan.model.cell.hidden_size):
             return None
-        form = self._forms.setdefault(self._key(batch, ledger), Form())
+        setting = self._setting_of(batch, ledger)
+        if setting != self._setting:
+            self._setting, self._forms = setting, {}
+        shapes = [(tuple(array.shape), dtype_name(array)) for array in (batch.x, batch.y)]
+        form = self._forms.setdefault((*shapes, batch.lengths is None), Form())
         form.seen += 1
         if form.seen == PLAIN + 1 and self._has_room() and _reason(self._plan, run.params, batch) is None:
             try:
@@ -146,15 +151,13 @@ class CapturedUpdates:
     def _has_room(self) -> bool:
         return sum(form.update is not None for form in self._forms.values()) < MOST_FORMS
 
-    def _key(self, batch: DeviceBatch, ledger: Ledger) -> Hashable:
-        """Return all that a captured update depends on but the numbers in the arrays: those of the cell too."""
+    def _setting_of(self, batch: DeviceBatch, ledger: Ledger) -> Hashable:
+        """Return what a graph has that is not in an array of its own: numbers of the cell, the ledger, the stream."""
         cell = self._plan.model.cell
         parts = [vars(one) for one in (cell, getattr(cell, "matrix", None)) if one is not None]
         numbers = [(name, value) for part in parts for name, value in part.items() if isinstance(value, int | float)]
-        forms = [(tuple(array.shape), dtype_name(array)) for array in (batch.x, batch.y)]
         with on_device_of(batch.x):
-            stream = array_namespace(batch.x).cuda.get_current_stream().ptr
-        return *numbers, *forms, batch.lengths is None, ledger, stream
+            return *numbers, ledger, array_namespace(batch.x).cuda.get_current_stream().ptr
 
 
 def _warn(reason: str) -> None:

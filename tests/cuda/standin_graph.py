@@ -166,8 +166,10 @@ class Graph:
 def using_allocator(allocator):
     """Take memory from a pool, in CuPy's way."""
     state.pools.append(allocator.__self__)
-    yield
-    state.pools.pop()
+    try:
+        yield
+    finally:
+        state.pools.pop()
 
 
 class Launch:
