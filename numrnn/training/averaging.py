@@ -22,7 +22,7 @@ from typing import Any, Literal, get_args
 
 from numrnn.backend import Array, Params, on_their_device
 
-__all__ = ["AVERAGES", "Average", "average_weight", "move_average"]
+__all__ = ["AVERAGES", "Average", "average_weight", "move_average", "weighted_mean"]
 
 Average = Literal["exponential", "tail"]
 AVERAGES: tuple[Average, ...] = get_args(Average)

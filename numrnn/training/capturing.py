@@ -30,7 +30,7 @@ from numrnn.training.readout import READOUT
 from numrnn.training.run import Run
 from numrnn.training.update import draw, update_on
 
-__all__ = ["why_not_captured"]
+__all__ = ["CapturedUpdates", "Form", "why_not_captured"]
 
 PLAIN = 2  # updates of a form before one is captured
 MOST_FORMS = 2  # captured in a run: whole batches, and the last one of an epoch

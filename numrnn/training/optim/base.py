@@ -33,7 +33,7 @@ from numrnn.kernels import Kernel, has_kernel
 from numrnn.subnormals import flush_subnormals
 from numrnn.training.schedules import TimedCosineSchedule
 
-__all__ = ["LearningRate", "Optimizer", "State", "check_known", "describe"]
+__all__ = ["LearningRate", "Optimizer", "State", "apply", "check_known", "constants_of", "describe"]
 
 LearningRate = float | Callable[[int], float] | TimedCosineSchedule
 State = dict[str, Any]
@@ -214,7 +214,22 @@ class Optimizer(ABC):
 
 
 def constants_of(optimizer: Optimizer, params: Params, step: int, seconds: float | None) -> dict[str, tuple[Any, ...]]:
-    """Return by parameter what update number `step`, from 1, takes besides arrays: numbers, or scales of the step."""
+    """Return by parameter the numbers of an update, in the order of the kernel's arguments.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+    params : mapping of str to array
+    step : int
+        Number of the update, from 1.
+    seconds : float or None
+        As for `Optimizer.update`.
+
+    Returns
+    -------
+    dict of str to tuple
+        Of floats; a learning rate is an array where `step_scales` has the parameter.
+    """
     rate = optimizer.rate(step - 1, seconds)
     return {
         name: optimizer._constants(rate * optimizer.multipliers.get(name, 1.0), optimizer._scale(name, p), step, name)
@@ -231,9 +246,25 @@ def apply(
     constants: Mapping[str, tuple[Any, ...]],
     out: tuple[Params, Mapping[str, Params]] | None = None,
 ) -> tuple[dict[str, Array], State]:
-    """Return parameters and state after update number `step` with constants from `constants_of`; checks nothing.
+    """Return parameters and state after one update: `Optimizer.update` without checks, for given numbers.
 
-    With `out`, arrays for the parameters and the slots, kernels write the results there.
+    Parameters
+    ----------
+    optimizer : Optimizer
+    params, grads, state
+        As for `Optimizer.update`.
+    step : int
+        Number of the update, from 1, for the new state.
+    constants : mapping of str to tuple
+        From `constants_of`; for CuPy arrays, the numbers may be arrays of shape () with the parameters' dtype.
+    out : (mapping, mapping) or None
+        For CuPy arrays: arrays for the new parameters, by name, and for those of the slots, by slot and name. By
+        default new ones.
+
+    Returns
+    -------
+    params : dict of str to array
+    state : dict
     """
     slots = optimizer.slots
     new_params: dict[str, Array] = {}
