@@ -285,6 +285,13 @@ def test_why_updates_are_not_captured_can_be_asked(reason, cupy, tmp_path):
     assert why_not_captured(trainer(tmp_path, **REASONS[reason])) == reason
 
 
+@pytest.mark.parametrize("cell", [numrnn.AntisymmetricCell(1, 128), numrnn.GatedAntisymmetricCell(1, 128)])
+def test_sequential_mnist_in_batches_of_128_is_captured(cell, cupy, tmp_path):
+    """On an H100 or H200, as far as the choice of kernels goes."""
+    data = np.zeros((130, 2, 3), np.uint8), np.zeros(130, np.int64)
+    assert why_not_captured(trainer(tmp_path, model=Classifier(cell, 10), data=data, batch_size=128)) is None
+
+
 def test_the_variables_are_named_where_they_decide(cupy, monkeypatch, tmp_path):
     made = trainer(tmp_path)
     assert why_not_captured(made) is None
