@@ -315,7 +315,8 @@ class ReadOut(ABC):
     def _readout_vjp(self, params: Params, states: Array, d_outputs: Array) -> tuple[dict[str, Array], Array]:
         """Return the gradients of W_out and b_out, and that of the states, from dL/doutputs."""
         xp, n, K = array_namespace(d_outputs), self.cell.hidden_size, self.n_outputs
-        h, product = states[..., :n], product_for(states, n)
+        h = states[..., :n]
+        product = product_for(h, n)
         flat = d_outputs if d_outputs.ndim == 2 else xp.reshape(d_outputs, (-1, K))
         rows = h if h.ndim == 2 else xp.reshape(h, (-1, n))
         dW_out, db_out = product(flat.T, rows), xp.sum(flat, axis=0)  # (K, n), (K,) (B29)

@@ -13,7 +13,8 @@ from captured_runs import CELL, assert_same, counts, install, outcome, plain, sc
 from standin import missing
 
 import numrnn
-from numrnn.datasets import RowNoiseEncoder, Sequences
+from benchmarks.gpu import short_run
+from numrnn.datasets import PixelEncoder, RowNoiseEncoder, Sequences
 from numrnn.engines.cuda.families import VARIABLE as UNPROVEN
 from numrnn.engines.cuda.trace.capture import VARIABLE
 from numrnn.training import (
@@ -290,6 +291,11 @@ def test_sequential_mnist_in_batches_of_128_is_captured(cell, cupy, tmp_path):
     """On an H100 or H200, as far as the choice of kernels goes."""
     data = np.zeros((130, 2, 3), np.uint8), np.zeros(130, np.int64)
     assert why_not_captured(trainer(tmp_path, model=Classifier(cell, 10), data=data, batch_size=128)) is None
+
+
+def test_the_short_run_for_the_sanitizer_captures(cupy):
+    short_run.train(numrnn.AntisymmetricCell(1, 30), PixelEncoder((5, 4)), epochs=3)
+    assert counts() == (1, 4)
 
 
 def test_the_variables_are_named_where_they_decide(cupy, monkeypatch, tmp_path):
