@@ -22,7 +22,6 @@ from numrnn.experiments.config import Settings
 from numrnn.experiments.pictures import can_draw
 from numrnn.experiments.training_command import TrainingCommand
 from numrnn.options import documented, inherited, option
-from numrnn.plots.text import literal
 from numrnn.training import (
     Checkpoint,
     Classifier,
@@ -111,10 +110,6 @@ class SequenceCommand(TrainingCommand):
     @abstractmethod
     def load(self, config: Any) -> Parts:
         """Return the sequences of a configuration."""
-
-    @abstractmethod
-    def task(self, config: Any) -> str:
-        """Return the task in words."""
 
     def standardizes(self, config: Any) -> bool:
         """Tell whether the features are to be standardized."""
@@ -237,8 +232,7 @@ class SequenceCommand(TrainingCommand):
         write_json(out / RESULT_FILE, content)
         written = [out / RESULT_FILE, out / FINAL_FILE]
         if draw and can_draw(say):
-            curves = out / "learning_curves.png"
-            title = plots.readable(f"{literal(self.task(config))}, {config.cell} cell")
+            curves, title = out / "learning_curves.png", self.heading(config)
             history = training.history
             plots.learning_curves(history("training"), history("validation"), curves, title=title)
             written.append(curves)
