@@ -125,8 +125,9 @@ class ndarray:
         for part in index if isinstance(index, tuple) else (index,):
             if isinstance(part, ndarray) and part.dtype == bool:
                 waits.append("mask")
-        hidden = self._hidden[bare(index)]
-        return self._view(hidden if isinstance(hidden, np.ndarray) else np.asarray(hidden))
+        hidden, index = self._hidden[bare(index)], index if isinstance(index, tuple) else (index,)
+        # An element is a view in CuPy, and a copy in NumPy unless an ellipsis is given.
+        return self._view(hidden if isinstance(hidden, np.ndarray) else self._hidden[bare((*index, ...))])
 
     def __setitem__(self, index, value):
         operations.append("assign")
@@ -156,6 +157,9 @@ class ndarray:
 
     def copy(self):
         return walled(ran("copy", bare(self).copy()))
+
+    def view(self, dtype):
+        return self._view(self._hidden.view(dtype))
 
     def sum(self, axis=None):
         return walled(ran("sum", bare(self).sum(axis)))

@@ -15,7 +15,7 @@ from benchmarks.contenders import ON_GPU
 from benchmarks.gpu import report
 from benchmarks.gpu.ceilings import Ceilings
 from benchmarks.gpu.compare import compare_on_gpu, gpu_workloads
-from benchmarks.gpu.epoch import measure_epoch
+from benchmarks.gpu.epoch import measure_epoch, measure_updates
 from benchmarks.output import say, write_json
 from benchmarks.report import text_table
 from benchmarks.worker import WorkerError
@@ -84,11 +84,11 @@ def measure(cupy: Any, options: argparse.Namespace) -> dict[str, Any]:
         "versions": dict(info.collect(measure=False)["versions"]),
         "settings": asdict(settings) | {"tf32": False},
         "epoch": None if options.no_epoch else measure_epoch(),
+        "updates": [] if options.no_epoch else measure_updates(),
         "left_out": [],
         "workloads": [],
     }
-    if content["epoch"] is not None:
-        print(report.epoch_line(content["epoch"]), flush=True)
+    print(*report.training_lines(content), sep="\n", flush=True)
     ceilings = Ceilings()
     for workload in gpu_workloads():
         if options.only is not None and workload.name not in options.only:

@@ -1,14 +1,21 @@
-"""The seconds of an epoch of training: sequential MNIST, 60,000 images, as numrnn mnist trains it."""
+"""The seconds of an epoch of training: sequential MNIST, 60,000 images, as numrnn mnist trains it.
+
+Also those of an update with the kernels that have not run on a card yet, captured as a CUDA graph and not.
+"""
 
 from __future__ import annotations
 
+import os
 import tempfile
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
 import numrnn
 from numrnn.datasets import PixelEncoder, load_embedded_mnist
+from numrnn.engines.cuda.families import VARIABLE as UNPROVEN
+from numrnn.engines.cuda.trace.capture import VARIABLE as CAPTURE
 from numrnn.training import Adam, Classifier, Trainer, TrainingConfig, read_json_lines
 from numrnn.typing import Backend
 
@@ -48,3 +55,12 @@ def measure_epoch(
         "n": units,
         "loss": loss,
     }
+
+
+def measure_updates(backend: Backend = "cupy", **sizes: int) -> list[dict[str, Any]]:
+    """Return `measure_epoch` with new kernels, whose updates are captured as a CUDA graph or launched one by one."""
+    measured = []
+    for captured in (True, False):
+        with mock.patch.dict(os.environ, {UNPROVEN: "1", CAPTURE: str(int(captured))}):
+            measured.append({"captured": captured, **measure_epoch(backend, **sizes)})
+    return measured

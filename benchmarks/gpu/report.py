@@ -72,8 +72,29 @@ def conclusion(workload: Mapping[str, Any]) -> str | None:
 
 def epoch_line(epoch: Mapping[str, Any]) -> str:
     """Return the seconds of an epoch as a sentence."""
-    sizes = f"{epoch['images']:,} images, T = {epoch['T']}, B = {epoch['B']}, n = {epoch['n']}"
-    return f"an epoch of training, sequential MNIST: {epoch['seconds']:.3g} s for {epoch['updates']} updates ({sizes})"
+    return (
+        f"an epoch of training, sequential MNIST: {epoch['seconds']:.3g} s for {epoch['updates']} updates "
+        f"({_sizes(epoch)})"
+    )
+
+
+def update_line(epoch: Mapping[str, Any]) -> str:
+    """Return the milliseconds of an update with new kernels as a sentence."""
+    how = "captured as a CUDA graph" if epoch["captured"] else "each kernel launched"
+    milliseconds = 1e3 * epoch["seconds"] / epoch["updates"]
+    return f"an update, sequential MNIST, NUMRNN_CUDA_UNPROVEN=1, {how}: {milliseconds:.3g} ms ({_sizes(epoch)})"
+
+
+def _sizes(epoch: Mapping[str, Any]) -> str:
+    return f"{epoch['images']:,} images, T = {epoch['T']}, B = {epoch['B']}, n = {epoch['n']}"
+
+
+def training_lines(content: Mapping[str, Any]) -> list[str]:
+    """Return what was measured of training, nothing if that was left out."""
+    return [
+        *([] if content["epoch"] is None else [epoch_line(content["epoch"])]),
+        *map(update_line, content["updates"]),
+    ]
 
 
 def environment_lines(content: Mapping[str, Any]) -> list[str]:
@@ -99,8 +120,7 @@ def percent(share: float) -> str:
 def page(content: Mapping[str, Any]) -> str:
     """Return the results as a page."""
     parts = ["# Timings on a GPU", "\n".join(f"- {line}" for line in environment_lines(content))]
-    if content["epoch"] is not None:
-        parts.append(epoch_line(content["epoch"]))
+    parts += training_lines(content)
     for workload in content["workloads"]:
         parts += [f"**{heading(workload)}**", markdown_table(COLUMNS, rows(workload))]
         sentence = conclusion(workload)

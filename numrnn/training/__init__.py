@@ -3,6 +3,7 @@
 from numrnn.locks import FolderInUseError
 from numrnn.training.averaging import AVERAGES
 from numrnn.training.callbacks import EpochEnd
+from numrnn.training.capturing import why_not_captured
 from numrnn.training.checkpoint import (
     Checkpoint,
     CheckpointError,
@@ -70,4 +71,5 @@ __all__ = [
     "save_checkpoint",
     "softmax_cross_entropy",
     "training_seconds",
+    "why_not_captured",
 ]

@@ -18,11 +18,11 @@ Optimization 30(4), 1992.
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from numrnn.backend import Array, Params, on_their_device
 
-__all__ = ["AVERAGES", "Average", "average_weight", "move_average"]
+__all__ = ["AVERAGES", "Average", "average_weight", "move_average", "weighted_mean"]
 
 Average = Literal["exponential", "tail"]
 AVERAGES: tuple[Average, ...] = get_args(Average)
@@ -38,5 +38,10 @@ def average_weight(kind: Average, updates: int, step: int, total_steps: int) -> 
 @on_their_device
 def move_average(average: Params, params: Params, weight: float) -> dict[str, Array]:
     """Return the average moved by `weight` towards the parameters; new arrays of the same dtypes."""
+    return weighted_mean(average, params, 1 - weight, weight)
+
+
+def weighted_mean(average: Params, params: Params, rest: Any, weight: Any) -> dict[str, Array]:
+    """Return rest * average + weight * params; the weights are numbers, or arrays of shape ()."""
     # Not a + w (p - a), which is not exactly p for w = 1.
-    return {name: (1 - weight) * a + weight * params[name] for name, a in average.items()}
+    return {name: rest * a + weight * params[name] for name, a in average.items()}

@@ -119,7 +119,11 @@ class Ledger:
         """Whether it must be read before the next `note`."""
         return len(self._noted) == self.every
 
-    @on_their_device
+    @property
+    def row(self) -> int:
+        """The place of the next update's numbers."""
+        return NUMBERS * len(self._noted)
+
     def note(
         self,
         step: int,
@@ -131,9 +135,27 @@ class Ledger:
         optimizer: Mapping[str, Any],
     ) -> None:
         """Record an update without synchronising: its three numbers, and which arrays are not finite."""
+        self.write(self.row, step, loss, correct, norm, params, optimizer)
+        self.count(step, images, scored=correct is not None)
+
+    def count(self, step: int, images: int, *, scored: bool) -> None:
+        """Count an update whose numbers are written, or will be on the device before the ledger is read."""
+        self._noted.append((step, images, scored))
+
+    @on_their_device
+    def write(
+        self,
+        row: Any,
+        step: Any,
+        loss: Array,
+        correct: Array | None,
+        norm: Array,
+        params: Mapping[str, Array],
+        optimizer: Mapping[str, Any],
+    ) -> None:
+        """Write an update's numbers; for kernels `row` and `step` may be arrays of shape (), int64 and float64."""
         arrays = _must_be_finite(params, optimizer)
-        row, bad, ledger = NUMBERS * len(self._noted), self._first_bad, self._array
-        self._noted.append((step, images, correct is not None))
+        bad, ledger = self._first_bad, self._array
         if correct is None:
             correct = zeros((), like=ledger, dtype=array_namespace(ledger).int64)
         if has_kernel(loss):

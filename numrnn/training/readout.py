@@ -29,6 +29,7 @@ from numrnn.checks import (
     shown,
     values_are_trusted,
 )
+from numrnn.engines.cuda.update import product_for
 from numrnn.tape import Tape
 from numrnn.training.protocol import Lengths
 from numrnn.typing import Backend, Engine
@@ -308,16 +309,18 @@ class ReadOut(ABC):
     def _readout(self, params: Params, states: Array) -> Array:
         """Return W_out h + b_out, (..., K), from states (..., state_size)."""
         h = states[..., : self.cell.hidden_size]
-        return h @ params["W_out"].T + params["b_out"]  # (..., K) (F17)
+        product = product_for(h, self.cell.hidden_size)
+        return product(h, params["W_out"].T) + params["b_out"]  # (..., K) (F17)
 
     def _readout_vjp(self, params: Params, states: Array, d_outputs: Array) -> tuple[dict[str, Array], Array]:
         """Return the gradients of W_out and b_out, and that of the states, from dL/doutputs."""
         xp, n, K = array_namespace(d_outputs), self.cell.hidden_size, self.n_outputs
         h = states[..., :n]
+        product = product_for(h, n)
         flat = d_outputs if d_outputs.ndim == 2 else xp.reshape(d_outputs, (-1, K))
         rows = h if h.ndim == 2 else xp.reshape(h, (-1, n))
-        dW_out, db_out = flat.T @ rows, xp.sum(flat, axis=0)  # (K, n), (K,) (B29)
-        dh = d_outputs @ params["W_out"]  # (..., n) (B30)
+        dW_out, db_out = product(flat.T, rows), xp.sum(flat, axis=0)  # (K, n), (K,) (B29)
+        dh = product(d_outputs, params["W_out"])  # (..., n) (B30)
         if h.shape == states.shape:
             return {"W_out": dW_out, "b_out": db_out}, dh
         d_states = zeros(states.shape, like=d_outputs)  # the part that is not read has no gradient
@@ -333,7 +336,7 @@ class ReadOut(ABC):
         for name in READOUT:
             check_array(f"params[{name!r}]", params[name], shapes[name])
         core = {name: array for name, array in params.items() if name not in READOUT}
-        check_same_kind({f"params[{name!r}]": params[name] for name in (next(iter(core)), *READOUT)})
+        check_same_kind({f"params[{name!r}]": params[name] for name in (*list(core)[:1], *READOUT)})
         return core
 
 

@@ -6,8 +6,8 @@ updates. A run holds the lock of its folder, so that no second process writes th
 
 A run whose length is in seconds is the exception to "bit for bit": the clock determines its last update.
 
-One update and the predictions are here; plan.py has the checked arguments, loop.py the loop over the updates, and
-store.py the start and the checkpoints of a run.
+The predictions are here; plan.py has the checked arguments, loop.py the loop over the updates, update.py one of them,
+and store.py the start and the checkpoints of a run.
 """
 
 from __future__ import annotations
@@ -22,19 +22,18 @@ import numpy as np
 from numrnn.backend import Array, random_generators
 from numrnn.checks import check_arrays, check_bool, check_number, shown
 from numrnn.datasets.collection import Sequences
+from numrnn.kernels import has_kernel
 from numrnn.locks import locked
-from numrnn.training.averaging import average_weight, move_average
-from numrnn.training.batches import Batches, OwnSequences, by_length, source_of
-from numrnn.training.checkpoint import generator_state
-from numrnn.training.clipping import clip_on_device, norm_on_device
-from numrnn.training.dropout import drop_inputs
+from numrnn.training.batches import Batches, OwnSequences, source_of
+from numrnn.training.capturing import CapturedUpdates
 from numrnn.training.evaluation import outputs_of_rows
-from numrnn.training.ledger import LOSS, Ledger
-from numrnn.training.loop import Loop, no_waits
+from numrnn.training.ledger import Ledger
+from numrnn.training.loop import Loop
 from numrnn.training.plan import PURPOSES, M, Plan, evaluation
-from numrnn.training.results import DivergenceError, Evaluation, TrainingResult
+from numrnn.training.results import Evaluation, TrainingResult
 from numrnn.training.run import Run, remove_run, traces_of_a_run
 from numrnn.training.store import begin_run, resume_run
+from numrnn.training.update import draw, update_on
 
 __all__ = ["Trainer"]
 
@@ -182,7 +181,9 @@ class Trainer(Plan[M]):
         with ExitStack() as stack:
             stack.enter_context(locked(self.out))
             run = self._start(resume, overwrite)
-            interrupted = Loop(self, run, self._update, limit, stack).train()
+            on_gpu = has_kernel(next(iter(run.params.values())))
+            update = CapturedUpdates(self) if on_gpu else self._update
+            interrupted = Loop(self, run, update, limit, stack).train()
         return TrainingResult(
             run.params,
             run.step,
@@ -284,45 +285,6 @@ class Trainer(Plan[M]):
             )
         return begin_run(self)
 
-    def _next_batch(self, run: Run) -> np.ndarray:
-        """Return the rows of the next batch; at the start of an epoch, or of a resumed part of one, draw its order."""
-        position = run.step % self.steps_per_epoch
-        if position == 0:
-            run.epoch_start, run.order = generator_state(run.generators["batches"]), None
-        if run.order is None:
-            run.order = run.generators["batches"].permutation(self.training_rows)
-            if self.config.group_lengths and self.source.lengths is not None:
-                lengths, rng = self.source.lengths, run.generators["batches"]
-                run.order = by_length(run.order, lengths, self.config.batch_size, rng)
-        size = self.config.batch_size
-        return run.order[position * size : (position + 1) * size]
-
     def _update(self, run: Run, batches: Batches, ledger: Ledger) -> None:
         """Make one update and record it; on a GPU this only queues work."""
-        rows = self._next_batch(run)
-        batch = batches(rows, run.generators["noise"])
-        x = drop_inputs(batch.x, self.config.input_dropout, run.generators["noise"])
-        clip = self.config.clip
-        # The ledger checks every result for overflow, and reports it with its step.
-        with np.errstate(over="ignore", invalid="ignore"), no_waits(run.params):
-            try:
-                loss, grads, outputs = self.model.loss_and_gradient(
-                    run.params,
-                    x,
-                    batch.y,
-                    lengths=batch.lengths,
-                    mask=batch.mask,
-                    engine=self.config.engine,
-                    recompute_every=self.config.recompute_every,
-                )
-            except FloatingPointError:
-                raise DivergenceError(run.step + 1, LOSS, run.checkpoint) from None
-            grads, norm = (grads, norm_on_device(grads)) if clip is None else clip_on_device(grads, clip)
-            run.params, run.optimizer = self.optimizer.update(run.params, grads, run.optimizer, seconds=run.seconds)
-            run.step += 1
-            correct = self.model.correct(outputs, batch.y, batch.mask)
-            ledger.note(run.step, batch.count, loss, correct, norm, run.params, run.optimizer)
-            if self.config.average is not None:
-                total = self.total_steps or 0  # None only without a tail average, which alone needs it
-                weight = average_weight(self.config.average, self.config.average_updates, run.step, total)
-                run.average = move_average(run.average, run.params, weight)
+        update_on(self, draw(self, run, batches), run, ledger)

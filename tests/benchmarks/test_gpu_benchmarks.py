@@ -1,6 +1,7 @@
 """python -m benchmarks --gpu: everything of it that needs no GPU. CuPy is a stand-in, and torch computes on the CPU."""
 
 import json
+import os
 import sys
 import time
 from dataclasses import replace
@@ -358,6 +359,24 @@ def test_an_epoch_is_the_second_and_shows_every_image(tmp_path):
     )
 
 
+def test_updates_are_timed_captured_and_not(monkeypatch):
+    seen = []
+    wanted = {"seconds": 0.5, "updates": 200, "images": 24, "T": 784, "B": 8, "n": 4}
+
+    def measure(backend, **sizes):
+        seen.append((backend, sizes, *(os.environ.get(f"NUMRNN_CUDA_{name}") for name in ("UNPROVEN", "CAPTURE"))))
+        return wanted
+
+    monkeypatch.setattr(epoch, "measure_epoch", measure)
+    monkeypatch.setenv("NUMRNN_CUDA_CAPTURE", "0")
+    lines = [report.update_line(one) for one in epoch.measure_updates("cupy", units=4)]
+    assert seen == [("cupy", {"units": 4}, "1", "1"), ("cupy", {"units": 4}, "1", "0")]
+    assert os.environ["NUMRNN_CUDA_CAPTURE"] == "0"
+    of = "an update, sequential MNIST, NUMRNN_CUDA_UNPROVEN=1"
+    sizes = "2.5 ms (24 images, T = 784, B = 8, n = 4)"
+    assert lines == [f"{of}, captured as a CUDA graph: {sizes}", f"{of}, each kernel launched: {sizes}"]
+
+
 # ---------------------------------------------------------------- the command
 
 
@@ -366,6 +385,7 @@ def small(cupy, here, monkeypatch):
     """The command with tiny workloads and no epoch of an hour."""
     monkeypatch.setattr(command, "gpu_workloads", lambda: [TINY, GATED])
     monkeypatch.setattr(command, "measure_epoch", lambda: epoch.measure_epoch("numpy", images=8, batch=8, units=4))
+    monkeypatch.setattr(command, "measure_updates", lambda: epoch.measure_updates("numpy", images=8, batch=8, units=4))
     monkeypatch.setattr(Ceilings, "measure", lambda self, cupy: setattr(self, "sgemm", 9.0) or setattr(self, "copy", 8))
 
 
@@ -378,7 +398,8 @@ def test_the_command_writes_what_it_prints(small, tmp_path, capsys):
     assert content["settings"]["tf32"] is False
     assert [w["name"] for w in content["workloads"]] == ["tiny", "tiny-gated"]
     assert content["epoch"]["updates"] == 1
-    for line in report.environment_lines(content):
+    assert len(report.training_lines(content)) == 3
+    for line in [*report.environment_lines(content), *report.training_lines(content)]:
         assert line in printed
         assert line in page
     for workload in content["workloads"]:

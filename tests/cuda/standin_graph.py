@@ -1,8 +1,9 @@
 """Streams, events, generated kernels and CUDA graphs for the stand-in of CuPy (standin_cupy.py).
 
 While a stream captures, launches are recorded and not run, and all that CUDA or CuPy refuses there is an
-AssertionError, or CuPy's own error: to allocate, to copy, to multiply by cuBLAS, to compile, to read on the host, to
-synchronise. A graph runs its launches with the addresses that it recorded, and refuses to where an array is gone.
+AssertionError, or CuPy's own error: to multiply by cuBLAS, to compile, to copy from the host, to read there, to
+synchronise. Operations on arrays need a memory pool of the graph's own, from which nobody else may take memory
+(standin_recording.py). A graph runs what it recorded with the same addresses, and refuses to where an array is gone.
 
 Work runs at once. What a device would do later, and what it might do at the same time, is told from who touches an
 array: each stream counts what it does, and knows how far it has waited for others. A stream that touches what another
@@ -11,6 +12,7 @@ one wrote, or writes what another one touched, without having waited for that, i
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -24,6 +26,7 @@ from pathlib import Path
 import numpy as np
 import standin_cupy
 from standin import H200
+from standin_recording import MemoryPool, Recorder, root_of
 
 from numrnn.engines.cuda.trace.product import product_source
 
@@ -90,6 +93,15 @@ class State:
         self.capturing = None
         self.replays, self.captures = 0, 0
         self.touched = {}  # by id of an array that owns memory: a weak reference, the last write, the last reads
+        self.pools = [None]  # the last one is in use
+        self.compiled = set()  # operations that have run, with the dtypes of their arrays
+        self.inside = False  # an operation that is a part of another one
+
+    def in_pool(self, array):
+        """Give a new array of a capture to the pool in use, and return it."""
+        assert self.pools[-1], "an array is allocated while a stream captures"
+        self.pools[-1].held.append(root_of(array))
+        return array
 
     def touch(self, array, write):
         """Note that the current stream reads or writes the memory of an array."""
@@ -107,12 +119,6 @@ class State:
             known[1], known[2] = (stream, now), {}
         else:
             known[2][stream] = now
-
-
-def root_of(array):
-    while isinstance(array.base, np.ndarray):
-        array = array.base
-    return array
 
 
 class Stream:
@@ -148,6 +154,8 @@ class Stream:
         assert state.capturing is self
         state.capturing = None
         state.captures += 1
+        if state.pools[-1]:
+            state.pools[-1].of_a_graph = True
         return Graph(self.recorded)
 
 
@@ -169,6 +177,16 @@ class Graph:
         with stream:
             for launch in self.launches:
                 launch.run()
+
+
+@contextlib.contextmanager
+def using_allocator(allocator):
+    """Take memory from a pool, in CuPy's way."""
+    state.pools.append(allocator.__self__)
+    try:
+        yield
+    finally:
+        state.pools.pop()
 
 
 class Launch:
@@ -245,7 +263,7 @@ def install(monkeypatch):
     """Put the stand-in in CuPy's place for a test, and return it."""
     global state
     state, module = State(), standin_cupy.install(monkeypatch)
-    bare, walled, write = standin_cupy.bare, standin_cupy.walled, standin_cupy.ndarray.__setitem__
+    bare, walled = standin_cupy.bare, standin_cupy.walled
 
     def read_bare(value):
         hidden = bare(value)
@@ -255,20 +273,21 @@ def install(monkeypatch):
 
     def made(value):
         new = walled(value)
-        if isinstance(new, standin_cupy.ndarray) and id(root_of(new._hidden)) not in _alive():
-            assert state.capturing is None, "an array is allocated while a stream captures"
-            state.touch(new._hidden, write=True)
+        if isinstance(new, standin_cupy.ndarray) and not is_known(root_of(new._hidden)):
+            if state.capturing is not None:
+                state.in_pool(new._hidden)
+            else:
+                used = state.pools[-1]
+                assert not (used and used.of_a_graph), "the memory of a graph is given to another array"
+                state.touch(new._hidden, write=True)
         return new
 
-    def written(self, index, value):
-        assert state.capturing is None, "an array is copied while a stream captures"
-        write(self, index, value)
-        state.touch(self._hidden, write=True)
-
-    def _alive():
-        return {key for key, (reference, _, _) in state.touched.items() if reference() is not None}
+    def is_known(root):
+        known = state.touched.get(id(root))
+        return known is not None and known[0]() is root
 
     def asarray(values, dtype=None):
+        assert state.capturing is None, "an array comes from the host while a stream captures"
         return made(standin_cupy.asarray(values, dtype)._hidden)
 
     def empty(shape, dtype):
@@ -282,15 +301,21 @@ def install(monkeypatch):
 
     monkeypatch.setattr(standin_cupy, "bare", read_bare)
     monkeypatch.setattr(standin_cupy, "walled", made)
-    monkeypatch.setattr(standin_cupy.ndarray, "__setitem__", written)
+    Recorder(lambda: state).install(monkeypatch)
     monkeypatch.setattr(standin_cupy, "waits", Waits())
     module.RawModule, module.asarray, module.empty, module.matmul = RawModule, asarray, empty, matmul
     properties = {"major": 9, "minor": 0, "multiProcessorCount": H200.processors, "sharedMemPerBlockOptin": 232_448}
     module.cuda.runtime.getDeviceProperties = lambda index: properties
     module.cuda.nvrtc = types.SimpleNamespace(getVersion=lambda: (13, 0))
     module.cuda.Stream, module.cuda.Event = Stream, Event
+    module.cuda.MemoryPool, module.cuda.using_allocator = MemoryPool, using_allocator
     module.cuda.get_current_stream = lambda: state.stack[-1]
     return module
+
+
+def launcher():
+    """Return a launcher of the kernels of whole sequences (standin.py)."""
+    return Recorder(lambda: state).launcher()
 
 
 state = None

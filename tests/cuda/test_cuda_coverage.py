@@ -1,5 +1,7 @@
 """What tests/gpu and the sanitizer's short run reach on a card: every layout of every family."""
 
+import os
+
 import numpy as np
 import pytest
 import standin_cupy
@@ -8,6 +10,7 @@ from standin import A100, H200, RTX_3090, Device, StandinLauncher, missing
 from benchmarks.gpu import short_run
 from benchmarks.gpu.coverage import BATCHES, FAMILIES, VARIANTS, cases, not_reached
 from numrnn.engines.cuda import tape
+from numrnn.engines.cuda.families import VARIABLE
 from numrnn.engines.cuda.kernels import KERNELS, TILES
 from numrnn.engines.cuda.lean import LeanLayout
 from numrnn.engines.cuda.lstm import LSTM_TILES, ROWS
@@ -67,7 +70,9 @@ def test_the_short_run_compares_every_case_with_the_reference(monkeypatch, capsy
 
     for module in (tape, short_run):
         monkeypatch.setattr(module, "cupy_launcher", lambda xp, index: Launcher())
-    monkeypatch.setattr(short_run, "train", lambda: None)
+    monkeypatch.delenv(VARIABLE, raising=False)
+    trained = []
+    monkeypatch.setattr(short_run, "train", lambda *_, epochs: trained.append((epochs, os.environ.get(VARIABLE))))
     for name in ("traced_errors", "tile_errors", "product_errors"):  # test_cuda_capture.py runs these
         monkeypatch.setattr(short_run, name, lambda cupy: [])
     inputs = {"euler": 0, "lean": 1, "lstm": None}
@@ -77,6 +82,7 @@ def test_the_short_run_compares_every_case_with_the_reference(monkeypatch, capsy
     monkeypatch.setattr(short_run, "cases", lambda device, occupancy: some)
     assert short_run.main() == 0
     assert inner.launched == [case.layout.name(kernel, VARIANTS.get(case.cell)) for case in some for kernel in KERNELS]
+    assert trained == [(1, None), (3, "1")]
     assert "worst error" in capsys.readouterr().out
     monkeypatch.setattr(short_run, "TOLERANCES", dict.fromkeys(short_run.TOLERANCES, 1e-30))
     assert short_run.main() == 1

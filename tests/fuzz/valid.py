@@ -307,6 +307,7 @@ EXCEPTIONS: dict[str, Override] = {
         "path": lambda folder: folder / "a.npz",
         "checkpoint": training.Checkpoint(1, PARAMS),
     },
+    "numrnn.training.why_not_captured": {"trainer": lambda folder: instance(".Trainer")},
     "numrnn.training.read_json_lines": {"path": lambda folder: lines(folder, "m.jsonl", '{"step": 1}\n')},
     "numrnn.training.training_seconds": {"path": lambda folder: lines(folder, "t.jsonl", '{"seconds": 1.0}\n')},
     "numrnn.training.masked_cross_entropy": {

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 from training_run import Crash, crash_at, make_trainer
 
-from numrnn.training import trainer as trainer_module
+from numrnn.training import update
 from numrnn.training.dropout import drop_inputs
 
 
@@ -42,7 +42,7 @@ def test_the_trainer_drops_in_training_and_not_in_validation(tmp_path, monkeypat
         sizes.append((x.shape[1], probability))
         return drop_inputs(x, probability, rng)
 
-    monkeypatch.setattr(trainer_module, "drop_inputs", watched)
+    monkeypatch.setattr(update, "drop_inputs", watched)
     run = make_trainer(tmp_path / "dropped", input_dropout=0.3).run()
     assert sizes == [(size, 0.3) for size in [9, 9, 9, 9, 6] * 3]  # the batches of training, of no evaluation
     plain = make_trainer(tmp_path / "plain").run()

@@ -46,11 +46,14 @@ class Recurrence(ABC):
         Pre-activations per unit; `acts` and `deltas` of a step have (B, gates n) numbers.
     projects : bool
         Whether the kernels compute V x + b, and the gradients of V and b.
+    multiplies : bool
+        Whether cuBLAS computes a part of a pass for the gradients of the parameters.
     layout : Layout or LSTMLayout
     """
 
     gates: int
     projects: bool = False
+    multiplies: bool = True
     layout: Any
 
     @abstractmethod

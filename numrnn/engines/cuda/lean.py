@@ -61,6 +61,7 @@ class LeanRecurrence(EulerRecurrence):
     def __init__(self, problem: Problem, layout: LeanLayout, storage: int) -> None:
         super().__init__(problem, layout, storage)
         self.projects = layout.inputs > 0
+        self.multiplies = not (self.projects and layout.adds_dA)
 
     def outputs(self, acts: Array, x: Array, wrt: Collection[str]) -> Outputs:
         """See `Recurrence.outputs`: only what the gradients `wrt` need, and what the kernel does not add up itself."""

@@ -194,6 +194,11 @@ class CudaTape(Tape):
         self._kept: Any = None  # the one segment, if all states are kept
         self._checkpoints: list[Array] = []
 
+    @property
+    def multiplies(self) -> bool:
+        """Whether cuBLAS computes a part of a pass for the gradients of the parameters."""
+        return self._recurrence.multiplies
+
     def run(self) -> None:
         """Run the forward pass."""
         problem = self.problem

@@ -33,7 +33,7 @@ from numrnn.kernels import Kernel, has_kernel
 from numrnn.subnormals import flush_subnormals
 from numrnn.training.schedules import TimedCosineSchedule
 
-__all__ = ["LearningRate", "Optimizer", "State", "check_known", "describe"]
+__all__ = ["LearningRate", "Optimizer", "State", "apply", "check_known", "constants_of", "describe"]
 
 LearningRate = float | Callable[[int], float] | TimedCosineSchedule
 State = dict[str, Any]
@@ -166,23 +166,8 @@ class Optimizer(ABC):
         for slot in self.slots:
             _check_alike(f"state[{slot!r}]", state[slot], params)
         step = check_integer("state['step']", state["step"], at_least=0) + 1
-        rate = self.rate(step - 1, seconds)
-        new_params: dict[str, Array] = {}
-        new_state: State = {"step": step, **{slot: {} for slot in self.slots}}
         with flush_subnormals():  # squares of small gradients are often subnormal
-            for name, p in params.items():
-                old = tuple(state[slot][name] for slot in self.slots)
-                own_rate = rate * self.multipliers.get(name, 1.0)
-                constants = self._constants(own_rate, self._scale(name, p), step, name)
-                if has_kernel(p):
-                    new_params[name], *new = self.kernel(p, grads[name], *old, *constants, like=p)
-                else:
-                    # NumPy returns numbers in place of arrays of shape ().
-                    own = self._one(p, grads[name], *old, constants=constants)
-                    new_params[name], *new = (asarray(one, like=p) for one in own) if p.ndim == 0 else own
-                for slot, array in zip(self.slots, new, strict=True):
-                    new_state[slot][name] = array
-        return new_params, new_state
+            return apply(self, params, grads, state, step, constants_of(self, params, step, seconds))
 
     def _scale(self, name: str, p: Array) -> Any:
         """Return the scale of a parameter's steps: 1.0, or an array with `p`'s library, device and dtype."""
@@ -226,6 +211,76 @@ class Optimizer(ABC):
         own |= {"step_scales": list(self.step_scales)} if self.step_scales else {}
         arguments = ", ".join(f"{key}={value!r}" for key, value in {**self._config(), **own}.items())
         return f"{type(self).__name__}({self.learning_rate!r}{', ' if arguments else ''}{arguments})"
+
+
+def constants_of(optimizer: Optimizer, params: Params, step: int, seconds: float | None) -> dict[str, tuple[Any, ...]]:
+    """Return by parameter the numbers of an update, in the order of the kernel's arguments.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+    params : mapping of str to array
+    step : int
+        Number of the update, from 1.
+    seconds : float or None
+        As for `Optimizer.update`.
+
+    Returns
+    -------
+    dict of str to tuple
+        Of floats; a learning rate is an array where `step_scales` has the parameter.
+    """
+    rate = optimizer.rate(step - 1, seconds)
+    return {
+        name: optimizer._constants(rate * optimizer.multipliers.get(name, 1.0), optimizer._scale(name, p), step, name)
+        for name, p in params.items()
+    }
+
+
+def apply(
+    optimizer: Optimizer,
+    params: Params,
+    grads: Params,
+    state: Mapping[str, Any],
+    step: int,
+    constants: Mapping[str, tuple[Any, ...]],
+    out: tuple[Params, Mapping[str, Params]] | None = None,
+) -> tuple[dict[str, Array], State]:
+    """Return parameters and state after one update: `Optimizer.update` without checks, for given numbers.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+    params, grads, state
+        As for `Optimizer.update`.
+    step : int
+        Number of the update, from 1, for the new state.
+    constants : mapping of str to tuple
+        From `constants_of`; for CuPy arrays, the numbers may be arrays of shape () with the parameters' dtype.
+    out : (mapping, mapping) or None
+        For CuPy arrays: arrays for the new parameters, by name, and for those of the slots, by slot and name. By
+        default new ones.
+
+    Returns
+    -------
+    params : dict of str to array
+    state : dict
+    """
+    slots = optimizer.slots
+    new_params: dict[str, Array] = {}
+    new_state: State = {"step": step, **{slot: {} for slot in slots}}
+    for name, p in params.items():
+        old = tuple(state[slot][name] for slot in slots)
+        if has_kernel(p):
+            to = () if out is None else (out[0][name], *(out[1][slot][name] for slot in slots))
+            new_params[name], *new = optimizer.kernel(p, grads[name], *old, *constants[name], *to, like=p)
+        else:
+            # NumPy returns numbers in place of arrays of shape ().
+            own = optimizer._one(p, grads[name], *old, constants=constants[name])
+            new_params[name], *new = (asarray(one, like=p) for one in own) if p.ndim == 0 else own
+        for slot, array in zip(slots, new, strict=True):
+            new_state[slot][name] = array
+    return new_params, new_state
 
 
 def describe(obj: object) -> Any:
