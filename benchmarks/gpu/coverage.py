@@ -85,7 +85,7 @@ def wanted(device: Device, family: str, cell: str) -> set[Any]:
     layouts: list[Any]
     if family == "lstm":
         tiles = lstm.lstm_tiles_for(device.capability)
-        layouts = [tile.with_rows(rows) for tile in tiles for rows in lstm.ROWS]
+        layouts = [tile.with_rows(rows) for tile in tiles for rows in tile.rows]
     else:
         kind = _kind(family)
         pairs = [(tile, rows) for tile in tiles_for(device.capability, kind) for rows in tile.rows]

@@ -64,8 +64,9 @@ def lean(units, dtype="float32", cluster=1, variant=GATED, inputs=0, rows=LeanLa
     return tile.with_rows(min(tile.rows[-1], rows), LeanLayout, inputs), variant
 
 
-def lstm(units, dtype="float32"):
-    return next(one for one in LSTM_TILES if (one.units, one.dtype) == (units, dtype)).with_rows(ROWS[-1]), None
+def lstm(units, dtype="float32", cluster=None, rows=ROWS[-1]):
+    tiles = [one for one in LSTM_TILES if (one.units, one.dtype) == (units, dtype) and rows in one.rows]
+    return next(one for one in tiles if cluster in (None, one.cluster)).with_rows(rows), None
 
 
 # An architecture, a layout, and the variant of the kernels of lean.cu.
@@ -78,6 +79,8 @@ OTHERS = [
     ("sm_80", *lean(128, inputs=4, rows=2)),
     ("sm_80", *lean(256)),
     ("sm_80", *lstm(64, "float64")),
+    ("sm_80", *lstm(128, cluster=1)),
+    ("sm_86", *lstm(128, cluster=1, rows=1)),
     ("sm_90", *lean(128, variant=UNGATED, inputs=1, rows=1)),
     ("sm_90", *lean(128, variant=UNGATED, rows=1)),
     ("sm_90", *lean(128, inputs=4, rows=2)),

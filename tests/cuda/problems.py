@@ -34,14 +34,14 @@ def draw(cell, rng, n_steps, batch, dtype):
     return params, *(rng.standard_normal(shape).astype(dtype) for shape in shapes)
 
 
-def standin_tape(cell, params, x, h0=None, *, lengths=None, every=None, launcher=None, rows=None):
-    """Return the tape of a forward pass of the CUDA engine; `rows` per block, by default as the engine chooses."""
+def standin_tape(cell, params, x, h0=None, *, lengths=None, every=None, launcher=None, rows=None, layout=None):
+    """Return the tape of a forward pass of the CUDA engine; with rows per block, or a layout, other than its choice."""
     launcher = launcher or StandinLauncher()
     problem = check_problem(cell, params, x, h0, lengths, every)
     assert kernels_reason(problem, launcher) is None
     tape = make_tape(problem, launcher)
-    if rows:
-        tape._recurrence.layout = replace(tape._recurrence.layout, rows=rows)
+    if rows or layout:
+        tape._recurrence.layout = layout or replace(tape._recurrence.layout, rows=rows)
     tape.run()
     return tape
 
@@ -103,14 +103,15 @@ def assert_agrees(cell, params, x, h0, d_states, *, lengths=None, limit=None, la
     return launcher
 
 
-def assert_gradients_of_own_loss(cell, rng, every):
+def assert_gradients_of_own_loss(cell, rng, every, layout=None):
     """Check the engine's gradients by gradcheck, against a loss that the engine itself computes."""
     params, x, h0, d_states = draw(cell, rng, 8, 3, np.float64)
     lengths = [8, 1, 5]
-    grads = backward(standin_tape(cell, params, x, h0, lengths=lengths, every=every), d_states)
+    options = {"lengths": lengths, "layout": layout}
+    grads = backward(standin_tape(cell, params, x, h0, every=every, **options), d_states)
 
     def loss(point):
         named = {k: point[k] for k in params}
-        return np.sum(d_states * np.asarray(standin_tape(cell, named, point["x"], point["h0"], lengths=lengths).states))
+        return np.sum(d_states * np.asarray(standin_tape(cell, named, point["x"], point["h0"], **options).states))
 
     gradcheck.assert_gradient(loss, {**grads.params, "x": grads.x, "h0": grads.h0}, {**params, "x": x, "h0": h0})

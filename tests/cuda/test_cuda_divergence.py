@@ -143,7 +143,7 @@ def test_a_product_with_zero_in_place_of_a_choice_is_found(family, old, new, mon
 @pytest.mark.parametrize(
     ("kind", "text"),
     [
-        ("lstm", "const T activation = shift + scale * tanh_of(scale * u);  // (F13)"),
+        ("lstm", "activation[k] = shift[k] + scale[k] * tanh_of(scale[k] * u);  // (F13)"),
         ("elman", "h_next = c[k] = tanh_of(u);  // (F11)"),
     ],
 )
@@ -151,9 +151,9 @@ def test_activations_that_are_nan_in_rows_that_have_ended_reach_no_gradient(kind
     """Their states are at most 1, so that NaN is planted where a product of a larger W would make it."""
     monkeypatch.setenv(VARIABLE, "1")
     family = {"lstm": "lstm", "elman": "lean"}[kind]
-    name = "activation" if kind == "lstm" else "c[k]"
+    name = "activation[k]" if kind == "lstm" else "c[k]"
     assert TEXTS[family].count(text) == 1
-    planted = TEXTS[family].replace(text, f"{text}\n if (t >= end) {name} = T(NAN);".replace("const T act", "T act"))
+    planted = TEXTS[family].replace(text, f"{text}\n if (t >= end) {name} = T(NAN);")
     cell = make_cell(kind, 2, 29)
     params, x, h0, d_states = draw(cell, rng, 5, 4, np.float32)
     options = {"lengths": [5, 1, 3, 4]}

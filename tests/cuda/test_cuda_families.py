@@ -1,13 +1,11 @@
 """The kernels of lean.cu and lstm.cu, run by the CPU stand-in, give the numbers of the float64 reference."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import KINDS, assert_agrees, assert_gradients_of_own_loss, draw, make_cell, results, standin_tape
-from standin import H200, T4, Device, StandinLauncher, missing
+from standin import A100, H200, RTX_3090, T4, Device, StandinLauncher, missing
 from test_cuda_divergence import growing_states
 
 from numrnn import backward
@@ -16,7 +14,7 @@ from numrnn.engines.cuda import kernels_reason
 from numrnn.engines.cuda.families import VARIABLE
 from numrnn.engines.cuda.kernels import TILES, tiles_for
 from numrnn.engines.cuda.lean import LeanLayout, input_width
-from numrnn.engines.cuda.lstm import LSTM_TILES, ROWS, choose_lstm_layout, lstm_tiles_for
+from numrnn.engines.cuda.lstm import LSTM_TILES, LSTMLayout, choose_lstm_layout, lstm_tiles_for
 from numrnn.problem import check_problem
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
@@ -67,17 +65,17 @@ def draw_case(kind, n, sizes, dtype, padded, seed):
 
 @settings(max_examples=20)
 @given(
-    tile=st.sampled_from(LSTM_TILES),
-    rows=st.sampled_from(ROWS),
+    tile_rows=st.sampled_from([(tile, rows) for tile in LSTM_TILES for rows in tile.rows]),
     sizes=SIZES,
     every=SEGMENTS,
     **ANY,
 )
-def test_the_lstm_equals_the_reference_to_rounding(tile, rows, width, sizes, padded, every, seed):
+def test_the_lstm_equals_the_reference_to_rounding(tile_rows, width, sizes, padded, every, seed):
+    tile, rows = tile_rows
     n = width_in([t for t in LSTM_TILES if t.dtype == tile.dtype], tile, width)
     cell, case, lengths = draw_case("lstm", n, sizes, tile.dtype, padded, seed)
     launcher = launcher_for(tile, lstm_tiles_for, seed)
-    assert_agrees(cell, *case, lengths=lengths, every=every, launcher=launcher, rows=rows)
+    assert_agrees(cell, *case, lengths=lengths, every=every, launcher=launcher, layout=tile.with_rows(rows))
 
 
 @settings(max_examples=12)
@@ -184,6 +182,29 @@ def test_the_gradients_are_those_of_the_engines_own_loss(kind, every, rng):
     assert_gradients_of_own_loss(cell, rng, every)
 
 
+# The forms of those layouts of the LSTM that keep weights in shared memory, narrower and in float64.
+PAIRS = LSTMLayout("float64", 32, rows=1, cluster=1, group=1, lanes=2, held=22)
+QUARTETS = LSTMLayout("float64", 32, rows=2, cluster=1, group=4, lanes=8, held=17)
+
+
+@pytest.mark.parametrize("layout", [PAIRS, QUARTETS], ids=["two gates of a lane", "four gates of a lane"])
+def test_the_gradients_are_those_of_the_engines_own_loss_with_weights_in_shared_memory(layout, rng):
+    assert layout.held < layout.packs
+    assert_gradients_of_own_loss(make_cell("lstm", 2, 3), rng, 3, layout)
+
+
+@pytest.mark.parametrize("device", [A100, RTX_3090])
+def test_the_lstm_with_128_units_runs_on_cards_without_clusters(device, rng):
+    """With 99 KB of shared memory a block has one row; with 163 KB two, where the rows are more than processors."""
+    cell, launcher = make_cell("lstm", 2, 125), StandinLauncher(device)
+    for batch in (3, 2 * device.processors):
+        layout = choose_lstm_layout("float32", 125, batch, device)
+        assert (layout.units, layout.cluster, layout.rows) == (128, 1, 2 if device is A100 and batch > 3 else 1)
+    lengths = [7, 2, 6]
+    assert_agrees(cell, *draw(cell, rng, 7, 3, np.float32), lengths=lengths, launcher=launcher)
+    assert launcher.launched == [f"lstm_{name}<float, 128, 1, 1, 1, 2, 44>" for name in ("forward", "backward")]
+
+
 @pytest.mark.parametrize(("kind", "n"), [("lstm", 100), ("gated", 200)])
 def test_neither_the_order_of_threads_nor_that_of_messages_changes_a_bit(kind, n, rng):
     cell = make_cell(kind, 2, n)
@@ -219,14 +240,17 @@ def test_a_layout_of_the_lstm_is_wide_enough_and_fills_the_device_before_it_make
         layout = choose_lstm_layout(dtype, n, batch, device)
         if layout is None:
             assert device.capability < 90
-            assert n > (32 if dtype == "float64" else 64)
+            assert n > (32 if dtype == "float64" else 64 if device.capability < 80 else 128)
             continue
         assert layout.units >= n
         assert layout.blocks(batch) * layout.rows >= batch * layout.cluster
         assert max(layout.shared_bytes(kernel) for kernel in ("forward", "backward")) <= device.shared_bytes
         assert layout.threads <= 1024
-        waves = {rows: replace(layout, rows=rows).waves(batch, device) for rows in ROWS}
-        assert waves[layout.rows] == min(waves.values())
+        tiles = [t for t in lstm_tiles_for(device.capability) if (t.dtype, t.units) == (dtype, layout.units)]
+        others = [tile.with_rows(rows) for tile in tiles for rows in tile.rows]
+        fit = [other for other in others if other.shared_bytes("backward") <= device.shared_bytes]
+        assert layout in fit
+        assert layout.waves(batch, device) == min(other.waves(batch, device) for other in fit)
 
 
 def test_a_card_without_asynchronous_copies_runs_what_fits_it(rng):

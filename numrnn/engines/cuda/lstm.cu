@@ -6,14 +6,12 @@
 constexpr int GATES = 4;
 enum Gate { INPUT, FORGET, CANDIDATE, OUTPUT };
 
-// Forward: 4 n sums of n terms; a group of LANES has those of one unit. Backward: n sums of 4 n terms, two for each
-// group of twice as many lanes. A thread has as many weights in both, all of them in registers.
-template <typename T, int UNITS, int LANES>
-constexpr int HELD = GATES* UNITS / LANES * sizeof(T) / 16;
-template <typename T, int UNITS, int ROWS, int CLUSTER, int LANES>
-using Forward = Layout<T, GATES * UNITS, ROWS, CLUSTER, GATES, LANES, HELD<T, UNITS, LANES>, UNITS>;
-template <typename T, int UNITS, int ROWS, int CLUSTER, int LANES>
-using Backward = Layout<T, UNITS, ROWS, CLUSTER, 2, 2 * LANES, HELD<T, UNITS, LANES>, GATES * UNITS>;
+// Forward: 4 n sums of n terms; a group of LANES has those of GROUP units. Backward: n sums of 4 n terms, 2 GROUP for each
+// group of twice as many lanes. A thread has as many weights in both, HELD packs of them in registers.
+template <typename T, int UNITS, int ROWS, int CLUSTER, int GROUP, int LANES, int HELD>
+using Forward = Layout<T, GATES * UNITS, ROWS, CLUSTER, GATES * GROUP, LANES, HELD, UNITS>;
+template <typename T, int UNITS, int ROWS, int CLUSTER, int GROUP, int LANES, int HELD>
+using Backward = Layout<T, UNITS, ROWS, CLUSTER, 2 * GROUP, 2 * LANES, HELD, GATES * UNITS>;
 
 // The gates of a unit in one vector, side by side.
 template <typename T>
@@ -21,32 +19,49 @@ struct alignas(16) Quartet {
     T of[GATES];
 };
 
-// From its own gate, give each of four lanes, `distance` apart from the next, all four.
+// Give each of the lanes that finish the gates of a unit, `distance` apart from the next, all four. A lane has those from
+// `gate` on: all, two or one.
 template <typename T>
-__device__ inline Quartet<T> exchange_gates(T own, int gate, int distance) {
-    const T beside = __shfl_xor_sync(0xffffffffu, own, distance);
-    const T even = gate % 2 ? beside : own, odd = gate % 2 ? own : beside;
-    const T other_even = __shfl_xor_sync(0xffffffffu, even, 2 * distance);
-    const T other_odd = __shfl_xor_sync(0xffffffffu, odd, 2 * distance);
-    return gate < 2 ? Quartet<T>{even, odd, other_even, other_odd} : Quartet<T>{other_even, other_odd, even, odd};
+__device__ inline Quartet<T> exchange_gates(const T (&own)[4], int, int) {
+    return {own[0], own[1], own[2], own[3]};
+}
+
+template <typename T>
+__device__ inline Quartet<T> exchange_gates(const T (&own)[2], int gate, int distance) {
+    const T even = __shfl_xor_sync(0xffffffffu, own[0], distance), odd = __shfl_xor_sync(0xffffffffu, own[1], distance);
+    return gate < 2 ? Quartet<T>{own[0], own[1], even, odd} : Quartet<T>{even, odd, own[0], own[1]};
+}
+
+template <typename T>
+__device__ inline Quartet<T> exchange_gates(const T (&own)[1], int gate, int distance) {
+    const T beside = __shfl_xor_sync(0xffffffffu, own[0], distance);
+    const T pair[2] = {gate % 2 ? beside : own[0], gate % 2 ? own[0] : beside};
+    return exchange_gates(pair, gate, 2 * distance);
 }
 
 // Forward: states (steps + 1, batch, 2 n) holds [h | c], of which states[0] is given; acts holds V x + b and is
 // overwritten with the gates. lengths (batch) or null: a row with fewer steps keeps its state after them. The first step
 // of this launch is step number `first` of the sequence.
-template <typename T, int UNITS, int ROWS, int CLUSTER, int LANES>
-__global__ void CLUSTER_OF(CLUSTER) __launch_bounds__(Forward<T, UNITS, ROWS, CLUSTER, LANES>::THREADS, 1)
+template <typename T, int UNITS, int ROWS, int CLUSTER, int GROUP, int LANES, int HELD>
+__global__ void CLUSTER_OF(CLUSTER)
+    __launch_bounds__(Forward<T, UNITS, ROWS, CLUSTER, GROUP, LANES, HELD>::THREADS, 1)
     lstm_forward(const T* W, int n, int batch, int steps, int first, const int* lengths, T* states, T* acts) {
-    using L = Forward<T, UNITS, ROWS, CLUSTER, LANES>;
-    static_assert(L::KEPT == 1 && CLUSTER <= GATES, "a lane finishes one gate, and sends h to one block");
+    using L = Forward<T, UNITS, ROWS, CLUSTER, GROUP, LANES, HELD>;
+    constexpr int OWN = L::KEPT;  // gates that a lane finishes
+    static_assert(OWN <= GATES && OWN * CLUSTER <= GATES, "those of one unit, and a lane sends h to one block");
     const Place<L> own(GATES * n, batch);
     unsigned char* memory = shared_memory();
     const Matrix<L> matrix(own, memory, [=](int i, int j) { return i < GATES * n && j < n ? W[i * n + j] : T(0); });
     const Mailbox<L> box(memory + Matrix<L>::REST_BYTES);
     Prefetch<L, 1> inputs(memory + Matrix<L>::REST_BYTES + Mailbox<L>::BYTES, own);
 
-    const int gate = own.unit % GATES, unit = own.unit / GATES;
-    const T scale = gate == CANDIDATE ? T(1) : T(0.5), shift = gate == CANDIDATE ? T(0) : T(0.5);
+    const int gate = own.unit % GATES / OWN * OWN, unit = own.unit / GATES;  // its first gate
+    T scale[OWN], shift[OWN];
+#pragma unroll
+    for (int k = 0; k < OWN; ++k) {
+        scale[k] = gate + k == CANDIDATE ? T(1) : T(0.5);
+        shift[k] = gate + k == CANDIDATE ? T(0) : T(0.5);
+    }
     const size_t step = static_cast<size_t>(batch) * n;
     const bool exists = own.exists(0);
     T* state = states + (exists ? static_cast<size_t>(own.row) * 2 * n + unit : 0);
@@ -56,7 +71,8 @@ __global__ void CLUSTER_OF(CLUSTER) __launch_bounds__(Forward<T, UNITS, ROWS, CL
 
     auto fetch = [&](int round, int t) {
         if (t < steps) {
-            inputs.fetch(round, 0, 0, coming, exists);
+#pragma unroll
+            for (int k = 0; k < OWN; ++k) inputs.fetch(round, 0, k, coming + k, exists);
             coming += GATES * step;
         }
         inputs.close();
@@ -65,7 +81,7 @@ __global__ void CLUSTER_OF(CLUSTER) __launch_bounds__(Forward<T, UNITS, ROWS, CL
         if (own.counts && gate < CLUSTER) box.send(round, own.row_here * UNITS + unit, gate, h);
     };
 
-    T h = exists ? state[0] : T(0), c = exists ? state[n] : T(0), Wh[1];
+    T h = exists ? state[0] : T(0), c = exists ? state[n] : T(0), Wh[OWN], activation[OWN];
 #pragma unroll
     for (int round = 0; round < AHEAD; ++round) fetch(round, round);
     send(0, h);
@@ -77,8 +93,11 @@ __global__ void CLUSTER_OF(CLUSTER) __launch_bounds__(Forward<T, UNITS, ROWS, CL
             if (t == steps) break;
             product(matrix, box.receive(round), own, Wh);
             inputs.template await<AHEAD - 1>();
-            const T u = Wh[0] + inputs.at(round, 0, 0);  // (F12)
-            const T activation = shift + scale * tanh_of(scale * u);  // (F13)
+#pragma unroll
+            for (int k = 0; k < OWN; ++k) {
+                const T u = Wh[k] + inputs.at(round, 0, k);  // (F12)
+                activation[k] = shift[k] + scale[k] * tanh_of(scale[k] * u);  // (F13)
+            }
             const Quartet<T> gates = exchange_gates(activation, gate, L::COPIES);
             const T c_next = gates.of[FORGET] * c + gates.of[INPUT] * gates.of[CANDIDATE];  // (F14)
             const T h_next = gates.of[OUTPUT] * tanh_of(c_next);  // (F15)
@@ -89,8 +108,10 @@ __global__ void CLUSTER_OF(CLUSTER) __launch_bounds__(Forward<T, UNITS, ROWS, CL
             if (t + 1 < steps) send((round + 1) % AHEAD, h);
             state += 2 * step;
             if (exists) {
-                *act = activation;
-                if (gate < 2) state[gate * n] = gate ? c : h;
+#pragma unroll
+                for (int k = 0; k < OWN; ++k) act[k] = activation[k];
+                if (gate == 0) state[0] = h;
+                if (gate == OWN % GATES) state[n] = c;
             }
             act += GATES * step;
             fetch(round, t + AHEAD);
@@ -102,11 +123,12 @@ __global__ void CLUSTER_OF(CLUSTER) __launch_bounds__(Forward<T, UNITS, ROWS, CL
 // results of forward; deltas receives the derivatives with respect to W h + V x + b. direct (steps, batch, 2 n) or null: the
 // loss's direct derivatives with respect to the states before the steps; all_g, of that shape or null, receives the total
 // derivatives.
-template <typename T, int UNITS, int ROWS, int CLUSTER, int LANES>
-__global__ void CLUSTER_OF(CLUSTER) __launch_bounds__(Backward<T, UNITS, ROWS, CLUSTER, LANES>::THREADS, 1)
+template <typename T, int UNITS, int ROWS, int CLUSTER, int GROUP, int LANES, int HELD>
+__global__ void CLUSTER_OF(CLUSTER)
+    __launch_bounds__(Backward<T, UNITS, ROWS, CLUSTER, GROUP, LANES, HELD>::THREADS, 1)
     lstm_backward(const T* W, int n, int batch, int steps, int first, const int* lengths, const T* states, const T* acts,
                   const T* direct, T* deltas, T* g_of_batch, T* all_g) {
-    using L = Backward<T, UNITS, ROWS, CLUSTER, LANES>;
+    using L = Backward<T, UNITS, ROWS, CLUSTER, GROUP, LANES, HELD>;
     static_assert(L::KEPT == 1, "a lane finishes one unit");
     constexpr int MEMORY = GATES, DIRECT_H = GATES + 1, DIRECT_C = GATES + 2;  // inputs after the gates
     const Place<L> own(n, batch);
