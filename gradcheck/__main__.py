@@ -12,7 +12,7 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
 from gradcheck.arguments import METHOD_NAMES
@@ -53,18 +53,29 @@ def main(arguments: Sequence[str] | None = None, *, program: str = "python -m gr
 
 def _run(given: argparse.Namespace) -> int:
     try:
-        params = _load(given.params)
-        params = params() if callable(params) else params
-        loss, gradient = _load(given.loss), _load(given.gradient)
-        options = {name: getattr(given, name) for name in ("method", "directions", "rtol", "seed", "budget")}
-        report = check_gradient(loss, gradient, params, sizes=dict(given.size), **options)
+        with _importing_from(os.getcwd()):
+            params = _load(given.params)
+            params = params() if callable(params) else params
+            loss, gradient = _load(given.loss), _load(given.gradient)
+            options = {name: getattr(given, name) for name in ("method", "directions", "rtol", "seed", "budget")}
+            report = check_gradient(loss, gradient, params, sizes=dict(given.size), **options)
     except BrokenPipeError:
         raise
-    except Exception as error:  # whatever a user's module raises must not look like a failed check
+    except (Exception, SystemExit) as error:  # whatever a user's module raises must not look like a verdict
         print(f"gradcheck: {type(error).__name__}: {_line(str(error))}", file=sys.stderr)
         return BAD_INPUT
     print(json.dumps(report.to_dict(), indent=2) if given.json else report)
     return CODES[report.verdict]
+
+
+@contextlib.contextmanager
+def _importing_from(folder: str) -> Iterator[None]:
+    """Import modules from a folder too, as `python -m` does from the current one and an installed command does not."""
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
 
 
 def _parser(program: str) -> argparse.ArgumentParser:

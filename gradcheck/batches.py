@@ -13,7 +13,7 @@ from gradcheck.check import check_gradient
 from gradcheck.directions import gaussian
 from gradcheck.operands import inner, renamed
 from gradcheck.report import Report
-from gradcheck.tree import Tree, parameters, values_of
+from gradcheck.tree import Tree, match_names, parameters, values_of
 
 __all__ = ["check_batched_gradient"]
 
@@ -71,13 +71,11 @@ def check_batched_gradient(
     weights = gaussian(shape, seed, 0xBA7C4)
 
     def loss(p: Any) -> Any:
-        return inner({"params": weights}, losses(p))
+        return inner({"params": weights}, losses(p), "losses")
 
     def weighted(found: Any) -> Any:
         arrays = Tree.of(found, "gradient").arrays
-        missing = [name for name in tree.names if name not in arrays]
-        if missing:
-            raise ValueError(f"gradient lacks {', '.join(missing)}; the parameters are {', '.join(tree.names)}")
+        match_names(arrays, tree, "gradient")
         return tree.build(
             {name: _weigh(values_of(arrays[name]), weights, np.shape(a), name) for name, a in tree.arrays.items()}
         )

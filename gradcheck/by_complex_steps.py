@@ -19,7 +19,7 @@ from gradcheck.complex_step import ComplexStep, require_analytic
 from gradcheck.differences import Central, Richardson
 from gradcheck.directions import Slope, dot, rms, total
 from gradcheck.evaluate import NotAnalyticError
-from gradcheck.floor import GROSS, JITTER, SAFETY, rounding_floor
+from gradcheck.floor import GROSS, JITTER, SAFETY, VANISHED, rounding_floor
 from gradcheck.numeric import elements, unit
 from gradcheck.rules import ROUNDING, SUSPICION, UNDERFLOW, Trial, default_rtol
 from gradcheck.scales import SMALLEST
@@ -97,7 +97,8 @@ def _stand_together(claim: Claim, step: ComplexStep, suspects: list[Trial], seed
     for trial in suspects:
         sample = trial.worst
         mismatch = sample.slope.value - sample.analytic
-        if abs(mismatch) <= GROSS * claim.unit * claim.magnitude(trial.block):
+        gross = GROSS * claim.unit * claim.magnitude(trial.block)
+        if abs(mismatch) <= max(gross, VANISHED if claim.single else 0.0):
             return False
         with np.errstate(over="ignore"):
             directions[trial.name] = directions.get(trial.name, 0.0) + sample.direction / mismatch

@@ -10,7 +10,7 @@ from typing import Any
 from gradcheck.arguments import check_arguments, check_bool
 from gradcheck.claim import Claim, make_claim
 from gradcheck.directions import norm
-from gradcheck.explain import explain
+from gradcheck.explain import CHANGES, changing_gradients, explain
 from gradcheck.methods import Found, Settings, run
 from gradcheck.numeric import is_exact
 from gradcheck.precision import compare_precision
@@ -123,6 +123,12 @@ def check_gradient(
     entries = tuple(_entry(claim, found, trial, settings) for trial in decisive.values())
     if precision:
         entries = tuple(_worse(own, other) for own, other in zip(entries, precision, strict=True))
+    if any(entry.verdict == FAILED for entry in entries):
+        changing = changing_gradients(claim, found.budget)
+        entries = tuple(
+            replace(entry, diagnosis=CHANGES) if entry.verdict == FAILED and entry.parameter in changing else entry
+            for entry in entries
+        )
     if unsteady(claim):
         entries = tuple(
             replace(e, verdict=INCONCLUSIVE, reason=RANDOM, note=ADVICE[RANDOM], diagnosis=None) for e in entries

@@ -7,14 +7,15 @@ from collections.abc import Mapping
 import numpy as np
 
 from gradcheck.arrays import Host
-from gradcheck.claim import Claim, take_sample
+from gradcheck.claim import SINGLE_EPS, Claim, take_sample
 from gradcheck.diagnose import SAME, diagnose
-from gradcheck.directions import dot, gaussian
+from gradcheck.directions import dot, gaussian, norm
 from gradcheck.evaluate import Budget
 from gradcheck.numeric import Method, elements, is_exact, unit
 from gradcheck.report import Worst
-from gradcheck.rules import Trial
+from gradcheck.rules import GROWTH, UNSTEADY, Trial
 
+CHANGES = "the gradient changes between calls at the same parameters: fix its random numbers"
 PROBES = 4  # directions that must agree before a mistake is named without the full numeric gradient
 
 
@@ -73,6 +74,16 @@ def explain(
         sample = trial.worst
         worst = Worst(name, sample.index, sample.analytic, sample.slope.value, sample.relative)
     return worst, found
+
+
+def changing_gradients(claim: Claim, budget: Budget) -> set[str]:
+    """Return the parameters whose gradient differs between two calls by more than rounding: it is random. One call."""
+    if claim.source is None or not budget.take(1):
+        return set()
+    single = claim.eps >= SINGLE_EPS
+    again = claim.source.at(claim.loss.base, "float32" if single else "float64")
+    room = max(UNSTEADY, GROWTH["single"] * claim.eps)
+    return {name for name, g in claim.gradient.items() if norm(again[name] - g) > room * norm(g)}
 
 
 def worst_element(name: str, analytic: Host, numeric: Host) -> Worst:

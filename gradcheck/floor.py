@@ -17,7 +17,7 @@ import numpy as np
 
 from gradcheck.claim import Claim, Sample
 from gradcheck.complex_step import ComplexStep
-from gradcheck.directions import dot
+from gradcheck.directions import dot, norm
 from gradcheck.scales import Block
 
 __all__ = ["explained_by_rounding", "lost_digits", "rounding_floor", "single_rounding"]
@@ -31,6 +31,7 @@ STEPS = 8.0 ** -np.arange(2, 16, 2)  # in units of the natural one
 TOTAL = 0.1  # fraction of a slope whose change means that a gradient in single precision says nothing about it
 NOISE = 4  # units of rounding in a difference of two losses
 LOST = 64  # units of rounding of a sum whose terms all cancelled
+VANISHED = 4096 * float(np.finfo(np.float32).tiny)  # float32 rounds derivatives below to subnormal numbers, and to zero
 
 
 def rounding_floor(claim: Claim, step: ComplexStep, block: Block, sample: Sample, seed: int) -> float:
@@ -75,19 +76,20 @@ def rounding_floor(claim: Claim, step: ComplexStep, block: Block, sample: Sample
 
 
 def single_rounding(claim: Claim, sample: Sample, name: str, seed: int) -> float:
-    """Return the possible error of <g, v> of a gradient computed in single precision; 0 for other gradients.
+    """Return the possible error of <g, v> of a gradient computed in single precision; 0 in double precision.
 
     Rounding in its pass acts like a change of the parameters by a few units, however precise the loss is. So central
     differences give the slopes of the loss at parameters changed in this way; the floor is a multiple of the changes of
     these slopes, or infinity if nearly the whole slope changes. If states diverge, only tiny steps show the slope at
-    the point, so steps of many sizes are used.
+    the point, so steps of many sizes are used. Numbers outside the range of float32 vanish in any case.
 
     Notes
     -----
     No evaluation, or 70 of the loss.
     """
+    vanished = VANISHED * norm(sample.direction) if claim.single else 0.0
     if not claim.coarser:
-        return 0.0
+        return vanished
     rng = np.random.default_rng([seed, 0x51261E])
     points = [claim.loss.base, *(_jitter(claim, rng) for _ in range(DRAWS))]
     natural, largest = claim.loss.natural({name: sample.direction}), 0.0
@@ -103,7 +105,7 @@ def single_rounding(claim: Claim, sample: Sample, name: str, seed: int) -> float
         if change > TOTAL * float(np.nanmax(np.abs(slopes))):
             return float("inf")
         largest = max(largest, change)
-    return SAFETY * largest
+    return max(SAFETY * largest, vanished)
 
 
 def lost_digits(claim: Claim, block: Block) -> float:
@@ -112,8 +114,9 @@ def lost_digits(claim: Claim, block: Block) -> float:
     A gradient can lose digits in a way that no small change of the parameters reveals: 1 - tanh(u)^2 of a
     saturated unit is a small difference of rounded numbers, whatever u is exactly. Such an error is at most of this
     size. A mismatch below it, but above the measured floor, proves nothing: the verdict is neither failed nor passed.
+    Nor does one where derivatives leave the range of float32, as vanishing gradients do.
     """
-    return LOST * claim.unit * claim.magnitude(block)
+    return max(LOST * claim.unit * claim.magnitude(block), VANISHED if claim.single else 0.0)
 
 
 def explained_by_rounding(claim: Claim, block: Block, mismatch: float) -> bool:

@@ -14,7 +14,7 @@ from gradcheck.directions import gaussian
 from gradcheck.evaluate import SINGLE
 from gradcheck.report import Report
 from gradcheck.structures import walk
-from gradcheck.tree import FLOATING, Tree, kind_of, parameters, values_of
+from gradcheck.tree import FLOATING, Tree, first_bad, kind_of, parameters, values_of
 
 
 class Arguments:
@@ -84,20 +84,53 @@ def _names(function: Callable[..., Any], count: int) -> list[str]:
     return found[:count] if len(found) >= count else [f"input{position}" for position in range(count)]
 
 
-def inner(cotangent: Mapping[str, Host], output: Any) -> Any:
+def inner(cotangent: Mapping[str, Host], output: Any, what: str = "output") -> Any:
     """Return <w, y>, complex if y is and in single precision if y is, after checking that y has the structure of w."""
-    found = Tree.of(output, "output").arrays
-    if tuple(found) != tuple(cotangent):
-        raise ValueError(f"output must hold {', '.join(cotangent)}, got {', '.join(found)}")
-    product = sum(np.sum(values_of(found[name]) * w) for name, w in cotangent.items())
-    if any(kind_of(array) in SINGLE for array in found.values()):
+    found = Tree.of(output, what)
+    match_shapes(found, {name: w.shape for name, w in cotangent.items()}, what)
+    product = sum(np.sum(values_of(found.arrays[name]) * w) for name, w in cotangent.items())
+    if any(kind_of(array) in SINGLE for array in found.arrays.values()):
         return product.astype(np.complex64 if np.iscomplexobj(product) else np.float32)
     return product
 
 
+def match_shapes(found: Tree, shapes: Mapping[str, tuple[int, ...]], what: str) -> None:
+    """Raise ValueError unless `found` holds arrays of these names and shapes: products would broadcast others."""
+    if set(found.names) != set(shapes):
+        raise ValueError(f"{what} must hold {', '.join(shapes)}, got {', '.join(found.names) or 'no arrays'}")
+    for name, shape in shapes.items():
+        if found.shapes[name] != shape:
+            raise ValueError(f"{_place(what, name)} must have shape {shape}, got {found.shapes[name]}")
+
+
+def _place(what: str, name: str) -> str:
+    return what if name == "params" else f"{what}: {name}"  # the name of a single array
+
+
+def real_values(found: Tree, shapes: Mapping[str, tuple[int, ...]], what: str) -> dict[str, Host]:
+    """Return the arrays of an operator's result in float64, in the order of `shapes`.
+
+    Raises
+    ------
+    TypeError
+        If an array is complex.
+    ValueError
+        If names or shapes differ from `shapes`, or a number is NaN or infinite.
+    """
+    match_shapes(found, shapes, what)
+    for name, array in found.arrays.items():
+        if values_of(array).dtype.kind == "c":
+            raise TypeError(f"{_place(what, name)} must hold real numbers, got {kind_of(array)}")
+    values = found.host(np.float64)
+    for name, array in values.items():
+        if not np.all(np.isfinite(array)):
+            raise ValueError(f"{_place(what, name)} must be finite, {first_bad(array)}")
+    return {name: values[name] for name in shapes}
+
+
 def draw(tree: Tree, seed: int, *key: int) -> dict[str, Host]:
     """Return Gaussian arrays of the shapes in `tree`."""
-    return {name: gaussian(tuple(np.shape(a)), seed, *key, k) for k, (name, a) in enumerate(tree.arrays.items())}
+    return {name: gaussian(shape, seed, *key, k) for k, (name, shape) in enumerate(tree.shapes.items())}
 
 
 def cast(values: Mapping[str, Host], dtype: str) -> dict[str, Host]:

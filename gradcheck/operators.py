@@ -26,7 +26,7 @@ from gradcheck.arguments import check_bool, check_callables, check_integer
 from gradcheck.arrays import Host
 from gradcheck.check import check_gradient
 from gradcheck.directions import gaussian, length_scale
-from gradcheck.operands import Arguments, cast, draw, inner, renamed
+from gradcheck.operands import Arguments, cast, draw, inner, real_values, renamed
 from gradcheck.report import Report
 from gradcheck.tree import Tree, parameters
 
@@ -123,7 +123,8 @@ def check_jvp(
     Raises
     ------
     TypeError, ValueError
-        As `check_gradient`.
+        As `check_gradient`; also if jvp returns names or shapes that the output of the function lacks, complex numbers,
+        NaN or infinity.
 
     Notes
     -----
@@ -147,7 +148,8 @@ def check_jvp(
     def product(name: str, tangent: Host) -> float:
         zeros = {other: np.zeros(p.shape) for other, p in base.items()}
         along = arguments.unpack(tree.build({**zeros, name: tangent}))
-        return float(inner(weights, jvp(*arguments.unpack(tree.build(base)), *along)))
+        pushed = real_values(Tree.of(jvp(*arguments.unpack(tree.build(base)), *along), "jvp"), output.shapes, "jvp")
+        return float(inner(weights, pushed))
 
     gradient = {name: np.array([product(name, v) for v in tangents[name]]) for name in base}
     zero = {name: np.zeros(TANGENTS) for name in base}
@@ -181,7 +183,7 @@ def check_hessian_vector_product(
     Raises
     ------
     TypeError, ValueError
-        As `check_gradient`.
+        As `check_gradient`; also if gradient returns other names or shapes than those of `params`.
 
     Notes
     -----
@@ -193,7 +195,7 @@ def check_hessian_vector_product(
     vector = draw(tree, seed, 0x4E55)
 
     def loss(p: Any) -> Any:
-        return inner(vector, gradient(p))
+        return inner(vector, gradient(p), "gradient")
 
     def claimed(p: Any) -> Any:
         return product(p, tree.build(cast(vector, Tree.of(p).dtype)))

@@ -23,7 +23,7 @@ from gradcheck.arrays import Host
 from gradcheck.claim import SINGLE_EPS, Source
 from gradcheck.directions import norm
 from gradcheck.explain import worst_element
-from gradcheck.floor import JITTER, SAFETY
+from gradcheck.floor import JITTER, SAFETY, VANISHED
 from gradcheck.report import FAILED, INCONCLUSIVE, PASSED, Entry, Report
 from gradcheck.rules import GROWTH, ROUNDING, ZERO
 from gradcheck.tree import parameters
@@ -100,13 +100,14 @@ def _entry(name: str, single: Host, double: Host, error: float, allowed: float, 
     size = norm(double)
     worst = worst_element(name, single, double)
     tolerance = allowed / size if size else 0.0
-    if size <= allowed:
+    vanished = error > allowed and size <= VANISHED
+    if size <= allowed or vanished:
         return Entry(
             name, INCONCLUSIVE, worst, tolerance, note="zero to float32 rounding: nothing was tested", reason=ZERO
         )
     if error <= allowed:
         return Entry(name, PASSED, worst, tolerance)
-    if error <= largest:
+    if error <= max(largest, VANISHED):
         text = "the values differ by no more than the rounding of a gradient as large as the largest"
         return Entry(name, INCONCLUSIVE, worst, tolerance, note=text, reason=ROUNDING)
     text = "the float32 gradient differs from the float64 one by more than rounding explains"

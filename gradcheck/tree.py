@@ -72,6 +72,11 @@ class Tree:
         return tuple(self.arrays)
 
     @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the arrays by name; that of a number is ()."""
+        return {name: tuple(np.shape(array)) for name, array in self.arrays.items()}
+
+    @property
     def dtype(self) -> str:
         """The dtype that all arrays of checked parameters share."""
         return kind_of(next(iter(self.arrays.values())))
@@ -112,7 +117,7 @@ def parameters(params: Any, what: str = "params") -> Tree:
         if host.size == 0:
             raise ValueError(f"{what}: {name} must have at least one element, got shape {tuple(host.shape)}")
         if not np.all(np.isfinite(host)):
-            raise ValueError(f"{what}: {name} must be finite, {_first_bad(host)}")
+            raise ValueError(f"{what}: {name} must be finite, {first_bad(host)}")
     kinds = {kind_of(array) for array in tree.arrays.values()}
     if len(kinds) > 1:
         listed = ", ".join(f"{name} {kind_of(array)}" for name, array in tree.arrays.items())
@@ -120,9 +125,21 @@ def parameters(params: Any, what: str = "params") -> Tree:
     return tree
 
 
-def _first_bad(host: Host) -> str:
+def first_bad(host: Host) -> str:
+    """Say which number that is NaN or infinite comes first, and where."""
     index = tuple(int(i) for i in np.argwhere(~np.isfinite(host))[0])
     return f"got {host[index]} at index {index}"
+
+
+def match_names(found: Mapping[str, Array], tree: Tree, what: str) -> None:
+    """Raise ValueError unless `found` has the names of the parameters, in any order."""
+    missing = [name for name in tree.names if name not in found]
+    extra = [name for name in found if name not in tree.arrays]
+    if missing or extra:
+        parts = [
+            f"{word} {', '.join(names)}" for word, names in (("lacks", missing), ("has unexpected", extra)) if names
+        ]
+        raise ValueError(f"{what} {' and '.join(parts)}; the parameters are {', '.join(tree.names)}")
 
 
 def match_gradient(gradient: Any, tree: Tree, dtype: str, what: str = "gradient") -> dict[str, Host]:
@@ -150,13 +167,7 @@ def match_gradient(gradient: Any, tree: Tree, dtype: str, what: str = "gradient"
     named = is_record(tree.template) or hasattr(type(tree.template), "_fields")
     if named and type(gradient) in (tuple, list) and len(found) == len(tree.names):
         found = dict(zip(tree.names, found.values(), strict=True))
-    missing = [name for name in tree.names if name not in found]
-    extra = [name for name in found if name not in tree.arrays]
-    if missing or extra:
-        parts = [
-            f"{word} {', '.join(names)}" for word, names in (("lacks", missing), ("has unexpected", extra)) if names
-        ]
-        raise ValueError(f"{what} {' and '.join(parts)}; the parameters are {', '.join(tree.names)}")
+    match_names(found, tree, what)
     return {name: _match_array(found[name], tree.arrays[name], dtype, f"{what} of {name}") for name in tree.names}
 
 
@@ -173,5 +184,5 @@ def _match_array(array: Array, parameter: Array, dtype: str, what: str) -> Host:
         raise TypeError(text)
     host = np.array(host, dtype=np.float64)
     if not np.all(np.isfinite(host)):
-        raise ValueError(f"{what} must be finite, {_first_bad(host)}")
+        raise ValueError(f"{what} must be finite, {first_bad(host)}")
     return host

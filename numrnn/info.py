@@ -90,11 +90,15 @@ def collect(*, measure: bool = True) -> dict[str, Any]:
 
 
 def machine(backend: str = "numpy") -> str:
-    """Return a short name of the hardware that this process computes on, for results: cores, or the GPU."""
+    """Return a short name of the hardware that this process computes on, for results: cores, or the GPU.
+
+    The cores are those that a pass uses: as many as BLAS has threads, of those that the process may run on.
+    """
     report = collect(measure=False)
     if backend == "cupy":
         return report["devices"][1].partition(" ")[2]
-    return cores_text(report)
+    with one_thread_each() as threads:
+        return cores_text(report | {"cores": threads})
 
 
 def cores_text(report: Mapping[str, Any]) -> str:

@@ -155,9 +155,13 @@ class _Inverter:
 
 
 def _longest(rows: Array) -> float:
-    """Return the largest 2-norm of a row."""
+    """Return the largest 2-norm of a row, for numbers whose squares leave the range too."""
     xp = array_namespace(rows)
-    return float(xp.max(xp.sqrt(xp.sum(rows * rows, axis=-1))))
+    size = float(xp.max(xp.abs(rows)))
+    if size == 0:
+        return 0.0
+    scaled = rows / size
+    return size * float(xp.max(xp.sqrt(xp.sum(scaled * scaled, axis=-1))))
 
 
 def invert_step(cell: Cell, params: Params, x: Array, h_next: Array) -> Inverse:

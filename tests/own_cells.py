@@ -1,4 +1,4 @@
-"""Cells as users write them, with what those of the package do not have: gates before a product, rows normalised."""
+"""Cells as users write them, with what those of the package lack, such as gates before a product."""
 
 from __future__ import annotations
 
@@ -92,4 +92,22 @@ class Rectified(numrnn.Cell):
         return {"W": h.T @ delta, "V": x.T @ dh_next}, dh_next @ params["V"].T, delta @ params["W"].T
 
 
-OWN = {"GRU": GRU(3, 4), "normalised": Normalised(3, 4), "rectified": Rectified(3, 4)}
+class Rates(numrnn.Cell):
+    """h_next = h / 2 + tanh(h) W^T + x V^T: what the product reads is made before it, in the forward pass too."""
+
+    name = "rates"
+
+    @property
+    def parameter_shapes(self):
+        return {"W": (self.hidden_size, self.hidden_size), "V": (self.hidden_size, self.input_size)}
+
+    def step(self, params, x, h):
+        return 0.5 * h + array_namespace(h).tanh(h) @ params["W"].T + x @ params["V"].T
+
+    def step_vjp(self, params, x, h, dh_next):
+        r = array_namespace(h).tanh(h)
+        grads = {"W": dh_next.T @ r, "V": dh_next.T @ x}
+        return grads, dh_next @ params["V"], 0.5 * dh_next + (1 - r * r) * (dh_next @ params["W"])
+
+
+OWN = {"GRU": GRU(3, 4), "normalised": Normalised(3, 4), "rectified": Rectified(3, 4), "rates": Rates(3, 4)}

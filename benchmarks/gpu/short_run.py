@@ -20,7 +20,11 @@ from numrnn.cells.base import Cell
 from numrnn.datasets import PixelEncoder, RowNoiseEncoder
 from numrnn.engines.cuda.families import VARIABLE as UNPROVEN
 from numrnn.engines.cuda.kernels import cupy_launcher
-from numrnn.engines.cuda.trace.product import CupyProducts
+from numrnn.engines.cuda.trace import TracedTape
+from numrnn.engines.cuda.trace.kernels import CupyExecutor, Executor
+from numrnn.engines.cuda.trace.product import TILES, CupyProducts
+from numrnn.problem import check_problem
+from numrnn.tape import Tape
 from numrnn.training import Adam, Classifier, Trainer, TrainingConfig
 from numrnn.typing import Engine
 
@@ -48,7 +52,7 @@ def main() -> int:
         with case.chosen():
             found = error_of(cupy, case.make_cell(), case.dtype, case.batch, seed)
         errors.append(found / TOLERANCES[case.dtype])
-    errors += [*traced_errors(cupy), *product_errors(cupy)]
+    errors += [*traced_errors(cupy), *tile_errors(cupy), *product_errors(cupy)]
     train(numrnn.AntisymmetricCell(4, 33), RowNoiseEncoder((5, 4), length=9), epochs=1)
     with mock.patch.dict(os.environ, {UNPROVEN: "1"}):
         train(numrnn.AntisymmetricCell(1, 30), PixelEncoder((5, 4)), epochs=3)
@@ -56,8 +60,11 @@ def main() -> int:
     return 0 if all(error <= 1 for error in errors) else 1  # a NaN is not
 
 
-def error_of(cupy: Any, cell: Cell, name: str, batch: int, seed: int) -> float:
-    """Return the worst error of a problem with ragged lengths, relative to the largest element of each array."""
+def error_of(cupy: Any, cell: Cell, name: str, batch: int, seed: int, executor: Executor | None = None) -> float:
+    """Return the worst error of a problem with ragged lengths, relative to the largest element of each array.
+
+    With an executor the cell is traced.
+    """
     rng, dtype = np.random.default_rng(seed), np.dtype(name)
     params = cell.init_params(rng, backend="numpy", dtype=dtype)
     x = rng.standard_normal((STEPS, batch, cell.input_size)).astype(dtype)
@@ -71,9 +78,14 @@ def error_of(cupy: Any, cell: Cell, name: str, batch: int, seed: int) -> float:
     )
     for to, engine in ways:
         own = {key: to(value) for key, value in params.items()}
-        states, tape = numrnn.forward(cell, own, to(x), to(h0), lengths=lengths, engine=engine)
+        if executor is not None and engine == "fused":
+            traced = TracedTape(check_problem(cell, own, to(x), to(h0), lengths, None), executor)
+            traced.run()
+            tape: Tape = traced
+        else:
+            _, tape = numrnn.forward(cell, own, to(x), to(h0), lengths=lengths, engine=engine)
         grads = numrnn.backward(tape, to(d_states))
-        results.append({"states": states, **grads.params, "dx": grads.x, "dh0": grads.h0})
+        results.append({"states": tape.states, **grads.params, "dx": grads.x, "dh0": grads.h0})
     got, wanted = results
     return max(float(np.abs(to_numpy(got[k]) - v).max() / np.abs(v).max()) for k, v in wanted.items())
 
@@ -82,6 +94,15 @@ def traced_errors(cupy: Any) -> list[float]:
     """Return the errors of traced cells, over what is allowed: of steps one by one, of a capture and of a replay."""
     cases = (numrnn.LipschitzCell(3, 40, method="rk2"), "float64"), (numrnn.LSTMCell(3, 150), "float32")
     return [error_of(cupy, cell, name, 3, seed) / TOLERANCES[name] for cell, name in cases for seed in range(3)]
+
+
+def tile_errors(cupy: Any) -> list[float]:
+    """Return the errors of products and what reads them as one kernel, over what is allowed, in every tile."""
+    errors, cell = [], numrnn.LSTMCell(3, 21)
+    for batch, tile in enumerate(TILES, 65):  # another batch is another loop to capture
+        executor = CupyExecutor(cupy, choose=lambda *shape, tile=tile: tile)
+        errors += [error_of(cupy, cell, name, batch, 0, executor) / TOLERANCES[name] for name in TOLERANCES]
+    return errors
 
 
 def product_errors(cupy: Any) -> list[float]:

@@ -374,12 +374,24 @@ class Cell(ABC):
         check_same_kind(arrays)
 
 
+CHECKED_NAMES = ("params", "x", "h", "params_dot", "x_dot", "h_dot")
+
+
 def checked(method: F) -> F:
     """Make a cell's method check its arguments before any work.
 
     A loop over time has checked the whole sequence already and calls `unchecked(cell.step)`.
+
+    Raises
+    ------
+    TypeError
+        If the arguments of the method have other names than those of `Cell`, by which they are checked.
     """
     signature = inspect.signature(method)
+    names, wanted = list(signature.parameters)[1:], CHECKED_NAMES[: 6 if method.__name__ == "step_jvp" else 3]
+    if names[: len(wanted)] != list(wanted):
+        text = f"{method.__qualname__} must name its arguments {', '.join(wanted)}, as it is checked"
+        raise TypeError(f"{text}, got {', '.join(names) or 'none'}")
 
     @functools.wraps(method)
     def wrapper(self: Cell, *args: Any, **kwargs: Any) -> Any:

@@ -114,7 +114,7 @@ def load_cells(source: str) -> list[type[Cell]]:
     TypeError
         If `source` is not a string.
     ValueError
-        If there is no such module, its code raises an exception, or it defines no cell.
+        If there is no such module, its code raises an exception or calls sys.exit, or it defines no cell.
     TypeError, ValueError
         As for `register_cell`.
     """
@@ -168,7 +168,7 @@ def _module_of(source: str) -> ModuleType:
         return module
     except FileNotFoundError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script that calls sys.exit would end the command, as if all were well
         text = f"source must be importable, but {source} raised {type(error).__name__}: {error}"
         raise ValueError(text) from error
 

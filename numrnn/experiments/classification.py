@@ -64,10 +64,6 @@ class Experiment(TrainingCommand):
     def make_encoder(self, config: Any, data: Dataset) -> Encoder:
         """Return the encoder of images as sequences."""
 
-    @abstractmethod
-    def task(self, config: Any) -> str:
-        """Return the task in words, for the headings of pictures."""
-
     def record(self, config: Any) -> dict[str, Any]:
         """Return the entries of result.json about the task."""
         return {"preprocessing": "standardized" if config.standardize else "scaled to 0..1"}
@@ -163,7 +159,7 @@ class Experiment(TrainingCommand):
         same = {"hidden_size": config.hidden_size, "backend": config.backend}
         starts = {name: config if name == config.cell else self.make_config(name, **same) for name in COMPARED}
         n_steps = self.make_encoder(config, data).length
-        return draw_run(config, self.task(config), starts, n_steps, data, trainer, training, test)
+        return draw_run(config, self.heading(config), starts, n_steps, data, trainer, training, test)
 
     def _result(self, config: Any, trainer: Trainer, training: TrainingResult, test: Evaluation) -> dict[str, Any]:
         """Return the content of result.json."""

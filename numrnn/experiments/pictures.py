@@ -44,7 +44,7 @@ def gradient_norms(model: Classifier, params: Any, encoder: Any, data: Dataset, 
 
 def draw_run(
     config: Any,
-    task: str,
+    heading: str,
     starts: Mapping[str, Any],
     n_steps: int,
     data: Dataset,
@@ -58,8 +58,8 @@ def draw_run(
     ----------
     config : Config
         Configuration of the run.
-    task : str
-        Its task in words, for the headings.
+    heading : str
+        Of the pictures.
     starts : mapping of str to Config
         Cells whose gradients at their initial values are drawn next to those of the trained network.
     n_steps : int
@@ -70,7 +70,7 @@ def draw_run(
     test : Evaluation
         Of the test images of `data`.
     """
-    out, heading = Path(config.out), plots.readable(f"{task}, {config.cell} cell")
+    out = Path(config.out)
 
     def norms(model: Classifier, params: Any) -> np.ndarray:
         return gradient_norms(model, params, trainer.encoder, data, config.seed)

@@ -9,12 +9,13 @@ training sequences.
 
 The file given by --out receives predictions: the class of each sequence, (N,), or its numbers, (N, k); at every step,
 predictions_0, predictions_1, ..., one for each sequence. A classifier also writes probabilities, (N, K), or
-probabilities_0, probabilities_1, ...
+probabilities_0, probabilities_1, ... An existing file is replaced, unless it is NEW.npz or belongs to the run.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from numrnn.options import Checked, documented, inherited, option
 from numrnn.training import Classifier, TrainingConfig, load_model
 from numrnn.training.batches import OwnSequences
 from numrnn.training.evaluation import outputs_of_rows
+from numrnn.training.run import CONFIG_FILE, traces_of_a_run
 from numrnn.typing import Backend
 
 BATCH_SIZE = 500
@@ -85,6 +87,15 @@ def predict(checkpoint: str, data: Sequences, *, backend: Backend = "numpy") -> 
     return found
 
 
+def _check_output(out: str, data: str, checkpoint: str) -> None:
+    """Raise ValueError if the predictions would replace the sequences, the checkpoint, or a file of its run."""
+    folder = Path(checkpoint)
+    run = [*traces_of_a_run(folder), folder / CONFIG_FILE] if folder.is_dir() else [folder]
+    for path in (Path(data), *run):
+        if path.exists() and Path(out).exists() and path.samefile(out):
+            raise ValueError(f"--out must be another file than {path}, which it would replace")
+
+
 def _each(function: Any, outputs: Any) -> Any:
     return [function(one) for one in outputs] if isinstance(outputs, list) else function(outputs)
 
@@ -100,6 +111,7 @@ def main(argv: list[str] | None = None, *, program: str | None = None) -> int:
         if missing := [name for key, name in (("checkpoint", "CHECKPOINT"), ("data", "DATA.npz")) if key not in given]:
             parser.error(f"the following arguments are required: {', '.join(missing)}")
         config = Config(**given)
+        _check_output(config.out, config.data, config.checkpoint)
         data = read_sequences(config.data)
         found = predict(config.checkpoint, data, backend=config.backend)
         with replacing(config.out) as file:  # numpy.savez would add .npz to a name without it

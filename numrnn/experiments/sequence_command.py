@@ -111,10 +111,6 @@ class SequenceCommand(TrainingCommand):
     def load(self, config: Any) -> Parts:
         """Return the sequences of a configuration."""
 
-    @abstractmethod
-    def task(self, config: Any) -> str:
-        """Return the task in words."""
-
     def standardizes(self, config: Any) -> bool:
         """Tell whether the features are to be standardized."""
         return False
@@ -236,7 +232,7 @@ class SequenceCommand(TrainingCommand):
         write_json(out / RESULT_FILE, content)
         written = [out / RESULT_FILE, out / FINAL_FILE]
         if draw and can_draw(say):
-            curves, title = out / "learning_curves.png", plots.readable(f"{self.task(config)}, {config.cell} cell")
+            curves, title = out / "learning_curves.png", self.heading(config)
             history = training.history
             plots.learning_curves(history("training"), history("validation"), curves, title=title)
             written.append(curves)

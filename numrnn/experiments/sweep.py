@@ -46,6 +46,7 @@ from numrnn.experiments.trials import (
 )
 from numrnn.locks import locked
 from numrnn.options import Checked, documented, inherited, option, options
+from numrnn.plots.text import literal
 from numrnn.training import TrainingConfig, read_json_lines
 from numrnn.training.config import LENGTHS
 from numrnn.training.metrics import JsonLines, drop_half_line
@@ -130,12 +131,23 @@ def make_trials(config: Config) -> list[Trial]:
         "preset": config.preset,
     }
     base = experiment.make_config(**common | own)
+    _check_validation(config.images, base.validation_size, experiment.validation_share)
     fixed = {key: value for key, value in dataclasses.asdict(base).items() if key not in UNUSED}
     space = Space(**{known.name: getattr(config, known.name) for known in dataclasses.fields(Space)})
     points = space.grid() if config.search == "grid" else space.draw(config.trials, config.seed)
     lengths = tuple(rung_lengths(config.iterations, config.rungs, config.reduction))
     found = [Trial(name, {**fixed, **point}, config.images, lengths) for point in points]
     return list({trial.name: trial for trial in found}.values())
+
+
+def _check_validation(images: int | None, held_out: int | None, share: int) -> None:
+    """Raise ValueError unless there are images to compare the trials on, and others to train on."""
+    if held_out is None and images is not None:
+        held_out = images // share
+    if held_out == 0:
+        raise ValueError("validation_size must be >= 1, as trials are compared on these images, got 0")
+    if images is not None and held_out is not None and held_out >= images:
+        raise ValueError(f"images must be more than the validation_size, which is {held_out}, got {images}")
 
 
 def run(config: Config, *, say: Callable[[str], Any] = lambda _: None) -> list[dict[str, Any]]:
@@ -206,7 +218,8 @@ def run(config: Config, *, say: Callable[[str], Any] = lambda _: None) -> list[d
     ranked = ranking(last.values())
     say(sweep_report.table(ranked))
     diverged = sum(result["status"] == "diverged" for result in ranked)
-    heading = f"{config.preset}: {len(ranked)} trials, up to {lengths[-1]:,} updates; {diverged} diverged, not shown"
+    preset = literal(Path(config.preset).name)
+    heading = f"{preset}: {len(ranked)} trials, up to {lengths[-1]:,} updates; {diverged} diverged, not shown"
     if can_draw(say):
         sweep_report.draw(ranked, out / "sweep.png", heading)
     return ranked

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from numrnn import info
+from numrnn import info, plots
 from numrnn.commands import INTERRUPTED
 from numrnn.experiments.command_line import (
     add_verbosity,
@@ -25,8 +25,10 @@ from numrnn.experiments.command_line import (
     write_json,
 )
 from numrnn.experiments.presets import merged, preset_names, read_preset, stored_arguments
+from numrnn.initializers import CHRONO
 from numrnn.locks import locked
 from numrnn.options import options
+from numrnn.plots.text import literal
 from numrnn.training import Trainer, TrainingResult, training_seconds
 from numrnn.training.config import LENGTHS
 from numrnn.training.run import CONFIG_FILE, remove_run, traces_of_a_run
@@ -88,6 +90,15 @@ class TrainingCommand(ABC):
     @abstractmethod
     def run(self, config: Any, *, resume: bool = False, overwrite: bool = False, quiet: bool = False) -> Any:
         """Train and test; the result has the `TrainingResult` as its attribute `training`."""
+
+    def heading(self, config: Any) -> str:
+        """Return the task, the cell and what is special about its start, as the heading of a picture."""
+        start = ", chrono initialisation" if config.cell == "lstm" and config.forget_bias == CHRONO else ""
+        return plots.readable(f"{literal(self.task(config))}, {config.cell} cell{start}")
+
+    @abstractmethod
+    def task(self, config: Any) -> str:
+        """Return the task in words."""
 
     @staticmethod
     def record_of_run(config: Any, trainer: Trainer[Any], training: TrainingResult) -> dict[str, Any]:

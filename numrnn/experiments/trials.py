@@ -28,6 +28,7 @@ from numrnn.training import DivergenceError, latest_checkpoint, list_checkpoints
 
 EXPERIMENTS: dict[str, Experiment] = {"mnist": mnist.EXPERIMENT, "cifar10": cifar10.EXPERIMENT}
 SEARCHED = ("optimizer", "weight_std", "step_size", "diffusion", "learning_rate")
+RESULT_KEYS = ("trial", "rung", "step", "status", "validation_accuracy", *SEARCHED)  # of every line of a result
 CHECKPOINTS_A_RUNG = 10  # a worker that dies loses at most a tenth of a rung
 
 
@@ -234,10 +235,19 @@ def discard_checkpoints(trial: Trial, out: str) -> None:
 
 
 def read_results(path: Path) -> dict[tuple[str, int], dict[str, Any]]:
-    """Return the results of a file by trial and rung; failed trials are omitted, so that they are tried again."""
+    """Return the results of a file by trial and rung; failed trials are omitted, so that they are tried again.
+
+    Raises
+    ------
+    ValueError
+        If a line is not one of a sweep; the message names path and line.
+    """
     records = read_json_lines(path) if path.exists() else []
-    return {
-        (record["trial"], record["rung"]): record
-        for record in records
-        if record["kind"] == "result" and record["status"] != "failed"
-    }
+    results = {}
+    for number, record in enumerate(records, 1):
+        needed = RESULT_KEYS if record.get("kind") == "result" else ("kind",)
+        if missing := [key for key in needed if key not in record]:
+            raise ValueError(f"{path}: line {number} must be a result of a sweep, but lacks {', '.join(missing)}")
+        if record["kind"] == "result" and record["status"] != "failed":
+            results[record["trial"], record["rung"]] = record
+    return results

@@ -13,6 +13,7 @@ from numrnn.checks import check_number
 from numrnn.plots.arguments import checked_curve, checked_curves, checked_title
 from numrnn.plots.output import checked_path, finished
 from numrnn.plots.style import TITLE_WIDTH, bare, line_style, new_figure, readable
+from numrnn.plots.text import literal
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,7 +49,7 @@ def gradient_flow(
     top = max(float(np.max(values)) for values in norms.values())
     for index, (name, values) in enumerate(norms.items()):
         shown = np.where(values > floor * top, values, np.nan)
-        axes.semilogy(np.arange(len(values)), shown, label=readable(name), **line_style(index))
+        axes.semilogy(np.arange(len(values)), shown, label=literal(readable(name)), **line_style(index))
     axes.set_xlabel("time step t (loss at the last step)")
     axes.set_ylabel("norm of dL/dh$_t$")
     axes.set_title(textwrap.fill(title, TITLE_WIDTH))

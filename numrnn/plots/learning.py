@@ -13,6 +13,7 @@ from numrnn.checks import as_host_array, check_number, shown
 from numrnn.plots.arguments import checked_curve, checked_curves, checked_title
 from numrnn.plots.output import checked_path, finished
 from numrnn.plots.style import TITLE_WIDTH, bare, line_style, new_figure, readable
+from numrnn.plots.text import literal
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,6 +22,7 @@ __all__ = ["compare_learning", "confusion_matrix", "learning_curves"]
 
 MOST_MARKERS = 30  # on one curve
 SHORT_NAME = 3  # characters; longer names under the columns of a matrix would overlap
+MOST_CLASSES = 25  # of a matrix with readable counts in its cells and a name at each row
 
 
 def learning_curves(
@@ -36,7 +38,7 @@ def learning_curves(
     ----------
     training : sequence of mapping
         Records with step, loss, accuracy and gradient_norm, as `TrainingResult.history("training")` returns them. A
-        regressor's have no accuracy: its loss is the mean squared error.
+        regressor's have no accuracy: its loss is the mean squared error. May be empty.
     validation : sequence of mapping
         Records with step, loss and accuracy; may be empty.
     path : path or None
@@ -55,21 +57,23 @@ def learning_curves(
     panels = [("loss", "loss [nats]" if scored else "mean squared error"), ("gradient_norm", "norm of the gradient")]
     if scored:
         panels.insert(1, ("accuracy", "accuracy [%]"))
-    figure = new_figure(11 if scored else 7.5, 3.4)
+    width = 11 if scored else 7.5
+    figure = new_figure(width, 3.4)
     for axes, (key, label) in zip(figure.subplots(1, len(panels)), panels, strict=True):
         for index, (name, records) in enumerate((("training", training), ("validation", validation))):
             points = [(r["step"], r[key] * (100 if key == "accuracy" else 1)) for r in records if key in r]
             if points:
-                marker = "o" if index and len(points) <= MOST_MARKERS else None  # more markers would hide the lines
+                # More markers would hide the lines, and a line through one point is invisible.
+                marker = "o" if len(points) <= (MOST_MARKERS if index else 1) else None
                 axes.plot(*zip(*points, strict=True), label=name, marker=marker, **line_style(index))
         axes.set_xlabel("updates")
         axes.set_ylabel(label)
-        if key != "gradient_norm":
+        if key != "gradient_norm" and axes.lines:
             axes.legend(frameon=False)
         elif any(record.get(key, 0) > 0 for record in training):  # none is, if there is a single class
             axes.set_yscale("log")
         bare(axes)
-    figure.suptitle(title)
+    figure.suptitle(textwrap.fill(title, int(TITLE_WIDTH * width / 6.4)))
     return finished(figure, path)
 
 
@@ -81,7 +85,7 @@ def confusion_matrix(
     *,
     title: str = "",
 ) -> Figure:
-    """Draw the confusion matrix, in counts of images.
+    """Draw the confusion matrix, in counts of images; of more than 25 classes the colours, and some of the names.
 
     Parameters
     ----------
@@ -120,13 +124,15 @@ def confusion_matrix(
     # The square root makes rare confusions visible next to the diagonal.
     axes.imshow(np.sqrt(share), cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(counts):
-        if count:
+        if count and n_classes <= MOST_CLASSES:
             shade = "white" if share[row, column] > 0.36 else "black"
             axes.text(column, row, str(count), ha="center", va="center", color=shade, fontsize=8)
-    slanted = max(len(name) for name in class_names) > SHORT_NAME
+    named = range(0, n_classes, -(-n_classes // MOST_CLASSES))
+    names = [literal(class_names[k]) for k in named]
+    slanted = max(map(len, names)) > SHORT_NAME
     slant: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if slanted else {}
-    axes.set_xticks(range(n_classes), class_names, **slant)
-    axes.set_yticks(range(n_classes), class_names)
+    axes.set_xticks(named, names, **slant)
+    axes.set_yticks(named, names)
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
     axes.set_title(textwrap.fill(title, TITLE_WIDTH))
@@ -166,7 +172,9 @@ def compare_learning(
     axes = figure.subplots()
     for index, (name, (seconds, accuracies)) in enumerate(runs.items()):
         lone = "o" if len(seconds) == 1 else None  # a line through one point is invisible
-        axes.plot(seconds, 100 * np.asarray(accuracies), label=readable(name), marker=lone, **line_style(index))
+        axes.plot(
+            seconds, 100 * np.asarray(accuracies), label=literal(readable(name)), marker=lone, **line_style(index)
+        )
     axes.set_xlim(left=0)
     axes.set_xlabel("training time [s]")
     axes.set_ylabel("training accuracy [%]")

@@ -128,7 +128,7 @@ def _growth(axes: Any, report: Any) -> None:
     shown = np.where(logs > floor, logs, np.nan)
     for index, (name, curve) in enumerate((("largest", shown[..., 0]), ("median", np.median(shown, axis=-1)))):
         axes.plot(report.times, curve.mean(axis=1), label=f"{name} singular value", **line_style(index))
-    if report.stability is not None:
+    if report.stability is not None and np.max(report.stability.amplification) > 0:
         bound = report.times * np.log10(np.max(report.stability.amplification))
         axes.plot(report.times, bound, label="linear step at h = 0", **line_style(2))
     axes.set_xlabel("time step t")

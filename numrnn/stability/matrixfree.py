@@ -25,6 +25,7 @@ from numrnn.stability.linearization import Linearization, SlopeLinearization
 
 __all__ = ["jacobian_operator", "log_eigenvalues", "log_singular_values"]
 
+FEW = 8  # size of a state up to which the matrix is formed: on three or four units Lanczos may not converge
 LANCZOS_VECTORS = 40  # Krylov vectors beyond twice the requested number: more memory, fewer restarts
 
 
@@ -167,8 +168,11 @@ def log_eigenvalues(lin: Linearization, k: int = 5, *, row: int = 0, seed: int =
 
 
 def _leading_singular_values(operator: LinearOperator, k: int, seed: int, tolerance: float) -> np.ndarray:
-    start = np.random.default_rng(seed).standard_normal(operator.shape[0]).astype(operator.dtype)
-    n_vectors = min(operator.shape[0] - 1, 2 * k + LANCZOS_VECTORS)
+    s = operator.shape[0]
+    if s <= FEW:
+        return np.linalg.svd(operator.matmat(np.eye(s, dtype=operator.dtype)), compute_uv=False)[:k]
+    start = np.random.default_rng(seed).standard_normal(s).astype(operator.dtype)
+    n_vectors = min(s - 1, 2 * k + LANCZOS_VECTORS)
     with one_thread_each():  # the products are small: BLAS threads would block each other
         return svds(operator, k, ncv=n_vectors, tol=tolerance, v0=start, return_singular_vectors=False)
 

@@ -127,12 +127,15 @@ class StabilityReport:
             return [*lines, f"  critical step size      none is known: {why}"]
         found = self.stability
         verdict = "stable" if found.stable else "not stable"
-        needed = "no diffusion" if found.required_diffusion is None else f"diffusion >= {found.required_diffusion:.4g}"
+        smallest = found.required_diffusion
+        needed = "a smaller step: no diffusion makes this one stable"
+        if smallest is not None:  # the two roots of (11) add up to 2 / eps
+            needed = f"diffusion from {smallest:.4g} to {2 / found.step_size - smallest:.4g}"
         return [
             *lines,
             f"  step size eps           {found.step_size:.4g}, {verdict} at the origin",
             f"  critical step size      {found.critical_step_size:.4g} with diffusion {self.cell.diffusion:.4g}",
-            f"  this step would need    {needed}",
+            f"  it is stable with       {needed}",
             f"  largest amplification   {found.amplification.max():.6f} per step, {self._over_time()} in T steps",
         ]
 
@@ -142,7 +145,8 @@ class StabilityReport:
 
     def _over_time(self) -> str:
         assert self.stability is not None
-        return _power(self.n_steps * math.log(self.stability.amplification.max()))
+        largest = self.stability.amplification.max()  # 0 where eps gamma = 1 and A is diagonal
+        return _power(self.n_steps * math.log(largest) if largest > 0 else -math.inf)
 
     def _trajectory(self) -> list[str]:
         """Return the lines about the trajectory."""
@@ -175,7 +179,7 @@ def _power(log: float) -> str:
 def _smallest(logs: np.ndarray) -> str:
     """Return the smallest singular value as text, or an upper bound if rounding of the largest hides it."""
     floor = logs.max() + math.log(logs.shape[-1] * np.finfo(logs.dtype).eps)
-    return _power(logs.min()) if logs.min() > floor else f"less than {_power(floor)}"
+    return _power(logs.min()) if logs.min() > floor or logs.max() == -math.inf else f"less than {_power(floor)}"
 
 
 def stability_report(path: str | Path, *, images: int = 2, steps: int | None = None, seed: int = 0) -> StabilityReport:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import gradcheck
-from numrnn.backend import Array, Params, to_numpy
+from numrnn.backend import Array, Params, is_array, to_numpy
 from numrnn.bptt import Engine, backward, forward
 from numrnn.cells import cell_from_config
 from numrnn.cells.base import Cell, constructor_arguments
@@ -80,7 +80,19 @@ class Point:
             found["step_jvp"] = self.cell.step_jvp(*self.arguments, *self.arguments)
         if "jacobian" in self.methods:
             found["jacobian"] = self.cell.jacobian(*self.arguments)
+        for name, array in found.items():
+            _must_be_finite(name, array)
         return found
+
+
+def _must_be_finite(name: str, array: Any) -> None:
+    """Raise AssertionError unless a result is an array without NaN and infinity, the arguments being finite."""
+    if not is_array(array):
+        raise AssertionError(f"{name} must be an array, got {type(array).__name__}")
+    host = to_numpy(array)
+    if not np.isfinite(host).all():
+        index = tuple(int(i) for i in np.argwhere(~np.isfinite(host))[0])
+        raise AssertionError(f"{name} must be finite for finite arguments: element {list(index)} is {host[index]}")
 
 
 def _must_be_close(what: str, got: Array, wanted: Array, growth: float = GROWTH) -> None:
@@ -194,6 +206,8 @@ def _config(point: Point) -> None:
         config = json.loads(json.dumps(cell.config()))
     except TypeError as error:
         raise AssertionError(f"config must return what JSON can hold: {error}") from error
+    if not isinstance(config, dict):
+        raise AssertionError(f"config must return a dict, got {type(cell.config()).__name__}")
     name = config.pop("cell", None)
     if not isinstance(name, str) or name != getattr(cell, "name", None):
         raise AssertionError(f"config must have the cell's name under 'cell', got {name!r}")
@@ -219,7 +233,7 @@ def _with_cells(value: Any) -> Any:
 
 def _named_errors(point: Point) -> None:
     params, x, h, w = point.params, point.x, point.h, point.w
-    name = next(iter(params))
+    name = next(iter(params), None)
     wide = [np.concatenate([array, array[:, :1]], axis=1) for array in (x, h, w)]
     nan = [np.where(np.arange(array.size).reshape(array.shape) == 1, np.nan, array) for array in (x, h)]
     without = {key: value for key, value in params.items() if key != name}
@@ -230,10 +244,13 @@ def _named_errors(point: Point) -> None:
         ("x", "holds a NaN", (params, nan[0], h, w)),
         ("h", "holds a NaN", (params, x, nan[1], w)),
         ("x", "is float32 among float64", (params, x.astype(np.float32), h, w)),
-        (name, "is missing in params", (without, x, h, w)),
-        (name, "has a wrong shape", ({**params, name: params[name][None]}, x, h, w)),
         ("dh_next", f"has the shape {wide[2].shape}", (params, x, h, wide[2])),
     ]
+    if name is not None:
+        cases += [
+            (name, "is missing in params", (without, x, h, w)),
+            (name, "has a wrong shape", ({**params, name: params[name][None]}, x, h, w)),
+        ]
     for argument, fault, arguments in cases:
         for method in ("step_vjp",) if argument == "dh_next" else ("step", "step_vjp"):
             wanted = f"{method} must raise a TypeError or ValueError that names {argument} where it {fault}"

@@ -200,6 +200,8 @@ def _from_entries(path: Path, arrays: dict[str, np.ndarray], backend: Backend | 
 
 
 def _read_archive(path: Path) -> dict[str, np.ndarray]:
+    if path.is_dir():
+        raise CheckpointError(f"{path}: is a folder; name a checkpoint, such as final.npz of a run")
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file")
     try:

@@ -336,7 +336,7 @@ class ReadOut(ABC):
         for name in READOUT:
             check_array(f"params[{name!r}]", params[name], shapes[name])
         core = {name: array for name, array in params.items() if name not in READOUT}
-        check_same_kind({f"params[{name!r}]": params[name] for name in (next(iter(core)), *READOUT)})
+        check_same_kind({f"params[{name!r}]": params[name] for name in (*list(core)[:1], *READOUT)})
         return core
 
 

@@ -310,6 +310,16 @@ def test_options_that_the_cell_does_not_take_are_refused(cell, option, message, 
     assert message in line
 
 
+@pytest.mark.parametrize("code", ["0", "3", "'done'", ""])
+def test_file_of_cells_that_calls_exit_is_an_error_and_not_the_end(tmp_path, capsys, code):
+    path = tmp_path / "ending_cells.py"
+    path.write_text(f"import sys\nsys.exit({code})\n")
+    with pytest.raises(ValueError, match=r"^source must be importable, but .*ending_cells\.py raised SystemExit: "):
+        load_cells(str(path))
+    assert command.main(["--cells", str(path), "info"]) == 1
+    assert "raised SystemExit" in capsys.readouterr().err
+
+
 def test_options_of_a_cell_reach_it_and_come_from_presets(tmp_path):
     from numrnn.experiments import speakers
     from numrnn.experiments.builders import make_cell

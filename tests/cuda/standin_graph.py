@@ -30,15 +30,32 @@ from standin_recording import MemoryPool, Recorder, root_of
 
 from numrnn.engines.cuda.trace.product import product_source
 
-# A kernel runs as a loop over its threads; they have no barriers. The product is not that of product.cu, which has: its
-# own tests run that one.
+# A kernel runs as a loop over its threads; they have no barriers. The products are not those of product.cu, which has:
+# its own tests run that one. Here an epilogue writes an element before the products of the next one are read.
 TEXT = """
 #include <math.h>
 #include <type_traits>
 #include <utility>
 #define __global__
+#define __launch_bounds__(...)
 struct Index { int x; };
 static Index threadIdx, blockIdx;
+template <typename T>
+struct Operand { const T* first; long long width_stride, depth_stride; };
+template <typename T, int ROWS, int COLUMNS, int DEPTH, int LEFTS, int PARTS, class Epilogue>
+void products(int rows, int units, int inner, const Operand<T> (&a)[LEFTS], const Operand<T> (&b)[PARTS],
+              const Epilogue& epilogue) {
+    if (blockIdx.x || threadIdx.x) return;
+    for (int i = 0; i < rows; ++i) for (int j = 0; j < units; ++j) {
+        T sum[PARTS] = {};
+        for (int p = 0; p < PARTS; ++p) for (int k = 0; k < inner; ++k) {
+            const Operand<T>& left = a[p % LEFTS];
+            sum[p] += left.first[i * left.width_stride + k * left.depth_stride]
+                * b[p].first[j * b[p].width_stride + k * b[p].depth_stride];
+        }
+        epilogue(i, j, sum);
+    }
+}
 template <typename T>
 void product(int rows, int columns, int inner, const T* a, long long a_row, long long a_inner, const T* b,
              long long b_inner, long long b_column, T* c, long long c_row, long long c_column) {
@@ -207,7 +224,7 @@ class RawModule:
         parameters = re.search(rf"{name}\((.*?)\)", self.code).group(1).split(", ") if not product else ()
         writes = [one[:6] != "const " for one in parameters if "*" in one] or PRODUCT_WRITES
         name = name.partition(",")[0] + ">" if product else name
-        entry = _compiled(TEXT + ("" if product else self.code) + ENTRY.format(name=name))
+        entry = _compiled(TEXT + self.code.replace(product_source(), "") + ENTRY.format(name=name))
 
         def start(grid, block, arguments, shared_mem=0):
             launch = Launch(entry, *grid, *block, arguments, writes)

@@ -20,9 +20,10 @@ from numrnn import backward, forward
 from numrnn.backend import to_numpy
 from numrnn.bptt import GRADIENTS
 from numrnn.engines.cuda.kernels import SCALARS
-from numrnn.engines.cuda.trace import TracedTape, capture, product, release_captured_loops, tape
+from numrnn.engines.cuda.trace import TracedTape, capture, kernels, product, release_captured_loops, tape
 from numrnn.engines.cuda.trace.graph import record
 from numrnn.engines.cuda.trace.plan import make_plan
+from numrnn.engines.cuda.trace.product import Tile
 from numrnn.problem import check_problem
 from numrnn.training import Adam
 
@@ -346,6 +347,16 @@ def test_the_short_run_for_the_sanitizer_captures_and_reaches_every_tile(cupy, m
     monkeypatch.setattr(standin_graph, "TEXT", standin_graph.TEXT.replace("sum += a", "sum += 2 * a"))
     product._compiled.cache_clear()
     assert min(short_run.product_errors(cupy)) > 1
+
+
+def test_the_short_run_computes_products_and_what_reads_them_with_a_tile_of_its_choice(cupy, monkeypatch):
+    """Here with one tile, as each has kernels of its own to compile."""
+    chosen, source = [], kernels.epilogue_source
+    monkeypatch.setattr(short_run, "TILES", [Tile(16, 32, 32)])
+    monkeypatch.setattr(short_run, "TOLERANCES", {"float32": short_run.TOLERANCES["float32"]})
+    monkeypatch.setattr(kernels, "epilogue_source", lambda *given: chosen.append(given[-1]) or source(*given))
+    assert max(short_run.tile_errors(cupy)) <= 1
+    assert set(chosen) == {Tile(16, 32, 32)}
 
 
 def test_the_variable_must_be_a_bit(monkeypatch):

@@ -73,7 +73,7 @@ def test_the_short_run_compares_every_case_with_the_reference(monkeypatch, capsy
     monkeypatch.delenv(VARIABLE, raising=False)
     trained = []
     monkeypatch.setattr(short_run, "train", lambda *_, epochs: trained.append((epochs, os.environ.get(VARIABLE))))
-    for name in ("traced_errors", "product_errors"):  # test_cuda_capture.py runs these
+    for name in ("traced_errors", "tile_errors", "product_errors"):  # test_cuda_capture.py runs these
         monkeypatch.setattr(short_run, name, lambda cupy: [])
     inputs = {"euler": 0, "lean": 1, "lstm": None}
     some = [case for case in cases(H200, one) if case.layout.units == 32 and case.layout.rows == 1]

@@ -10,34 +10,49 @@ from standin import FAILURES, Guarded, compiled, missing
 from test_cuda_compile import NEEDS_NVRTC, assert_all_in_registers
 
 from numrnn.engines.cuda.kernels import OPTIONS, SCALARS
-from numrnn.engines.cuda.trace.product import SIDE, THREADS, TILES, Tile, choose_tile, product_arguments, product_source
+from numrnn.engines.cuda.trace.product import (
+    SIDE,
+    THREADS,
+    TILES,
+    Tile,
+    choose_tile,
+    product_arguments,
+    product_source,
+    shared_bytes,
+)
 
 NAMES = tuple(tile.name(dtype) for dtype in SCALARS for tile in TILES)
 TEXT = product_source(device=False)
 NEEDS_COMPILER = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 
 
-def multiply(a, b, out, tile, text=TEXT, names=NAMES, prefix="", seed=1):
-    """Fill out with a b by the kernel on the stand-in: on copies of the whole arrays, with guard bytes beside them."""
-    wholes = [array if array.base is None else array.base for array in (a, b, out)]
-    guarded = [Guarded(whole, None) for whole in wholes]
-    arguments, held = product_arguments(a, b, out), []
+def run_tiles(entry, blocks, arguments, written, seed=1):
+    """Run a kernel of product.cu on the stand-in: on copies of the whole arrays, with guard bytes beside them."""
+    arrays = [value for value in arguments if isinstance(value, np.ndarray)]
+    wholes = {id(array): array if array.base is None else array.base for array in (*arrays, written)}
+    guarded = {id(whole): Guarded(whole, None) for whole in wholes.values()}
+    held = []
     for value in arguments:
         if isinstance(value, np.ndarray):
-            i = next(i for i, one in enumerate((a, b, out)) if one is value)
-            offset = value.ctypes.data - wholes[i].ctypes.data
-            held.append(ctypes.c_void_p(guarded[i].address.value + offset))
+            whole = wholes[id(value)]
+            offset = value.ctypes.data - whole.ctypes.data
+            held.append(ctypes.c_void_p(guarded[id(whole)].address.value + offset))
         else:
             held.append(np.ctypeslib.as_ctypes_type(value.dtype)(value.item()))
     addresses = (ctypes.c_void_p * len(held))(*[ctypes.addressof(value) for value in held])
-    entry = compiled(names, text)[prefix + tile.name(out.dtype.name)]
-    shared = THREADS * SIDE * SIDE * out.itemsize
-    failure = entry(tile.blocks(*out.shape), THREADS, 1, ctypes.c_size_t(shared), seed, addresses)
+    size = ctypes.c_size_t(shared_bytes(written.itemsize))
+    failure = entry(blocks, THREADS, 1, size, seed, addresses)
     assert not failure, FAILURES[failure]
-    for one, label in zip(guarded, ("A", "B", "C"), strict=True):
-        assert not one.overrun(), f"it writes beside {label}"
-        assert label == "C" or not one.changed(), f"it writes into {label}"
-    guarded[2].give_back()
+    for number, one in enumerate(guarded.values()):
+        assert not one.overrun(), f"it writes beside array {number}"
+        assert one.array is wholes[id(written)] or not one.changed(), f"it writes into array {number}"
+    guarded[id(wholes[id(written)])].give_back()
+
+
+def multiply(a, b, out, tile, text=TEXT, names=NAMES, prefix="", seed=1):
+    """Fill out with a b by the kernel on the stand-in."""
+    entry = compiled(names, text)[prefix + tile.name(out.dtype.name)]
+    run_tiles(entry, tile.blocks(*out.shape), product_arguments(a, b, out), out, seed)
 
 
 def strided(rng, rows, columns, dtype, way):
@@ -110,23 +125,24 @@ def test_rows_beyond_the_matrix_make_no_nan_of_an_infinite_one(rng):
     assert not np.isnan(out).any()
 
 
+STORE = "b_part[p].store(b_tile + p * UNITS);"
 SLIPS = {
     "no barrier before the tile is filled again": (
         "        __syncthreads();  // all have read",
         "        // all have read",
     ),
-    "no barrier before the tile is read": ("b_part.store(b_tile);\n        __syncthreads();", "b_part.store(b_tile);"),
+    "no barrier before the tile is read": (f"{STORE}\n        __syncthreads();", STORE),
     "no barrier before the slices are added": ("    __syncthreads();\n    for (int e", "    for (int e"),
-    "A's strides change places": ("a_part{{}, a_row, a_inner}", "a_part{{}, a_inner, a_row}"),
-    "B's strides change places": ("b_part{{}, b_column, b_inner}", "b_part{{}, b_inner, b_column}"),
+    "A's strides change places": ("{a, a_row, a_inner}", "{a, a_inner, a_row}"),
+    "B's strides change places": ("{b, b_column, b_inner}", "{b, b_inner, b_column}"),
     "C's strides change places": ("c[i * c_row + j * c_column]", "c[i * c_column + j * c_row]"),
-    "k beyond the end": ("k < depth && w < width", "w < width"),
-    "rows beyond the end": ("if (i >= rows || j >= columns) continue;", "if (j >= columns) continue;"),
-    "columns beyond the end": ("if (i >= rows || j >= columns) continue;", "if (i >= rows) continue;"),
-    "the first slice is left out": ("T total = shared[e];", "T total = 0;"),
+    "k beyond the end": ("k < depth - k0 && ", ""),
+    "rows beyond the end": ("if (i >= rows || j >= units) continue;", "if (j >= units) continue;"),
+    "columns beyond the end": ("if (i >= rows || j >= units) continue;", "if (i >= rows) continue;"),
+    "the first slice is left out": ("total[p] = partial[0];", "total[p] = 0;"),
     "the next tile is the same one": ("load(k + DEPTH);", "load(k);"),
     "the last tile is left out": ("if (k + DEPTH < inner)", "if (k + 2 * DEPTH < inner)"),
-    "tiles side by side": ("blockIdx.x % tiles * COLUMNS", "blockIdx.x % tiles * ROWS"),
+    "tiles side by side": ("blockIdx.x % tiles * UNITS", "blockIdx.x % tiles * ROWS"),
 }
 
 

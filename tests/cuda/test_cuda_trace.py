@@ -19,8 +19,8 @@ from numrnn.engines.cuda.kernels import OPTIONS, SCALARS
 from numrnn.engines.cuda.trace import TracedTape, product, untraceable_reason
 from numrnn.engines.cuda.trace.graph import ELEMENTWISE
 from numrnn.engines.cuda.trace.joint import joint_of
-from numrnn.engines.cuda.trace.kernels import ByLibrary, CupyExecutor, group_source
-from numrnn.engines.cuda.trace.product import TILES, product_source
+from numrnn.engines.cuda.trace.kernels import ByLibrary, CupyExecutor, epilogue_source, group_source
+from numrnn.engines.cuda.trace.product import TILES, choose_tile, product_source
 from numrnn.engines.cuda.trace.tape import _plans
 from numrnn.problem import check_problem
 
@@ -140,17 +140,21 @@ def test_only_the_gradients_asked_for_are_made_and_a_tape_can_be_used_twice(rng)
 class Noted(ByLibrary):
     """Runs groups by NumPy, and notes the texts of their kernels."""
 
-    def __init__(self):
-        self.texts = {}
+    def __init__(self, fuses=True, tile=TILES[-1]):
+        self.texts, self.fuses, self.tile = {}, fuses, tile  # by default the tile of few rows
 
     def group(self, group, inputs, outputs):
-        conditions = tuple(array.dtype.kind == "b" for array in inputs)
-        name, text = group_source(group, conditions, str(outputs[0].dtype))
-        self.texts[name] = text
+        self.note(group_source, group, inputs, outputs)
         super().group(group, inputs, outputs)
 
+    def epilogue(self, epilogue, lefts, rights, inputs, outputs):
+        self.note(epilogue_source, epilogue, inputs, outputs, self.tile)
+        ByLibrary.epilogue(self, epilogue, lefts, rights, inputs, outputs)
 
-PRODUCTS = tuple(TILES[-1].name(dtype) for dtype in SCALARS)  # the tile of the few rows here
+    def note(self, source, of, inputs, outputs, *more):
+        conditions = tuple(array.dtype.kind == "b" for array in inputs)
+        name, text = source(of, conditions, str(outputs[0].dtype), *more)
+        self.texts[name] = text
 
 
 class Compiled:
@@ -158,8 +162,9 @@ class Compiled:
 
     __name__, broadcast_to = "compiled", staticmethod(np.broadcast_to)
 
-    def __init__(self, texts):
-        names, text = (*texts, *PRODUCTS), "\n".join([product_source(device=False), *texts.values()])
+    def __init__(self, texts, tiles=TILES[-1:]):
+        products = [tile.name(dtype) for tile in tiles for dtype in SCALARS]
+        names, text = (*texts, *products), "\n".join([product_source(device=False), *texts.values()])
         self.entries, self.launched = compiled(names, text), 0
 
     def RawModule(self, code, options, name_expressions=()):
@@ -181,40 +186,46 @@ class Compiled:
             return ctypes.c_void_p(value.ctypes.data)
         return np.ctypeslib.as_ctypes_type(value.dtype)(value.item())
 
-    def executor(self, monkeypatch):
+    def executor(self, monkeypatch, fuses=True, choose=choose_tile):
         """Return an executor whose kernels are these, on NumPy arrays, which have no device."""
         monkeypatch.setattr(product, "_processors", lambda cupy, device: H200.processors)
-        return CupyExecutor(self)
+        return CupyExecutor(self, fuses, choose)
 
 
 @pytest.fixture(scope="module")
 def kernels():
-    """Return the kernels of all cells, of both passes and precisions, with lengths and without, as `Compiled`."""
-    found, rng = Noted(), np.random.default_rng(1)
+    """Return the texts of the kernels of all cells, in both ways to run them."""
+    texts, rng = {}, np.random.default_rng(1)
     for cell in CELLS.values():
-        for dtype in (np.float32, np.float64):
-            for lengths in (None, [6, 2, 5]):
-                traced(cell, *draw(cell, rng, dtype=dtype), lengths=lengths, executor=found)
-    return found.texts
+        for dtype, lengths, fuses in TWO_WAYS:
+            found = Noted(fuses)
+            traced(cell, *draw(cell, rng, dtype=dtype), lengths=lengths, executor=found)
+            texts |= found.texts
+    return texts
+
+
+# Precision, lengths, and whether products and the group that reads them are one kernel.
+TWO_WAYS = ((np.float32, [6, 2, 5], True), (np.float64, None, False))
 
 
 @pytest.mark.skipif(missing() is not None, reason=str(missing()))
 def test_the_generated_kernels_give_the_numbers_of_the_reference_loop(kernels, monkeypatch, rng):
     cupy = Compiled(kernels)
     for name, cell in CELLS.items():
-        for dtype, lengths in ((np.float32, None), (np.float64, [6, 2, 5])):
+        for dtype, lengths, fuses in TWO_WAYS:
             case = draw(cell, rng, dtype=dtype)
             before = cupy.launched
-            got = traced(cell, *case, lengths=lengths, executor=cupy.executor(monkeypatch))
+            got = traced(cell, *case, lengths=lengths, executor=cupy.executor(monkeypatch, fuses))
             assert cupy.launched > before, name
             assert_agree(got, reference(cell, *case, lengths=lengths), np.dtype(dtype))
 
 
 @NEEDS_NVRTC
 @pytest.mark.parametrize("arch", ["sm_75", "sm_120"])
-def test_nvrtc_compiles_the_generated_kernels(arch, kernels):
-    _, log = nvrtc.compile_kernels("\n".join(kernels.values()), [], arch, (*OPTIONS, "--ptxas-options=-v"))
-    assert log.count("0 bytes spill stores") == len(kernels)
+def test_nvrtc_compiles_the_generated_kernels_without_products(arch, kernels):
+    groups = [text for name, text in kernels.items() if "_group_" in name]  # test_cuda_epilogue.py has the others
+    _, log = nvrtc.compile_kernels("\n".join(groups), [], arch, (*OPTIONS, "--ptxas-options=-v"))
+    assert log.count("0 bytes spill stores") == len(groups)
 
 
 class Refused(numrnn.ElmanCell):

@@ -139,3 +139,15 @@ def test_a_forget_bias_that_is_none_is_one_line(images, tmp_path):
     config = cifar10.make_config("lstm", **SHORT, forget_bias="much", out=str(tmp_path))
     with pytest.raises(ValueError, match="forget_bias must be a number or 'chrono', got 'much'"):
         cifar10.make_trainer(config, images, show_progress=False)
+
+
+@pytest.mark.parametrize(
+    ("cell", "settings", "heading"),
+    [
+        ("lstm", {"forget_bias": "chrono"}, "CIFAR-10 pixel by pixel, LSTM cell, chrono initialisation"),
+        ("lstm", {}, "CIFAR-10 pixel by pixel, LSTM cell"),
+        ("gated", {"forget_bias": "chrono"}, "CIFAR-10 pixel by pixel, gated cell"),
+    ],
+)
+def test_the_heading_of_the_pictures_names_the_start_that_makes_a_row_of_its_own(cell, settings, heading):
+    assert cifar10.EXPERIMENT.heading(cifar10.make_config(cell, **settings)) == heading

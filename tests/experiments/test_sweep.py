@@ -131,6 +131,9 @@ def test_settings_that_matter_make_another_trial_and_folders_do_not():
         ({"optimizers": ()}, "optimizers must hold one value at least"),
         ({"trials": 0}, "trials must be an integer >= 1, got 0"),
         ({"iterations": 1}, "iterations must be >= 3 for 2 rungs, got 1"),
+        ({"images": 20}, "images must be more than the validation_size, which is 20, got 20"),
+        ({"images": 3, "sets": ()}, "images must be more than the validation_size, which is 5000, got 3"),
+        ({"sets": (("validation_size", "0"),)}, "validation_size must be >= 1, as trials are compared on these images"),
     ],
 )
 def test_a_sweep_that_cannot_be_is_refused_before_any_work(changes, message, tmp_path):
@@ -289,3 +292,17 @@ def test_a_damaged_line_of_results_is_named_and_nothing_is_cut_off(swept, tmp_pa
     with pytest.raises(ValueError, match=r"results\.jsonl: line 2 is not JSON"):
         sweep.run(dataclasses.replace(config, out=str(tmp_path)))
     assert (tmp_path / sweep.RESULTS_FILE).read_bytes() == content
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_line_that_lacks_a_part_of_a_result_is_named(swept, tmp_path, seed):
+    config, out, *_ = swept
+    draw, lines = np.random.default_rng(seed), read_json_lines(out / sweep.RESULTS_FILE)
+    number = int(draw.choice([k for k, line in enumerate(lines) if line["kind"] == "result"]))
+    lost = str(draw.choice(trials.RESULT_KEYS)) if seed else "kind"
+    del lines[number][lost]
+    content = "".join(json.dumps(line) + "\n" for line in lines)
+    (tmp_path / sweep.RESULTS_FILE).write_text(content)
+    with pytest.raises(ValueError, match=rf"results\.jsonl: line {number + 1} must be a result of .* lacks {lost}$"):
+        sweep.run(dataclasses.replace(config, out=str(tmp_path)))
+    assert (tmp_path / sweep.RESULTS_FILE).read_text() == content

@@ -296,6 +296,26 @@ def test_predict_names_what_does_not_fit(tmp_path, capsys):
     assert not (tmp_path / "p.npz").exists()
 
 
+def test_predictions_replace_neither_what_they_are_made_from_nor_the_run(tmp_path, capsys):
+    data, out = write(tmp_path / "d.npz", "label"), tmp_path / "out"
+    assert main(["train", data, *SHORT, "--keep-best", "--out", str(out)]) == 0
+    (tmp_path / "link.npz").symlink_to(data)
+    (out / "notes.txt").write_text("of the user's own")
+    before = {path: path.read_bytes() for path in (pathlib.Path(data), *out.iterdir())}
+    own = out / "notes.txt"
+    capsys.readouterr()
+    files = [path for path in before if path.parent == out and path != own and path.suffix != ".png"]
+    for checkpoint in (out, out / "final.npz", *out.glob("checkpoint_*.npz")):
+        of_run = files if checkpoint == out else [checkpoint]
+        for path in (data, tmp_path / "link.npz", out / ".." / "d.npz", *of_run):
+            assert main(["predict", str(checkpoint), data, "--out", str(path)]) == 1, path
+            assert "--out must be another file than " in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in before} == before
+    for _ in range(2):  # any other file is replaced
+        assert main(["predict", str(out), data, "--out", str(own)]) == 0
+    assert np.load(own).files == ["predictions", "probabilities"]
+
+
 def test_load_model_takes_a_file_or_what_a_folder_has(tmp_path):
     data, out = write(tmp_path / "d.npz", "label"), tmp_path / "out"
     assert main(["train", data, *SHORT, "--keep-best", "--average", "tail", "--out", str(out)]) == 0

@@ -10,7 +10,9 @@ import numrnn
 from numrnn.backend import to_numpy, trusted_values
 from numrnn.engines.cuda.families import VARIABLE
 from numrnn.engines.cuda.trace import TracedTape, capture
+from numrnn.engines.cuda.trace.kernels import CupyExecutor
 from numrnn.engines.cuda.trace.product import TILES, CupyProducts, choose_tile
+from numrnn.problem import check_problem
 
 CELLS = {**{f"lipschitz, {m}": numrnn.LipschitzCell(3, 100, method=m) for m in ("euler", "rk2")}, **OWN}
 CELLS |= {"lstm, 300 units": numrnn.LSTMCell(3, 300), "gated, 700 units": numrnn.GatedAntisymmetricCell(3, 700)}
@@ -77,6 +79,24 @@ def test_streams_do_not_meet(cupy, rng):
     for stream in streams:
         stream.synchronize()
     assert all(np.array_equal(to_numpy(got), wanted) for got, wanted in zip(waiting, alone, strict=True))
+
+
+@pytest.mark.parametrize("tile", TILES, ids=str)
+@pytest.mark.parametrize("name", ["lipschitz, euler", "lstm, 300 units", "GRU", "rates"])
+def test_products_and_what_reads_them_agree_as_one_kernel_and_as_two(name, tile, cupy, rng):
+    """One to four parts, with one or two left operands, in blocks of every tile."""
+    cell = CELLS[name]
+    *case, lengths = draw(cell, rng, 5, 67)
+    _, wanted = results("reference", cell, *case, None, lengths=lengths)
+    for fuses in (True, False):
+        params, x, h0, d_states = (move(cupy.asarray, array) for array in case)
+        executor = CupyExecutor(cupy, fuses, lambda *shape: tile)
+        tape = TracedTape(check_problem(cell, params, x, h0, lengths, None), executor)
+        tape.run()
+        grads = numrnn.backward(tape, d_states)
+        got = {"states": tape.states, "dx": grads.x, "dh0": grads.h0}
+        for key, value in got.items():
+            assert np.max(np.abs(to_numpy(value) - wanted[key])) <= DOUBLE * np.max(np.abs(wanted[key])), (key, fuses)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -42,11 +42,71 @@ def test_remainder_of_a_linear_loss_passes():
 
 
 def test_remainder_of_a_constant_loss_is_inconclusive():
-    assert taylor_test(lambda p: 1.0 + 0 * np.sum(p), np.zeros(2), np.ones(2)).inconclusive
+    report = taylor_test(lambda p: 1.0 + 0 * np.sum(p), np.zeros(2), np.ones(2))
+    assert report.inconclusive
+    assert report["params"].reason == "zero"
 
 
 def test_taylor_test_needs_no_analytic_loss():
     assert taylor_test(lambda p: np.sum(np.abs(p) ** 3), 3 * X * np.abs(X), X).passed
+
+
+def sines(draw):
+    """A point, a sum of sines of comparable slopes there, and its gradient."""
+    n = int(draw.integers(1, 6))
+    point = draw.normal(size=n) * 10.0 ** draw.integers(-3, 3)
+    A = draw.normal(size=(n, n)) / np.abs(point)
+    return point, A, lambda p: np.sum(np.sin(A @ p)), A.T @ np.cos(A @ point)
+
+
+def narrowed(draw, point, A, loss):
+    return (lambda p: float(np.sum(np.sin((A @ p).astype(np.float32))))), 0.0
+
+
+def random(draw, point, A, loss):
+    size = 10.0 ** -draw.uniform(0, 8)
+    return (lambda p: loss(p) + size * draw.standard_normal()), 0.0
+
+
+def beside_a_kink(draw, point, A, loss):
+    distance = 10.0 ** -draw.uniform(1, 9)
+    return (lambda p: loss(p) + np.sum(np.abs((p - point) / np.abs(point) - distance))), -1 / np.abs(point)
+
+
+@pytest.mark.parametrize("other_cause", [narrowed, random, beside_a_kink])
+def test_rate_of_one_with_another_cause_never_accuses_a_correct_gradient(other_cause):
+    verdicts = []
+    for seed in range(30):
+        draw = np.random.default_rng([seed, 0x7A])
+        point, A, loss, gradient = sines(draw)
+        changed, more = other_cause(draw, point, A, loss)
+        report = taylor_test(changed, gradient + more, point, seed=seed)
+        verdicts.append(report.verdict)
+        assert not report.failed, str(report)
+        if other_cause is not beside_a_kink:
+            assert report["params"].reason is not None, str(report)
+    assert verdicts.count("inconclusive") >= 5
+
+
+def test_rounding_of_a_float32_gradient_is_never_called_wrong_by_its_rate():
+    for seed in range(30):
+        point, A, _, _ = sines(np.random.default_rng([seed, 0x7B]))
+        A, point = A.astype(np.float32), point.astype(np.float32)
+        gradient = A.T @ (20 * np.cos(A @ point) * np.exp(20 * np.sin(A @ point)))
+        wide = A.astype(np.float64)
+        report = taylor_test(lambda p, wide=wide: np.sum(np.exp(20 * np.sin(wide @ p))), gradient, point, seed=seed)
+        assert not report.failed, str(report)
+
+
+def test_remainder_that_could_hide_a_thousandth_does_not_pass():
+    for seed in range(30):
+        point, _, loss, gradient = sines(np.random.default_rng([seed, 0x7C]))
+        for factor in (1.0, 1.01):
+            report = taylor_test(lambda p, loss=loss: 1e9 + loss(p), factor * gradient, point, seed=seed)
+            assert report.inconclusive, str(report)
+            assert report["params"].reason in ("noise", "steps")
+        assert taylor_test(loss, gradient, point, seed=seed).passed
+        assert taylor_test(loss, 1.01 * gradient, point, seed=seed).failed
 
 
 def test_float32_gradient_within_its_rounding_passes():
@@ -194,3 +254,40 @@ def test_reference_gradient_of_the_test_problem_is_right():
     problem = Gated(T=3, n=2)
     right, found = problem.gradient(problem.params()), numerical_gradient(problem.loss, problem.params())
     assert all(np.allclose(right[name], found[name], rtol=1e-13, atol=0) for name in right)
+
+
+def values_of_every_kind(draw):
+    """Arrays of all kinds, each with another that differs in one element, or in the sign of a zero."""
+    reals = draw.normal(size=3)
+    zeros = np.array([0.0, 1.0])
+    return [
+        (reals, reals + np.array([0, 1, 0])),
+        (np.append(reals, np.nan), np.append(-reals, np.nan)),
+        (zeros, zeros * [-1, 1]),
+        (zeros.astype(np.float32), (zeros * [-1, 1]).astype(np.float32)),
+        (zeros + 0j, np.conj(zeros + 0j)),
+        (np.longdouble(zeros), np.longdouble(zeros * [-1, 1])),
+        (draw.integers(0, 9, 4), draw.integers(10, 19, 4)),
+        (np.array([True, False]), np.array([True, True])),
+        (np.array(["a", "b"]), np.array(["a", "c"])),
+        (np.array([b"a"]), np.array([b"b"])),
+        (np.array(["2020-01-01"], "M8[D]"), np.array(["2020-01-02"], "M8[D]")),
+        (np.array([3], "m8[s]"), np.array([4], "m8[s]")),
+        (np.array([1, "a", None], object), np.array([1, "b", None], object)),
+        (np.zeros(2, "i4,f8"), np.ones(2, "i4,f8")),
+    ]
+
+
+def test_values_of_every_kind_are_compared_bit_for_bit():
+    for first, other in values_of_every_kind(np.random.default_rng(5)):
+        assert check_determinism(lambda x, value=first: value.copy(), (X,)).passed, first.dtype
+        results = iter([first, first, other])
+        report = check_determinism(lambda x, given=results: next(given), (X,), repeats=3)
+        assert report.failed, first.dtype
+        assert "FAILED" in str(report)
+        assert check_purity(lambda x: None, first).passed, first.dtype
+
+        def change(x, value=other):
+            x[...] = value
+
+        assert check_purity(change, first).failed, first.dtype

@@ -103,3 +103,26 @@ def test_python_m_gradcheck_runs(module, tmp_path, gradient, code):
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stderr
     assert done.stdout.startswith("gradcheck: ")
+
+
+@pytest.mark.parametrize("code", ["0", "1", "2", "'text'", ""])
+@pytest.mark.parametrize("place", ["", "def make_params(): ", "def loss(p): "])
+def test_module_that_calls_exit_gives_no_verdict(tmp_path, monkeypatch, capsys, code, place):
+    ending = f"import sys; sys.exit({code})"
+    text = MODULE.replace(place, f"{place}{ending}; ") if place else MODULE + ending
+    (tmp_path / "ending_problem.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert main([f"ending_problem:{name}" for name in ("loss", "right", "make_params")]) == 3
+    assert "gradcheck: SystemExit" in capsys.readouterr().err
+    sys.modules.pop("ending_problem", None)
+
+
+def test_modules_of_the_current_folder_are_found_by_the_installed_command(tmp_path, monkeypatch, capsys):
+    (tmp_path / "problem_here.py").write_text(MODULE)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path not in ("", os.getcwd())])
+    monkeypatch.chdir(tmp_path)
+    before = list(sys.path)
+    assert main([f"problem_here:{name}" for name in ("loss", "wrong", "params")]) == 1
+    assert "gradcheck: FAILED" in capsys.readouterr().out
+    assert sys.path == before
+    sys.modules.pop("problem_here", None)

@@ -169,3 +169,25 @@ def test_mistake_is_named_by_differences_too():
     report = check_gradient(lambda p: np.sum(np.abs(p) ** 3), 3 * PARAMS["W"] ** 2, PARAMS["W"])
     assert report.failed
     assert report.worst.ratio == pytest.approx(-1)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_gradient_that_is_random_is_named_as_that(dtype):
+    for seed in range(10):
+        draw = np.random.default_rng([seed, 0xD0])
+        p = {name: draw.normal(size=(4, 3)).astype(dtype) for name in "ab"}
+        size = 10.0 ** draw.uniform(-2, 0)
+
+        def gradient(q, draw=draw, size=size):
+            noisy = np.cos(q["a"]) * (1 + size * draw.normal(size=(4, 3)))
+            return {"a": noisy.astype(q["a"].dtype), "b": 2 * np.cos(q["b"])}
+
+        def loss(q):
+            return np.sum(np.sin(q["a"])) + np.sum(np.sin(q["b"]))
+
+        report = check_gradient(loss, gradient, p, seed=seed)
+        assert [entry.verdict for entry in report.entries] == ["failed", "failed"]
+        assert report["a"].diagnosis == (
+            "the gradient changes between calls at the same parameters: fix its random numbers"
+        )
+        assert report["b"].diagnosis == "a constant factor is wrong: analytic = 2 x numeric"

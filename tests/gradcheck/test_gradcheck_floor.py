@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from gated_problem import Gated
 
-from gradcheck import check_gradient
+from gradcheck import check_gradient, check_precision, taylor_test
 
 SCALES = (1.0, 1e-5, 1e5, 1e-100, 1e100)
 
@@ -224,3 +224,47 @@ def test_a_wrong_float32_gradient_beside_it_is():
         wrong = gradient(params) | {"W": gradient(params)["W"].T.copy()}
         report = check_gradient(loss, wrong, params, seed=seed, budget=0)
         assert [entry.parameter for entry in report.entries if entry.verdict == "failed"] == ["W"], str(report)
+
+
+def vanishing(draw, dtype):
+    """A chain of tanh that multiplies its gradient by about 1e-45 to 1e-100, out of the range of float32."""
+    n, weights = int(draw.integers(1, 5)), draw.normal(size=(60, 1)) * 10.0 ** draw.uniform(-1.7, -0.8)
+    weights, start = weights.astype(np.float32), draw.normal(size=n).astype(dtype)
+
+    def states(h):
+        found = [h]
+        for w in weights.astype(h.dtype):
+            found.append(np.tanh(w * found[-1]))
+        return found
+
+    def gradient(h):
+        found = states(h)
+        d = np.ones_like(h)
+        for w, after in zip(weights[::-1].astype(h.dtype), found[:0:-1], strict=True):
+            d = w * (1 - after * after) * d
+        return d
+
+    return (lambda h: np.sum(states(h)[-1])), gradient, start
+
+
+def test_float32_gradient_that_vanishes_is_never_called_wrong():
+    inconclusive = 0
+    for seed in range(15):
+        loss, gradient, start = vanishing(np.random.default_rng([seed, 0xF2]), np.float32)
+        for method in ("auto", "richardson", "elements"):
+            report = check_gradient(loss, gradient(start), start, method=method, seed=seed)
+            assert not report.failed, str(report)
+            inconclusive += report.inconclusive
+        assert not taylor_test(loss, gradient(start), start, seed=seed).failed
+        assert not check_precision(gradient, start, seed=seed).failed
+        report = check_gradient(loss, gradient, start, seed=seed)  # a function, which float64 verifies
+        assert report.passed, str(report)
+        assert check_gradient(loss, lambda h, g=gradient: g(h) * h.dtype.type(1.001), start, seed=seed).failed
+    assert inconclusive > 15
+
+
+def test_gradient_that_vanishes_in_float64_alone_is_judged():
+    for seed in range(15):
+        loss, gradient, start = vanishing(np.random.default_rng([seed, 0xF3]), np.float64)
+        assert check_gradient(loss, gradient(start), start, seed=seed).passed
+        assert check_gradient(loss, 1.001 * gradient(start), start, seed=seed).failed

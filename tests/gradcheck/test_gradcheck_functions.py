@@ -197,3 +197,9 @@ def test_losses_that_are_no_batch_are_refused():
         check_batched_gradient(np.sin, np.cos(x), x)
     with pytest.raises(ValueError, match=r"gradient of params must hold one gradient for each of 3 losses"):
         check_batched_gradient(lambda p: p.sum(1), np.ones((2, 2)), x)
+
+
+def test_batched_gradients_with_names_that_no_parameter_has_are_refused():
+    x = np.random.default_rng(11).normal(size=(3, 2))
+    with pytest.raises(ValueError, match=r"^gradient has unexpected y; the parameters are x$"):
+        check_batched_gradient(lambda p: np.sum(p["x"] ** 2, axis=1), {"x": 2 * x, "y": x}, {"x": x})

@@ -1,6 +1,7 @@
 """Hand-written tangents, adjoints and Hessian products: right ones pass, wrong ones are named by input."""
 
 import functools
+import re
 
 import numpy as np
 import pytest
@@ -219,3 +220,65 @@ def test_hessian_product_of_a_real_gradient_is_checked_by_differences():
     report = check_hessian_vector_product(real, lambda x, v: 6 * np.abs(x) * v, POINT["x"])
     assert report.passed, str(report)
     assert "Richardson" in report.method
+
+
+@pytest.mark.parametrize("shape", [(3,), (1, 3), (1, 1), (2, 3), ()])
+def test_result_of_another_shape_is_told_by_every_check(shape):
+    x = np.random.default_rng([7, *shape]).normal(size=shape)
+    # Shapes to which an array of this shape broadcasts, or from which it does: a product would hide the difference.
+    others = {(1, *shape), (*shape, 1), (x.size,), (1,), ()} - {shape}
+    for other in others:
+        expected = rf"must have shape {re.escape(str(shape))}, got {re.escape(str(other))}"
+        with pytest.raises(ValueError, match=rf"^jvp {expected}"):
+            check_jvp(np.sin, lambda a, v, s=other: np.resize(np.cos(a) * v, s), (x,))
+        with pytest.raises(ValueError, match=rf"^vjp: a {expected}"):
+            adjoint_test(lambda a, v: np.cos(a) * v, lambda a, w, s=other: np.resize(np.cos(a) * w, s), (x,))
+        with pytest.raises(ValueError, match=rf"^vjp: a {expected}"):
+            check_linearity(lambda a, w, s=other: np.resize(np.cos(a) * w, s), (x,), x)
+        with pytest.raises(FunctionError, match=rf"ValueError: gradient {expected}"):
+            check_hessian_vector_product(lambda a, s=other: np.resize(np.cos(a), s), lambda a, v: -np.sin(a) * v, x)
+
+
+def test_result_with_other_names_is_told_and_their_order_is_free():
+    def swapped(p, v):
+        found = cubic_product(p, v)
+        return {"y": found["y"], "x": found["x"]}
+
+    inputs, renamed = ({"x": POINT["x"], "y": POINT["y"]},), {"x": "x", "y": "z"}
+    assert check_jvp(cubic_gradient, swapped, inputs).passed
+    assert adjoint_test(swapped, lambda p, w: (swapped(p, w),), inputs).passed
+
+    def wrong(p, v):
+        return {renamed[name]: value for name, value in cubic_product(p, v).items()}
+
+    with pytest.raises(ValueError, match=r"^jvp must hold x, y, got x, z$"):
+        check_jvp(cubic_gradient, wrong, inputs)
+    with pytest.raises(ValueError, match=r"^vjp must hold p\.x, p\.y, got p\.x, p\.z$"):
+        adjoint_test(cubic_product, lambda p, w: (wrong(p, w),), inputs)
+    with pytest.raises(ValueError, match=r"^vjp must hold p\.x, p\.y, got p\.x, p\.z$"):
+        check_linearity(lambda p, w: (wrong(p, w),), inputs, POINT)
+
+
+@pytest.mark.parametrize(
+    ("factor", "error", "message"),
+    [
+        (np.nan, ValueError, r"must be finite, got nan at index \(0, 0\)"),
+        (np.inf, ValueError, r"must be finite, got -?inf at index \(0, 0\)"),
+        (1 + 0j, TypeError, "must hold real numbers, got complex128"),
+    ],
+)
+def test_result_that_is_not_finite_or_not_real_is_told(factor, error, message):
+    def product(x, v):
+        return np.cos(x) * v
+
+    def bad(x, v):
+        return factor * product(x, v)
+
+    with pytest.raises(error, match=f"^jvp {message}"):
+        check_jvp(np.sin, bad, (H,))
+    with pytest.raises(error, match=f"^jvp {message}"):
+        adjoint_test(bad, product, (H,))
+    with pytest.raises(error, match=f"^vjp: x {message}"):
+        adjoint_test(product, bad, (H,))
+    with pytest.raises(error, match=f"^vjp: x {message}"):
+        check_linearity(bad, (H,), H)

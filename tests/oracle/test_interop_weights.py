@@ -111,6 +111,22 @@ def test_what_a_triangular_cell_does_not_read_is_not_written(rng):
     assert worst(states[1:], module(x)[0].detach().numpy()) < GROWTH
 
 
+@pytest.mark.parametrize("kind", [numrnn.AntisymmetricCell, numrnn.GatedAntisymmetricCell])
+@pytest.mark.parametrize("ours", [True, False])
+@pytest.mark.parametrize("theirs", [True, False])
+def test_the_storage_of_the_matrix_is_that_of_the_layer(kind, ours, theirs, rng):
+    for units in (1, 2, N):
+        cell, other = (kind(M, units, step_size=0.3, triangular=triangular) for triangular in (ours, theirs))
+        params, layer = draw_params(cell, rng), RecurrentLayer(other).double()
+        params["W"] = rng.standard_normal((units, units))  # also where a triangular cell does not read it
+        params_to_torch(cell, params, layer)
+        x = rng.standard_normal((T, B, M))
+        states, _ = numrnn.forward(cell, params, x)
+        assert worst(states[1:], layer(torch.from_numpy(x))[0].detach().numpy()) < GROWTH
+        if ours == theirs:
+            assert all(np.array_equal(params_from_torch(layer)[name], params[name]) for name in params)
+
+
 @pytest.mark.parametrize("name", ["RNN", "LSTM"])
 def test_a_layer_without_biases_has_b_zero(name, rng):
     module, cell = filled(MODULES[name](bias=False), rng), CELLS[name]
@@ -163,3 +179,15 @@ def test_a_cell_of_another_kind_size_or_step_is_refused():
             params_to_torch(cell, params, antisymmetric())
     with pytest.raises(ValueError, match="params must have the names W, V, b"):
         params_to_torch(CELLS["RNN"], {}, MODULES["RNN"]())
+
+
+@EACH
+def test_complex_parameters_and_other_objects_are_refused(name, rng):
+    module, cell = MODULES[name]().double(), CELLS[name]
+    before = params_from_torch(module)
+    params = {key: value + 0j for key, value in draw_params(cell, rng).items()}
+    with pytest.raises(TypeError, match=r"^params\['W'\] must be of float32 or float64, got complex128$"):
+        params_to_torch(cell, params, module)
+    with pytest.raises(TypeError, match=r"^cell must be a numrnn cell, got str$"):
+        params_to_torch("elman", draw_params(cell, rng), module)
+    assert all(np.array_equal(params_from_torch(module)[key], before[key]) for key in before)

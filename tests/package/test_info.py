@@ -1,11 +1,13 @@
 """python -m numrnn.info: the report, and when it has advice to give."""
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 
 import pytest
+from threadpoolctl import threadpool_limits
 
 from numrnn import info
 
@@ -100,5 +102,12 @@ def test_the_command_prints_the_report():
 
 @pytest.mark.parametrize(("cores", "words"), [(1, "1 core of "), (2, "2 cores of ")])
 def test_a_machine_is_named_by_its_cores_and_its_processor(cores, words, monkeypatch):
-    monkeypatch.setattr(info, "collect", lambda measure: {"cores": cores, "processor": "a processor"})
+    monkeypatch.setattr(info, "collect", lambda measure: {"cores": 64, "processor": "a processor"})
+    monkeypatch.setattr(info, "one_thread_each", lambda: contextlib.nullcontext(cores))
     assert info.machine() == words + "a processor"
+
+
+@pytest.mark.parametrize("threads", sorted({1, info.available_cores()}))
+def test_a_machine_has_no_more_cores_than_blas_may_use(threads):
+    with threadpool_limits(threads, "blas"):
+        assert info.machine().startswith(info.cores_text({"cores": threads, "processor": ""}))

@@ -1,6 +1,7 @@
 """assert_cell passes what is right, and names the fault of what is wrong."""
 
 import importlib
+import re
 import sys
 
 import numpy as np
@@ -10,8 +11,11 @@ from wrong_cells import Leaky, Whole
 
 import numrnn
 from numrnn.backend import array_namespace
+from numrnn.cells.base import checked
+from numrnn.datasets import Sequences
 from numrnn.testing import assert_cell
 from numrnn.testing.cell_checks import BATCH, CHECKS, Point
+from numrnn.training import Adam, Regressor, Trainer, TrainingConfig
 
 # --- what is right
 
@@ -143,6 +147,107 @@ def test_a_wrong_cell_fails_with_a_line_that_names_its_fault(kind, message):
         with pytest.raises(AssertionError, match=message) as caught:
             assert_cell(kind(3, 4, rate=0.37), seed=seed)
         assert "\n" not in str(caught.value)
+
+
+RESULTS = ("step", "dx of step_vjp", "dh of step_vjp", "dparams['V'] of step_vjp", "step_jvp", "jacobian")
+
+
+def with_result(name, change):
+    """Return a cell one of whose results is changed."""
+
+    class Changed(Whole):
+        def step(self, *arguments):
+            found = super().step(*arguments)
+            return change(found) if name == "step" else found
+
+        def step_vjp(self, *arguments):
+            dparams, dx, dh = super().step_vjp(*arguments)
+            dparams = dparams | {"V": change(dparams["V"])} if name.startswith("dparams") else dparams
+            dx, dh = (change(d) if name.startswith(place) else d for place, d in (("dx", dx), ("dh", dh)))
+            return dparams, dx, dh
+
+        def step_jvp(self, *arguments):
+            found = super().step_jvp(*arguments)
+            return change(found) if name == "step_jvp" else found
+
+        def jacobian(self, *arguments):
+            found = super().jacobian(*arguments)
+            return change(found) if name == "jacobian" else found
+
+    return Changed(3, 4, rate=0.37)
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_a_result_that_is_not_finite_or_no_array_is_named(name, rng):
+    for bad in (np.nan, np.inf, -np.inf):
+        place = int(rng.integers(12))
+
+        def spoil(array, bad=bad, place=place):
+            flat = array.ravel().copy()
+            flat[place] = bad
+            return flat.reshape(array.shape)
+
+        message = rf"^{re.escape(name)} must be finite for finite arguments: element \[[\d, ]+\] is {bad}$"
+        with pytest.raises(AssertionError, match=message):
+            assert_cell(with_result(name, spoil))
+    for change, kind in ((lambda array: None, "NoneType"), (lambda array: array.tolist(), "list")):
+        with pytest.raises(AssertionError, match=rf"^{re.escape(name)} must be an array, got {kind}$"):
+            assert_cell(with_result(name, change))
+
+
+def test_a_config_that_is_no_dict_is_named():
+    class Nothing(Whole):
+        def config(self):
+            return None
+
+    with pytest.raises(AssertionError, match=r"^config must return a dict, got NoneType$"):
+        assert_cell(Nothing(3, 4))
+
+
+class Reservoir(numrnn.Cell):
+    """A fixed recurrent network, of which only the read-out is trained: it has no parameters."""
+
+    name = "reservoir"
+    parameter_shapes = {}  # noqa: RUF012
+
+    def draw_params(self, rng, initial):
+        return {}
+
+    @checked
+    def step(self, params, x, h):
+        return 0.5 * h + array_namespace(x).sum(x, axis=1)[:, None]
+
+    @checked
+    def step_vjp(self, params, x, h, dh_next):
+        xp = array_namespace(x)
+        return {}, xp.sum(dh_next, axis=1)[:, None] * xp.ones_like(x), 0.5 * dh_next
+
+
+def test_a_cell_without_parameters_passes_and_its_readout_is_trained(tmp_path, rng):
+    checks = assert_cell(Reservoir(3, 4))
+    assert "step_vjp is the adjoint of step" in checks.passed
+    assert "errors name the argument" in checks.passed
+    model = Regressor(Reservoir(2, 4), n_outputs=1)
+    x = rng.normal(size=(40, 6, 2))
+    data = Sequences(list(x), (x.sum(axis=2) @ 0.5 ** np.arange(5, -1, -1))[:, None])  # each state's elements
+    config = TrainingConfig(epochs=60, batch_size=10, dtype="float64")
+    result = Trainer(model, Adam(0.05), None, data, config, tmp_path, show_progress=False).run()
+    assert set(result.params) == {"W_out", "b_out"}
+    losses = [record["loss"] for record in result.history("training")]
+    assert losses[-1] < 1e-3 * losses[0]
+
+
+def test_arguments_of_a_checked_method_have_the_names_by_which_they_are_checked():
+    def step(self, p, x, h): ...
+    def jacobian(self, params, h, x): ...
+    def step_vjp(self, params, x): ...
+    def step_jvp(self, params, x, h, dparams, dx, dh): ...
+
+    for method in (step, jacobian, step_vjp, step_jvp):
+        with pytest.raises(
+            TypeError, match=rf"{method.__name__} must name its arguments params, x, h.*, as it is checked, got "
+        ):
+            checked(method)
 
 
 # --- checks of what a cell alone can hardly get wrong

@@ -41,6 +41,20 @@ def test_a_step_is_undone_wherever_it_contracts(cell, q, rng):
 
 
 @euler_cells
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_states_whose_squares_leave_the_range_are_undone_to_rounding(cell, dtype, rng):
+    eps, tiny = float(np.finfo(dtype).eps), float(np.finfo(dtype).tiny)
+    params, x, h = draw_step(cell, rng, batch=5)
+    params = {name: (0.0 if name[0] in "Vb" else 1.0) * value for name, value in params.items()}  # h = 0 stays
+    cell = with_step_size(cell, cell.step_size * 0.5 / reversible.contraction_factor(cell, params))
+    params = {name: value.astype(dtype) for name, value in params.items()}
+    for exponent in rng.uniform(np.log10(tiny) + 8, -np.log10(tiny) - 8, 20):
+        small = (h * 10.0**exponent).astype(dtype)
+        found = reversible.invert_step(cell, params, x.astype(dtype), cell.step(params, x.astype(dtype), small))
+        assert np.max(np.abs(found.h - small)) < 40 * eps * np.max(np.abs(small)), exponent
+
+
+@euler_cells
 def test_iterates_contract_by_the_stated_factor(cell, rng):
     params, x, y = draw_step(cell, rng, batch=20)
     q = reversible.contraction_factor(cell, params)

@@ -113,6 +113,43 @@ def test_no_diffusion_and_no_weights_have_pages_too(tmp_path):
         assert main([str(path), "--steps", "5"]) == 0
 
 
+def test_the_page_says_with_which_diffusion_the_step_is_stable(tmp_path):
+    draw, found = np.random.default_rng(3), {True: 0, False: 0, None: 0}
+    for number in range(40):
+        eps, gamma = 10.0 ** draw.uniform(-2, 1.5), 10.0 ** draw.uniform(-3, 3)
+        cell = numrnn.AntisymmetricCell(1, 3, step_size=eps, diffusion=gamma)
+        report = stability.stability_report(write(tmp_path / f"{number}.npz", cell), steps=3)
+        (line,) = [line for line in str(report).splitlines() if "it is stable with" in line]
+        if eps * report.spectrum.omega > 1:
+            assert line.endswith("a smaller step: no diffusion makes this one stable")
+            assert not report.stability.stable
+            found[None] += 1
+            continue
+        smallest, largest = (float(word) for word in line.split("diffusion from ")[1].split(" to "))
+        assert report.stability.stable == (smallest <= gamma <= largest), f"{line}, diffusion {gamma}"
+        found[report.stability.stable] += 1
+    assert min(found.values()) >= 5
+
+
+@pytest.mark.parametrize(("eps", "units"), [(0.25, 1), (2.0, 3)])
+def test_a_step_that_ends_at_zero_has_a_page(eps, units, tmp_path, capsys):
+    cell = numrnn.AntisymmetricCell(1, units, step_size=eps, diffusion=1 / eps)
+    params = Classifier(cell, 2).init_params(np.random.default_rng(0), weight_std=0.0)
+    config = {"model": Classifier(cell, 2).config()}
+    path = save_checkpoint(tmp_path / "z.npz", Checkpoint(step=0, params=params, config=config))
+    assert main([str(path), "--steps", "5"]) == 0
+    assert "largest amplification   0.000000 per step, 0 in T steps" in capsys.readouterr().out
+
+
+def test_a_network_without_any_gradient_has_a_page(tmp_path, capsys):
+    cell = numrnn.ElmanCell(1, 3)
+    params = Classifier(cell, 2).init_params(np.random.default_rng(0))
+    params["b"] = params["b"] + np.float32(100)  # every tanh is 1, every slope 0
+    path = save_checkpoint(tmp_path / "s.npz", Checkpoint(0, params, config={"model": Classifier(cell, 2).config()}))
+    assert main([str(path), "--steps", "5"]) == 0
+    assert "singular values         0 to 0 of dh_T/dh_0" in capsys.readouterr().out
+
+
 def test_the_command_line_works_as_a_module(checkpoint):
     command = [sys.executable, "-W", "error", "-m", "numrnn.stability", str(checkpoint), "--steps", "20"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -123,6 +160,8 @@ def test_the_command_line_works_as_a_module(checkpoint):
 def test_a_file_that_is_missing(tmp_path, capsys):
     assert main([str(tmp_path / "none.npz")]) == 1
     assert "none.npz: no such file" in capsys.readouterr().err
+    assert main([str(tmp_path)]) == 1
+    assert "is a folder; name a checkpoint" in capsys.readouterr().err
 
 
 def test_a_file_that_is_no_checkpoint(tmp_path, capsys):

@@ -146,6 +146,21 @@ def test_smallest_singular_values_without_the_matrix_are_those_of_the_matrix(med
     assert np.max(np.abs(got - wanted[-4:])) < 60 * 1000 * EPS64 * np.exp(wanted[0] - wanted[-1])
 
 
+@pytest.mark.parametrize("which", ["largest", "smallest"])
+def test_singular_values_of_few_units_are_found(which):
+    for n in (3, 4, 8, 9):
+        for seed in range(4):
+            draw = np.random.default_rng([n, seed])
+            cell = (numrnn.UnstructuredCell, numrnn.AntisymmetricCell)[seed % 2](1, n, step_size=0.1)
+            params = cell.init_params(draw, dtype=np.float64)
+            lin = stability.linearize(cell, params, draw.standard_normal((5, 1, 1)))
+            wanted = stability.end_to_end_jacobian(lin).log_singular_values()[0]
+            for k in {1, n - 2}:
+                got = stability.log_singular_values(lin, k, which=which)
+                expected = wanted[:k] if which == "largest" else wanted[-k:]
+                assert np.max(np.abs(got - expected)) < 1000 * n * EPS64
+
+
 def test_smallest_singular_values_are_refused_where_steps_have_no_such_inverse(rng):
     cell = numrnn.AntisymmetricCell(3, 8, step_size=1.0)
     params, x, _ = draw_sequence(cell, rng)

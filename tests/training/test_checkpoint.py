@@ -169,6 +169,8 @@ def test_content_reaches_the_disk_before_the_name_and_the_name_before_the_end(ch
 def test_a_missing_file_is_refused_by_name(tmp_path):
     with pytest.raises(CheckpointError, match=r"none\.npz: no such file"):
         load_checkpoint(tmp_path / "none.npz")
+    with pytest.raises(CheckpointError, match=r"is a folder; name a checkpoint, such as final\.npz of a run$"):
+        load_checkpoint(tmp_path)
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.1, 0.5, 0.9, 0.999])

@@ -13,8 +13,9 @@ kernels have run on a card yet; `engine="auto"` uses those that have (families.p
 The forward kernel computes A h, and the backward kernel A^T delta, by the same routine. For the antisymmetric cells A^T
 differs from A by the sign of all elements beside the diagonal.
 
-Any other cell, size and device has the package `trace`: the step is traced, and runs as products and one kernel between
-two of them, step by step; from the second pass of a shape on, all steps are one CUDA graph.
+Any other cell, size and device has the package `trace`: the step is traced, and runs as products, each of which
+computes what follows it up to the next one, step by step; from the second pass of a shape on, all steps are one CUDA
+graph.
 
 Memory: the states, c of the same size (for a gated cell c and z, for the LSTM four gates), and [x | 1]; in the backward
 pass also the deltas, of the size of c, unless the kernels make all gradients wanted. With `recompute_every`: every k-th

@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from numrnn.backend import Array, Params, to_numpy
+from numrnn.backend import Params, to_numpy
 from numrnn.cells import AntisymmetricCell, Cell, ElmanCell, LSTMCell
 from numrnn.cells.antisymmetric import AntisymmetricMatrix
+from numrnn.checks import dtype_name
 from numrnn.interop.torch.layer import RecurrentLayer
 
 __all__ = ["cell_from_torch", "params_from_torch", "params_to_torch"]
@@ -118,31 +119,44 @@ def params_to_torch(cell: Cell, params: Params, module: Any) -> None:
 
     Notes
     -----
-    For a triangular antisymmetric cell, the entries of W that are not parameters are written as 0, since torchrecurrent
-    would read them.
+    Between a triangular antisymmetric cell and one of full storage, W is converted: the layer gets the entries above
+    the diagonal of W, or of W - W^T, and 0 elsewhere, and computes the same function.
     """
-    cell.check_params(params)
+    if not isinstance(cell, Cell):
+        raise TypeError(f"cell must be a numrnn cell, got {type(cell).__name__}")
+    for name, array in cell.check_params(params).items():
+        if dtype_name(array) not in ("float32", "float64"):
+            raise TypeError(f"{name} must be of float32 or float64, got {dtype_name(array)}")
     theirs = cell_from_torch(module)
     ours, wanted = ({k: v for k, v in c.config().items() if k != "triangular"} for c in (cell, theirs))
     if ours != wanted:
         raise ValueError(f"cell must be that of the module, {theirs!r}, got {cell!r}")
+    host = _in_storage_of(theirs, cell, {name: to_numpy(array) for name, array in params.items()})
     if isinstance(module, RecurrentLayer):
-        _write((tensor, params[name]) for name, tensor in module.named_cell_parameters().items())
+        _write((tensor, host[name]) for name, tensor in module.named_cell_parameters().items())
         return
     weights = _weights(module)
-    W, V, b = (to_numpy(params[name]) for name in "WVb")
-    matrix = getattr(cell, "matrix", None)
-    if isinstance(matrix, AntisymmetricMatrix) and matrix.triangular:
-        W = np.triu(W, k=1)
+    W, V, b = (host[name] for name in "WVb")
     if not weights.biases and np.any(b):
         raise ValueError("params['b'] must be 0, since the module has no bias")
     _write([(weights.W, W), (weights.V, V), *zip(weights.biases, (b, np.zeros_like(b)), strict=False)])
 
 
-def _write(pairs: Iterable[tuple[Any, Array]]) -> None:
+def _in_storage_of(theirs: Cell, cell: Cell, params: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the parameters of `cell` as `theirs` stores the same antisymmetric matrix: triangular, or full."""
+    ours, other = (getattr(one, "matrix", None) for one in (cell, theirs))
+    if not (isinstance(ours, AntisymmetricMatrix) and isinstance(other, AntisymmetricMatrix)):
+        return params
+    if ours.triangular == other.triangular:
+        return params
+    W = params["W"]
+    return params | {"W": np.triu(W if ours.triangular else W - W.T, k=1)}
+
+
+def _write(pairs: Iterable[tuple[Any, np.ndarray]]) -> None:
     with torch.no_grad():
         for tensor, array in pairs:
-            tensor.copy_(torch.from_numpy(to_numpy(array)))
+            tensor.copy_(torch.from_numpy(array))
 
 
 def _array(tensor: Any) -> np.ndarray:

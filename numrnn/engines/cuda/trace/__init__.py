@@ -1,4 +1,4 @@
-"""Cells of your own on a GPU: their step is traced once, and runs as one product and one kernel between two products.
+"""Cells of your own on a GPU: their step is traced once, and runs as products that compute what reads them.
 
     graph.py    the operations of a step as a graph
     arrays.py   arrays without numbers, which record what a cell does with them
@@ -6,6 +6,7 @@
     kernels.py  a group of elementwise operations as the text of a kernel
     product.py  the kernel of a product, product.cu
     joint.py    the last kernel of a step and the first of the next one as one
+    epilogue.py products and the kernel that reads them as one
     run.py      a plan over the steps of a segment
     capture.py  the loop over the steps as a CUDA graph
     tape.py     both passes of a problem

@@ -179,7 +179,8 @@ def _key(run: Run) -> Hashable:
     """Return all that a captured loop depends on but the numbers in the arrays."""
     arrays = [run.carried, *run.inputs().values()]
     forms = tuple((str(array.dtype), *_extents(array)) for array in arrays)
-    return run.plan, run.n_steps, run.reverse, run.carried.device.id, run.xp.cuda.get_current_stream().ptr, forms
+    launched = run.plan, run.executor.fuses, run.n_steps, run.reverse
+    return *launched, run.carried.device.id, run.xp.cuda.get_current_stream().ptr, forms
 
 
 def _check(run: Run) -> None:

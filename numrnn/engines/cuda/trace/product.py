@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import pathlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from numrnn.checks import dtype_name
 from numrnn.engines.cuda.kernels import OPTIONS, SCALARS
 
 THREADS, SIDE = 256, 4  # as in product.cu
+MOST_PARTS = SIDE  # a thread has at least one of its four columns of each part
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,9 @@ class Tile:
     columns: int
     depth: int
 
-    def blocks(self, rows: int, columns: int) -> int:
-        """Return the number of blocks for a result of this shape."""
-        return -(-rows // self.rows) * -(-columns // self.columns)
+    def blocks(self, rows: int, columns: int, parts: int = 1) -> int:
+        """Return the number of blocks for a result of this shape, or so many, of which each block has the same part."""
+        return -(-rows // self.rows) * -(-columns // (self.columns // SIDE * (SIDE // parts)))
 
     def name(self, dtype: str) -> str:
         """Return the C++ name of the instantiation."""
@@ -55,6 +57,9 @@ def choose_tile(rows: int, columns: int, processors: int) -> Tile:
     return next((tile for tile in fit if 3 * tile.blocks(rows, columns) >= processors), fit[-1])
 
 
+Choice = Callable[[int, int, int], Tile]  # as `choose_tile`
+
+
 @functools.cache
 def product_source(*, device: bool = True) -> str:
     """Return the text of the kernel; without `device`, device.cuh is left out: the tests replace it."""
@@ -63,28 +68,42 @@ def product_source(*, device: bool = True) -> str:
     return "\n".join(file.read_text(encoding="utf-8") for file in (files if device else files[1:]))
 
 
+def shared_bytes(itemsize: int) -> int:
+    """Return the shared memory of a block: that of all partial sums."""
+    return THREADS * SIDE * SIDE * itemsize
+
+
 def product_arguments(a: Array, b: Array, out: Array) -> tuple[Any, ...]:
     """Return the arguments of the kernel for out = a b."""
     (rows, inner), columns = a.shape, b.shape[1]
-    values: list[Any] = [np.int32(rows), np.int32(columns), np.int32(inner)]
-    for array in (a, b, out):
+    return np.int32(rows), np.int32(columns), np.int32(inner), *with_strides([a, b, out])
+
+
+def with_strides(arrays: list[Array]) -> list[Any]:
+    """Return matrices, each with its two strides in elements, as arguments of a kernel."""
+    values: list[Any] = []
+    for array in arrays:
         values += [array, *(np.int64(stride // array.itemsize) for stride in array.strides)]
-    return tuple(values)
+    return values
 
 
 class CupyProducts:
     """Launches the kernel on the current stream; CuPy compiles it at first use and caches it on disk."""
 
-    def __init__(self, cupy: Any) -> None:
-        self._cupy = cupy
+    def __init__(self, cupy: Any, choose: Choice = choose_tile) -> None:
+        self._cupy, self._choose = cupy, choose
+
+    def tile(self, rows: int, columns: int, device: Any) -> Tile:
+        """Return the tile for a product of this shape."""
+        return self._choose(rows, columns, _processors(self._cupy, device))
 
     def __call__(self, a: Array, b: Array, out: Array) -> None:
         """Fill out with a b."""
         rows, columns = out.shape
-        tile = choose_tile(rows, columns, _processors(self._cupy, out.device))
+        tile = self.tile(rows, columns, out.device)
         function = _compiled(self._cupy, tile.name(dtype_name(out)))
-        shared_bytes = THREADS * SIDE * SIDE * out.itemsize
-        function((tile.blocks(rows, columns),), (THREADS,), product_arguments(a, b, out), shared_mem=shared_bytes)
+        arguments = product_arguments(a, b, out)
+        function((tile.blocks(rows, columns),), (THREADS,), arguments, shared_mem=shared_bytes(out.itemsize))
 
 
 def _processors(cupy: Any, device: Any) -> int:

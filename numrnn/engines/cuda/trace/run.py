@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from numrnn.backend import Array, array_namespace, empty, eye, zeros
+from numrnn.engines.cuda.trace.epilogue import Epilogue, Launch, launches_of
 from numrnn.engines.cuda.trace.graph import CONDITIONS, OF_MATRICES, Node
-from numrnn.engines.cuda.trace.joint import Joint, joint_of
+from numrnn.engines.cuda.trace.joint import Joint
 from numrnn.engines.cuda.trace.kernels import Executor, apply
 from numrnn.engines.cuda.trace.plan import CARRIED, Group, Plan, is_view
 
@@ -37,10 +38,12 @@ class Run:
     ) -> None:
         self.plan, self.n_steps, self.reverse, self.executor = plan, steps, reverse, executor
         self.xp, self.carried = array_namespace(carried), carried
+        self._launches = launches_of(plan, executor.fuses)
         self._leaves = leaves
         self._before, self._after = (carried[1:], carried[:-1]) if reverse else (carried[:-1], carried[1:])
         self._all: dict[Node, Any] = {}  # by node: all steps of a varying one, the value of a constant one
-        self.own: dict[Node, Array] = {}  # arrays of loop values: all steps of those that are kept, else one
+        # Arrays of loop values: all steps of those that are kept, else one, or two that take turns.
+        self.own: dict[Node, Array] = {}
 
     def loop(self) -> None:
         """Run all steps, one after the other."""
@@ -69,17 +72,17 @@ class Run:
     def allocate(self) -> None:
         """Make the arrays of what the loop computes."""
         plan, out = self.plan, self.plan.outputs[CARRIED]
-        written = [target for one in plan.steps if isinstance(one, Group) for _, target, _ in one.outputs]
-        launched = [one for one in plan.steps if isinstance(one, Node)]
+        written = [target for group in plan.groups for _, target, _ in group.outputs]
+        launched = [one for one in self._launches.steps if isinstance(one, Node)]
         for node in dict.fromkeys([*launched, *written]):
             if node is not out:
-                steps = (self.n_steps,) if node in plan.kept else ()
+                steps = (self.n_steps,) if node in plan.kept else (2,) if node in self._launches.alternating else ()
                 dtype = bool if node.op in CONDITIONS else self.carried.dtype
                 self.own[node] = empty((*steps, *node.shape), self.carried, dtype)
 
     def run_steps(self, count: int) -> None:
         """Run the first steps, from the last one in reverse; joint.py has the order."""
-        steps, joint, in_time = self.plan.steps, joint_of(self.plan), range(self.n_steps)
+        steps, joint, in_time = self._launches.steps, self._launches.joint, range(self.n_steps)
         times = (in_time[::-1] if self.reverse else in_time)[:count]
         for t, following in itertools.zip_longest(times, times[1:]):
             for one in steps[1:-1] if joint and t != times[0] else steps[:-1]:
@@ -90,18 +93,21 @@ class Run:
                 self._launch(steps[-1], t)
 
     def _launch_joint(self, joint: Joint, t: int, following: int) -> None:
-        last, first = self.plan.groups[-1], self.plan.groups[0]
-        inputs = [self._at(node, t) for node in last.inputs] + [self._at(node, following) for node in joint.of_next]
-        self.executor.group(joint.group, inputs, [*self._outputs(last, t), *self._outputs(first, following)])
+        last, first, joined = self.plan.groups[-1], self.plan.groups[0], self._launches.joined
+        assert joined is not None
+        own = len(joined.inputs) - len(joint.of_next)
+        inputs = [self._at(node, t) for node in joined.inputs[:own]]
+        inputs += [self._at(node, following) for node in joint.of_next]
+        self._compute(joined, t, inputs, [*self._outputs(last, t), *self._outputs(first, following)])
 
     def _outputs(self, group: Group, t: int) -> list[Array]:
         return [self._at(to, t)[:, first : first + node.shape[-1]] for node, to, first in group.outputs]
 
-    def _launch(self, one: Group | Node, t: int) -> None:
-        """Compute a group of a step, a product, or a sum over the rows or columns of a matrix."""
+    def _launch(self, one: Launch, t: int) -> None:
+        """Compute a group of a step, with products or without, a product, or a sum over rows or columns of a matrix."""
         inputs = [self._at(node, t) for node in one.inputs]
-        if isinstance(one, Group):
-            self.executor.group(one, inputs, self._outputs(one, t))
+        if not isinstance(one, Node):
+            self._compute(one, t, inputs, self._outputs(one if isinstance(one, Group) else one.group, t))
         elif one.op == "matmul":
             self.executor.product(inputs[0], inputs[1], self._at(one, t))
         elif one.op == "sum":
@@ -109,12 +115,25 @@ class Run:
         else:
             self._at(one, t)[...] = self._value(one, inputs, 0)
 
+    def _compute(self, one: Group | Epilogue, t: int, inputs: list[Array], outputs: list[Array]) -> None:
+        """Compute a group; the products that it reads, if it has them, are those of step t."""
+        if isinstance(one, Group):
+            self.executor.group(one, inputs, outputs)
+            return
+        columns, lefts, rights = outputs[0].shape[1], [self._at(node, t) for node in one.lefts], []
+        for part in one.parts:
+            right = self._at(part.product.inputs[1], t)
+            rights.append(right[:, part.column : part.column + columns])
+        self.executor.epilogue(one, lefts, rights, inputs, outputs)
+
     def _at(self, node: Node, t: int) -> Any:
         """Return the array of a node at a step."""
         if node is self.plan.outputs[CARRIED]:
             return self._after[t]
         if node in self.own:
-            return self.own[node][t] if node in self.plan.kept else self.own[node]
+            if node in self.plan.kept:
+                return self.own[node][t]
+            return self.own[node][t % 2] if node in self._launches.alternating else self.own[node]
         if CARRIED not in node.reads:
             value = self.all_steps(node)
             return value[t] if self._varies(node) else value

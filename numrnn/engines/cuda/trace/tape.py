@@ -1,8 +1,8 @@
-"""The tape of a traced cell: any cell whose step and adjoint can be traced, with one kernel between two products.
+"""The tape of a traced cell: any cell whose step and adjoint can be traced, with one kernel for each product of a step.
 
-A step of the reference loop starts a kernel for every operation of the cell; here it starts a product and a kernel. The
-rest is computed for all steps at once: V x + b before the loop, and in the backward pass all that depends on states and
-inputs only before it, the gradients of parameters and input after it.
+A step of the reference loop starts a kernel for every operation of the cell; here the kernel of a product computes all
+up to the next product. The rest is computed for all steps at once: V x + b before the loop, and in the backward pass
+all that depends on states and inputs only before it, the gradients of parameters and input after it.
 
 These kernels have not run on a card; see families.py.
 """
