@@ -126,11 +126,9 @@ class CapturedUpdate:
         self._numbers.fill(numbers)
 
     def _constants(self, run: Run) -> list[Any]:
-        """Return what the optimiser takes besides arrays in the next update, parameter by parameter."""
-        step = run.optimizer["step"] + 1
-        return [
-            one for ones in constants_of(self._plan.optimizer, run.params, step, run.seconds).values() for one in ones
-        ]
+        """Return what the optimiser takes besides arrays in the next update, for one parameter after the other."""
+        by_name = constants_of(self._plan.optimizer, run.params, run.optimizer["step"] + 1, run.seconds)
+        return [constant for name in self._old["params"] for constant in by_name[name]]
 
     def _state_of(self, run: Run) -> dict[str, Params]:
         """Return all arrays that an update replaces."""

@@ -43,7 +43,7 @@ SLIPS = {
         "the run gets the graph's arrays": ("self._after.copy()", "self._after"),
         "the first place in the ledger": ("[self._ledger.row, ", "[0, "),
         "the number of the update before": ("run.step + 1, 1 - weight", "run.step, 1 - weight"),
-        "the optimiser's number of the update before": ('run.optimizer["step"] + 1\n', 'run.optimizer["step"] or 1\n'),
+        "the optimiser's number of the update before": ('["step"] + 1, run.seconds', '["step"] or 1, run.seconds'),
         "the weights of the average are exchanged": ("1 - weight, weight]", "weight, 1 - weight]"),
         "scales of the steps are not copied in": ("to[...] = constant", "pass"),
         "the numbers of one parameter for all": ("constants[k * count : (k + 1) * count]", "constants[:count]"),
