@@ -21,7 +21,7 @@ help:
 	@echo "make gradcheck-alone  build the wheel of gradcheck alone and check it in an empty environment"
 	@echo "make benchmarks  time the engine beside torch, jax and torchrecurrent (in an environment of its own)"
 	@echo "make results     write the tables of results/README.md anew from the logs of the runs"
-	@echo "make gpu-proof   on a machine with an NVIDIA GPU: tests, sanitizer and timings in under 8 minutes"
+	@echo "make gpu-proof   on a machine with an NVIDIA GPU: tests, sanitizer and timings in at most 8 minutes"
 	@echo "make clean   remove the environments and what tools left"
 
 $(BIN)/python:
