@@ -519,7 +519,7 @@ def test_cost_of_10000_updates_is_that_of_the_stored_runs():
     assert (
         f"{sum(hours.values()):.1f} hours for the six antisymmetric networks and {lstm:.1f} hours for the LSTM" in prose
     )
-    path = ROOT / "results" / "paper" / "cifar10-noise-padded-antisymmetric" / "seed-0" / "result.json"
+    path = ROOT / "results" / "paper" / "cifar10-noise-padded-gated" / "seed-0" / "result.json"
     row = json.loads(path.read_text())
     assert (row["iterations"], row["machine"].split()[:2]) == (10_000, ["NVIDIA", "H100"])
     assert f"of 10,000 updates, took {row['seconds'] / 60:.0f} minutes (NVIDIA H100)" in prose
@@ -528,7 +528,7 @@ def test_cost_of_10000_updates_is_that_of_the_stored_runs():
 def test_the_table_of_the_rows_of_table_2_is_that_of_the_stored_numbers():
     networks = json.loads((STORED / "figure2_rows.json").read_text())["networks"]
     stored = {network["name"]: network for network in networks}
-    names = ("antisymmetric", "gated", "gated-unstructured", "LSTM")
+    names = ("antisymmetric", "gated", "gated-unstructured", "LSTM", "LSTM-chrono")
     first, last = (f"row {name}, {stored[name]['updates']:,} updates" for name in (names[0], names[-1]))
     for name, row in zip(names, table(first, last), strict=True):
         result = ROOT / "results" / "paper" / f"cifar10-noise-padded-{name.lower()}" / "seed-0" / "result.json"
