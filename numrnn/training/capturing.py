@@ -7,7 +7,6 @@ single batch is not worth a capture.
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +15,7 @@ import numpy as np
 
 from numrnn.backend import Params, array_namespace, on_device_of, random_generators, trusted_values
 from numrnn.checks import check_kind, dtype_name
-from numrnn.engines.cuda.trace.capture import VARIABLE
+from numrnn.engines.cuda.trace.capture import warn_of_refusal
 from numrnn.engines.cuda.update import captures_are_wanted, uncaptured_reason
 from numrnn.kernels import has_kernel
 from numrnn.problem import check_problem
@@ -34,8 +33,6 @@ __all__ = ["CapturedUpdates", "Form", "why_not_captured"]
 
 PLAIN = 2  # updates of a form before one is captured
 MOST_FORMS = 2  # captured in a run: whole batches, and the last one of an epoch
-
-_warned: set[str] = set()
 
 
 def why_not_captured(trainer: Plan[Any]) -> str | None:
@@ -145,7 +142,7 @@ class CapturedUpdates:
             try:
                 form.update = CapturedUpdate(self._plan, batch, run, ledger)
             except (RuntimeError, MemoryError) as error:  # CuPy's errors of CUDA and of its memory are such
-                _warn(f"{type(error).__name__}: {error}")
+                warn_of_refusal("an update of a run", f"{type(error).__name__}: {error}")
         return form.update
 
     def _has_room(self) -> bool:
@@ -158,11 +155,3 @@ class CapturedUpdates:
         numbers = [(name, value) for part in parts for name, value in part.items() if isinstance(value, int | float)]
         with on_device_of(batch.x):
             return *numbers, ledger, array_namespace(batch.x).cuda.get_current_stream().ptr
-
-
-def _warn(reason: str) -> None:
-    """Warn, once for each reason."""
-    if reason not in _warned:
-        _warned.add(reason)
-        text = "an update of a run cannot be captured as a CUDA graph, so that each kernel is launched from Python"
-        warnings.warn(f"{text} ({reason}); {VARIABLE}=0 makes no attempt", RuntimeWarning, stacklevel=2)

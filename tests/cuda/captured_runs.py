@@ -9,8 +9,8 @@ import numrnn
 from numrnn.datasets import PixelEncoder, Sequences
 from numrnn.engines.cuda import tape
 from numrnn.engines.cuda.families import VARIABLE as UNPROVEN
-from numrnn.engines.cuda.trace.capture import VARIABLE
-from numrnn.training import Adam, Classifier, CosineSchedule, Trainer, TrainingConfig, capturing, load_checkpoint
+from numrnn.engines.cuda.trace import capture
+from numrnn.training import Adam, Classifier, CosineSchedule, Trainer, TrainingConfig, load_checkpoint
 from numrnn.training.config import walk
 
 PIXELS = PixelEncoder((2, 3), mean=0.5, std=0.25)
@@ -19,7 +19,7 @@ CELL = numrnn.AntisymmetricCell(1, 4, step_size=0.5)
 
 def install(monkeypatch):
     monkeypatch.setenv(UNPROVEN, "1")
-    monkeypatch.setattr(capturing, "_warned", set())
+    monkeypatch.setattr(capture, "_warned", set())
     module, launcher = standin_graph.install(monkeypatch), standin_graph.launcher()
     monkeypatch.setattr(tape, "cupy_launcher", lambda xp, index: launcher)
     return module
@@ -81,7 +81,7 @@ def plain(monkeypatch, out, **options):
     """Return the outcome of a run without captures."""
     before = counts()
     with monkeypatch.context() as patch:
-        patch.setenv(VARIABLE, "0")
+        patch.setenv(capture.VARIABLE, "0")
         found = outcome(out, **options)
     assert counts() == before
     return found

@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 import pytest
-from test_training_on_cupy import HOLD
+from test_training_on_cupy import hold_for_a_second
 
 import numrnn
 from numrnn.backend import to_numpy
@@ -147,10 +147,7 @@ def test_the_host_runs_ahead_of_a_busy_device(cupy, replays, tmp_path):
     for _ in range(5):
         update(run, batches, ledger)
     ledger.read()
-    hold = cupy.RawKernel(HOLD, "hold")
-    hold((1,), (1,), (np.int64(1000),))
-    cupy.cuda.get_current_stream().synchronize()
-    hold((1,), (1,), (np.int64(1000 * cupy.cuda.Device().attributes["ClockRate"]),))  # kHz: a second
+    hold_for_a_second(cupy)
     start = time.perf_counter()
     for _ in range(5):
         update(run, batches, ledger)

@@ -96,6 +96,14 @@ def test_updates_wait_once_every_fifty(cupy, waits, tmp_path):
     assert counts[1] - counts[0] == 3
 
 
+def hold_for_a_second(cupy):
+    """Queue a kernel that runs for a second, compiled before."""
+    hold = cupy.RawKernel(HOLD, "hold")
+    hold((1,), (1,), (np.int64(1000),))
+    cupy.cuda.get_current_stream().synchronize()
+    hold((1,), (1,), (np.int64(1000 * cupy.cuda.Device().attributes["ClockRate"]),))  # kHz: a second
+
+
 @pytest.mark.parametrize("noise", [False, True], ids=["pixels", "noise"])
 def test_the_host_runs_ahead_of_a_busy_device(cupy, tmp_path, noise):
     """Updates are put in line while the device is held up for a second: had one waited, it would have taken as long."""
@@ -108,10 +116,7 @@ def test_the_host_runs_ahead_of_a_busy_device(cupy, tmp_path, noise):
         for _ in range(5):
             made._update(run, batches, ledger)
         ledger.read()
-    hold = cupy.RawKernel(HOLD, "hold")
-    hold((1,), (1,), (np.int64(1000),))
-    cupy.cuda.get_current_stream().synchronize()
-    hold((1,), (1,), (np.int64(1000 * cupy.cuda.Device().attributes["ClockRate"]),))  # kHz: a second
+    hold_for_a_second(cupy)
     start = time.perf_counter()
     for _ in range(5):
         made._update(run, batches, ledger)

@@ -171,7 +171,7 @@ def _captured(run: Run) -> CapturedLoop | None:
             entry.loop = CapturedLoop(run)
         except (RuntimeError, MemoryError) as error:  # CuPy's errors of CUDA and of its memory are such
             entry.refused = True
-            _warn(f"{type(error).__name__}: {error}")
+            warn_of_refusal("a loop over the steps of a traced cell", f"{type(error).__name__}: {error}")
     return entry.loop
 
 
@@ -191,11 +191,9 @@ def _check(run: Run) -> None:
         raise NotImplementedError(f"CuPy {run.xp.__version__} has no Stream.begin_capture")
 
 
-def _warn(reason: str) -> None:
-    """Warn, once for each reason."""
-    if reason not in _warned:
-        _warned.add(reason)
-        text = (
-            "a loop over the steps of a traced cell cannot be captured as a CUDA graph, so that each kernel is launched"
-        )
-        warnings.warn(f"{text} from Python ({reason}); {VARIABLE}=0 makes no attempt", RuntimeWarning, stacklevel=2)
+def warn_of_refusal(what: str, reason: str) -> None:
+    """Warn, once for each text, that something is not captured although it was tried."""
+    text = f"{what} cannot be captured as a CUDA graph, so that each kernel is launched from Python ({reason})"
+    if text not in _warned:
+        _warned.add(text)
+        warnings.warn(f"{text}; {VARIABLE}=0 makes no attempt", RuntimeWarning, stacklevel=2)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from numrnn.engines.cuda.trace.graph import Node
 from numrnn.engines.cuda.trace.joint import Joint, joint_of
-from numrnn.engines.cuda.trace.plan import MOST_PLANS, Group, Plan, base_of
+from numrnn.engines.cuda.trace.plan import MOST_PLANS, Group, Plan, base_of, first_column
 from numrnn.engines.cuda.trace.product import MOST_PARTS
 
 
@@ -118,17 +118,10 @@ def _epilogue_of(group: Group, plan: Plan) -> Epilogue:
 def _parts_of(product: Node, group: Group, plan: Plan) -> list[Part]:
     """Return what a group reads of a product, if nothing else reads it and a thread needs its own row and unit only."""
     reads = [(one, node) for one in plan.steps for node in one.inputs if base_of(node) is product]
-    parts = [Part(node, product, _column(node, product)) for _, node in reads]
+    columns = [(node, first_column(node, product)) for _, node in reads]
+    parts = [Part(node, product, column) for node, column in columns if column is not None]
     own = all(one is group and node.shape == group.shape for one, node in reads)
-    return parts if own and all(part.column >= 0 for part in parts) else []
-
-
-def _column(node: Node, product: Node) -> int:
-    """Return the first column of a view of a product, all its rows; -1 if it is another view."""
-    if node is product:
-        return 0
-    of_product = node.op == "index" and node.inputs[0] is product and node.value[0] == slice(None)
-    return node.value[1].start if of_product else -1
+    return parts if own and len(parts) == len(reads) else []
 
 
 def _is_one_kernel(epilogue: Epilogue) -> bool:

@@ -16,7 +16,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from numrnn.engines.cuda.trace.graph import Node
-from numrnn.engines.cuda.trace.plan import CARRIED, MOST_PLANS, Group, Plan, base_of, is_view
+from numrnn.engines.cuda.trace.plan import CARRIED, MOST_PLANS, Group, Plan, base_of, first_column, is_view
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +50,8 @@ def joint_of(plan: Plan) -> Joint | None:
     values: dict[Node, Node] = {}  # of the inputs of the first group
     of_next: dict[Node, Node] = {}
     for node in first.inputs:
-        column = _column(node) if CARRIED in node.reads else None
+        base = base_of(node)
+        column = first_column(node, base) if base.op == "leaf" and CARRIED in node.reads else None
         if column in of_out and node.shape == first.shape:
             values[node] = of_out[column]
         elif CARRIED in node.reads and (column is None or _overlaps(column, node.shape[-1], of_out, last.shape[-1])):
@@ -60,14 +61,6 @@ def joint_of(plan: Plan) -> Joint | None:
     outputs = tuple((_copy(node, values), to, at) for node, to, at in first.outputs)
     group = Group(first.shape, (*last.inputs, *of_next.values()), (*last.outputs, *outputs))
     return Joint(group, tuple(of_next))
-
-
-def _column(node: Node) -> int | None:
-    """Return the first column of a view of what is carried, all its rows; None if it is another view."""
-    if node.op == "leaf":
-        return 0
-    of_carried = node.op == "index" and node.inputs[0].op == "leaf" and node.value[0] == slice(None)
-    return node.value[1].start if of_carried else None
 
 
 def _overlaps(column: int, width: int, others: Collection[int], width_of_others: int) -> bool:

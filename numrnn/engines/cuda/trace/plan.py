@@ -154,6 +154,14 @@ def base_of(node: Node) -> Node:
     return node
 
 
+def first_column(node: Node, array: Node) -> int | None:
+    """Return where the columns of a node that is `array`, or a view of all its rows, begin there; None if it is not."""
+    if node is array:
+        return 0
+    of_array = node.op == "index" and node.inputs[0] is array and node.value[0] == slice(None)
+    return node.value[1].start if of_array else None
+
+
 class Loop:
     """The nodes of a step, each with its level: the number of kernels that it waits for."""
 
